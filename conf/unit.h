@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Service files: systemd's dialect where the meaning is the same, plus our [Upgrade] section.
+ * This is text to struct and nothing else: what a service does with it is services/'s subject.
+ *
+ * A unit NAME.service is looked up in the directories of UNIT_PATH, first one wins; then the
+ * drop-ins NAME.service.d/ *.conf of all of them are read on top, sorted by file name (a file name
+ * in an earlier directory hides the same one in a later). systemd.unit(5) describes the syntax that
+ * is followed: comments (# and ;), continuation lines with a backslash, lists that add up over
+ * repeated keys, an empty value that resets a list.
+ *
+ * A key we do not support is a warning with file:line. A wrong value is an error with file:line and
+ * leaves this service out, and no other.
+ */
+#ifndef MOLT_CONF_UNIT_H
+#define MOLT_CONF_UNIT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "kernel/error.h"
+
+enum service_type {
+	SERVICE_SIMPLE,
+	SERVICE_EXEC,
+	SERVICE_FORKING,
+	SERVICE_ONESHOT,
+	SERVICE_NOTIFY,
+};
+
+enum restart_when {
+	RESTART_NO,
+	RESTART_ON_SUCCESS,
+	RESTART_ON_FAILURE,
+	RESTART_ON_ABNORMAL,
+	RESTART_ON_ABORT,
+	RESTART_ALWAYS,
+};
+
+enum kill_mode {
+	KILL_CONTROL_GROUP, /* the signal to every process, then SIGKILL to every process */
+	KILL_MIXED,         /* the signal to the main process, then SIGKILL to every process */
+	KILL_PROCESS,       /* only the main process */
+	KILL_NONE,
+};
+
+enum upgrade_policy {
+	POLICY_REEXEC,
+	POLICY_HANDOVER,
+	POLICY_RESTART,
+	POLICY_KEEP,
+};
+
+/* One command line of an Exec key. */
+struct command {
+	char **argv;         /* NULL-terminated; argv[0] as the program will see it */
+	char *path;          /* what to exec; absolute */
+	bool ignore_failure; /* "-" prefix */
+	bool no_environment_expansion; /* ":" prefix */
+};
+
+/* A list of commands; NULL-terminated arrays would do, counts are easier to write down. */
+struct commands {
+	struct command *items;
+	size_t count;
+};
+
+enum listen_family {
+	LISTEN_TCP, /* "80", "127.0.0.1:80", "[::1]:80"; a bare port listens on [::] for both */
+	LISTEN_UNIX, /* "/run/x.sock"; "@x" is the abstract name space */
+};
+
+struct listen_config {
+	enum listen_family family;
+	char *address; /* as written: the key by which a listening socket is found again */
+	char *host;    /* tcp: numeric host, NULL for any; unix: the path */
+	uint16_t port; /* tcp only */
+};
+
+#define UNIT_USEC_INFINITY UINT64_MAX
+
+/*
+ * One service as configured. Everything is owned by the struct; unit_free() frees it. Lists of
+ * strings are NULL-terminated and never NULL. Times are microseconds.
+ */
+struct unit {
+	char *name;   /* "nginx.service" */
+	char *source; /* the file it was read from */
+
+	/* [Unit] */
+	char *description; /* the name, if there is none */
+	char **after, **before, **requires, **wants;
+
+	/* [Service] */
+	enum service_type type;
+	struct commands exec_start_pre, exec_start, exec_start_post, exec_reload, exec_stop,
+		exec_stop_post;
+	char *pid_file; /* absolute; NULL if none */
+	bool remain_after_exit;
+	enum restart_when restart;
+	uint64_t restart_usec;       /* RestartSec, default 100 ms: the first delay of the backoff */
+	uint64_t timeout_start_usec; /* default 90 s; oneshot: infinity */
+	uint64_t timeout_stop_usec;  /* default 90 s */
+	uint64_t watchdog_usec;      /* WatchdogSec; 0: none */
+	int kill_signal;             /* default SIGTERM */
+	enum kill_mode kill_mode;
+	char *user, *group;        /* names or numbers; NULL: root */
+	char **environment;        /* "NAME=value" */
+	char **environment_files;  /* absolute; a leading "-" means: may be missing */
+	char *working_directory;   /* absolute, or NULL for / */
+	bool working_directory_optional; /* "-" prefix */
+	char *runtime_directory;   /* RuntimeDirectory=, below /run; NULL: none */
+	char *state_directory;     /* StateDirectory=, below /var/lib; NULL: none */
+	mode_t umask;              /* default 0022 */
+	uint64_t limit_nofile;     /* LimitNOFILE=; 0: as inherited */
+	int oom_score_adjust;
+	bool oom_score_adjust_set;
+
+	/* [Socket] */
+	struct listen_config *listen;
+	size_t n_listen;
+
+	/* [Upgrade] */
+	enum upgrade_policy policy; /* default keep */
+	bool policy_set;            /* whether it was said */
+	int reexec_signal;          /* 0: none */
+	int reexec_finish_signal;   /* to the old main process once the new one is ready; 0: none */
+	uint64_t ready_timeout_usec; /* default 30 s */
+	bool system_storage;        /* SystemStorage=: backs a mount, so it stays outside the tree */
+};
+
+/* Gets each warning: one line with file:line in front, no newline. */
+typedef void (*unit_warn)(void *userdata, const char *text);
+
+/*
+ * Loads NAME (with or without ".service") from the directories in `path` (NULL-terminated, highest
+ * precedence first), below the directory fd `root` (AT_FDCWD for /; symbolic links stay inside it,
+ * openat2 RESOLVE_IN_ROOT). Returns 0, -ENOENT if no directory has it, -EINVAL for a wrong value
+ * (text with file:line), another negative errno otherwise. *ret is the caller's, unit_free().
+ */
+int unit_load(struct unit **ret, int root, const char *const *path, const char *name, unit_warn warn,
+	void *userdata, struct error *e);
+
+/* The same from one text: for tests, fuzzing and `initctl`-free checks. */
+int unit_parse(struct unit **ret, const char *name, const char *source, const char *text,
+	size_t length, unit_warn warn, void *userdata, struct error *e);
+
+void unit_free(struct unit *u); /* NULL is fine */
+
+/* The directories, highest precedence first: /etc/molt/system, /run/molt/system,
+ * /usr/lib/molt/system, /etc/systemd/system, /run/systemd/system, /usr/local/lib/systemd/system,
+ * /usr/lib/systemd/system, /lib/systemd/system. */
+extern const char *const UNIT_PATH[];
+
+const char *service_type_name(enum service_type t);
+const char *restart_when_name(enum restart_when r);
+const char *upgrade_policy_name(enum upgrade_policy p);
+
+/*
+ * The pieces, pure and tested by themselves.
+ * unit_parse_span: "90", "1min 30s", "500ms", "infinity" (systemd.time(7)) to microseconds.
+ * unit_parse_signal: "TERM", "SIGTERM", "15", "RTMIN+3" to a signal number.
+ * unit_split_command: systemd.service(5) "COMMAND LINES": quotes, C escapes, prefixes - : @ + !;
+ *   specifiers %n %N %p %i %% are replaced; $VAR is kept for the time of exec.
+ * Each returns 0 or -EINVAL (-ENOMEM).
+ */
+int unit_parse_span(const char *text, uint64_t *ret_usec);
+int unit_parse_signal(const char *text, int *ret_signal);
+int unit_split_command(const char *text, const char *unit_name, struct command *ret, struct error *e);
+int unit_parse_listen(const char *text, struct listen_config *ret, struct error *e);
+int unit_parse_bool(const char *text, bool *ret);
+
+/*
+ * $VAR, ${VAR} and $$ in an argv against an environment ("NAME=value", NULL-terminated), by the rules
+ * of systemd.service(5): ${VAR} is one word wherever it stands, a word that is just $VAR splits at
+ * white space, a variable that is not set is empty. *ret_argv is the caller's, strings_free().
+ */
+int command_expand(const struct command *c, char *const *environment, char ***ret_argv);
+
+/* Reads an EnvironmentFile= text and appends its NAME=value strings to *list (systemd.exec(5)). */
+int environment_file_parse(const char *text, size_t length, char ***list);
+
+/* NULL-terminated string lists. */
+int strings_append(char ***list, const char *value); /* copies value; 0 or -ENOMEM */
+void strings_free(char **list);
+size_t strings_count(char *const *list);
+bool strings_contain(char *const *list, const char *value);
+
+#endif
