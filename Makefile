@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+# molt: build, install, test. `make help` lists the targets.
+
+VERSION := 0.1.0
+PREFIX ?= /usr/local
+SBINDIR ?= $(PREFIX)/sbin
+BINDIR ?= $(PREFIX)/bin
+MANDIR ?= $(PREFIX)/share/man
+# The link /sbin/init -> molt: say yes for an image that molt boots, never by accident.
+INIT_LINK ?= no
+
+BUILD ?= build
+CC ?= gcc
+PKG_CONFIG ?= pkg-config
+CFLAGS ?= -O2 -g
+WARNINGS := -Wall -Wextra -Wshadow -Wswitch-enum -Wmissing-prototypes -Wstrict-prototypes -Wformat=2 -Werror
+DEFINES := -D_GNU_SOURCE -DMOLT_VERSION='"$(VERSION)"'
+LIBRARIES := mount libcap inih
+# Not at parse time for `make deps`, which is there to install pkg-config itself.
+PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags $(LIBRARIES))
+PKG_LIBS = $(shell $(PKG_CONFIG) --libs $(LIBRARIES))
+HARDENING := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
+ALL_CFLAGS = -std=gnu17 -I. $(DEFINES) $(WARNINGS) $(HARDENING) $(PKG_CFLAGS) $(CFLAGS)
+ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now $(LDFLAGS)
+
+ARCH_OTHER := kernel/inject_aarch64.c
+KERNEL_SRC := $(filter-out $(ARCH_OTHER),$(wildcard kernel/*.c))
+CONF_SRC := $(wildcard conf/*.c)
+SERVICES_SRC := $(wildcard services/*.c)
+UPGRADE_SRC := $(wildcard upgrade/*.c)
+INIT_SRC := $(wildcard init/*.c)
+INITCTL_SRC := $(wildcard initctl/*.c) conf/record.c kernel/error.c
+LIB_SRC := $(KERNEL_SRC) $(CONF_SRC) $(SERVICES_SRC) $(UPGRADE_SRC)
+MOLT_SRC := $(LIB_SRC) $(INIT_SRC)
+UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
+TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(wildcard tests/tools/*.c))
+FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+
+obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+
+.PHONY: all deps test unit system demo install uninstall format lint clean help tools fuzzers nofreeze
+
+all: $(BUILD)/molt $(BUILD)/initctl
+
+help:
+	@echo "all          build molt (PID 1) and initctl below $(BUILD)/"
+	@echo "deps         install the Debian packages that building and testing need (root)"
+	@echo "test         unit tests, system tests in namespaces, one QEMU boot (root)"
+	@echo "demo         Debian 12 to 13 under load, in QEMU"
+	@echo "install      to \$$(DESTDIR)\$$(PREFIX); INIT_LINK=yes also links sbin/init"
+	@echo "uninstall format lint clean"
+
+$(BUILD)/molt: $(call obj,$(MOLT_SRC))
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
+$(BUILD)/initctl: $(call obj,$(INITCTL_SRC))
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^
+
+# For one test alone: a molt that does not freeze, to show that the test sees what the freeze prevents.
+nofreeze: $(BUILD)/nofreeze/molt
+$(BUILD)/nofreeze/molt: FORCE
+	$(MAKE) BUILD=$(BUILD)/nofreeze DEFINES="$(subst ",\",$(DEFINES)) -DMOLT_TEST_NO_FREEZE" $(BUILD)/nofreeze/molt
+FORCE:
+
+$(BUILD)/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+tools: $(TOOLS)
+$(BUILD)/tools/%: tests/tools/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) -std=gnu17 -D_GNU_SOURCE $(WARNINGS) -O2 -g -pthread -o $@ $<
+
+$(BUILD)/unit/%: tests/unit/%.c $(call obj,$(LIB_SRC))
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(call obj,$(LIB_SRC)) $(PKG_LIBS) -lcmocka
+
+fuzzers: $(FUZZERS)
+$(BUILD)/fuzz/%: tests/fuzz/%.c $(LIB_SRC)
+	@mkdir -p $(@D)
+	clang $(ALL_CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $< $(LIB_SRC) $(PKG_LIBS)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernel/mounts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libmount/libmount.h>
+#include <linux/mount.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "kernel/util.h"
+
+static char *copy_or_empty(const char *text)
+{
+	return strdup(text ? text : "");
+}
+
+static int copy_mount(struct mount *m, struct libmnt_fs *fs)
+{
+	m->id = (uint64_t)mnt_fs_get_id(fs);
+	m->parent = (uint64_t)mnt_fs_get_parent_id(fs);
+	if (mnt_fs_get_propagation(fs, &m->propagation) < 0)
+		m->propagation = 0;
+	m->target = copy_or_empty(mnt_fs_get_target(fs));
+	m->root = copy_or_empty(mnt_fs_get_root(fs));
+	m->fstype = copy_or_empty(mnt_fs_get_fstype(fs));
+	m->source = copy_or_empty(mnt_fs_get_source(fs));
+	return m->target && m->root && m->fstype && m->source ? 0 : -ENOMEM;
+}
+
+static int copy_table(struct mount_table *t, struct libmnt_table *table)
+{
+	int n = mnt_table_get_nents(table);
+	struct libmnt_iter *iter = mnt_new_iter(MNT_ITER_FORWARD);
+	struct libmnt_fs *fs;
+	int r = 0;
+
+	t->mounts = calloc(n > 0 ? (size_t)n : 1, sizeof(*t->mounts));
+	if (!t->mounts || !iter) {
+		mnt_free_iter(iter);
+		return -ENOMEM;
+	}
+	while (r == 0 && t->count < (size_t)n && mnt_table_next_fs(table, iter, &fs) == 0)
+		r = copy_mount(&t->mounts[t->count++], fs);
+	mnt_free_iter(iter);
+	return r;
+}
+
+int mount_table_read(struct mount_table *ret, struct error *e)
+{
+	struct mount_table t = {0};
+	struct libmnt_table *table = mnt_new_table();
+
+	if (!table)
+		return error_set(e, ENOMEM, "cannot read the mount table");
+	int r = mnt_table_parse_file(table, "/proc/self/mountinfo");
+	/* libmount gives 1 for lines it could not parse: then the table is not the truth. */
+	if (r == 0)
+		r = copy_table(&t, table);
+	else
+		r = r < 0 ? r : -EBADMSG;
+	mnt_unref_table(table);
+	if (r < 0) {
+		mount_table_free(&t);
+		return error_set(e, r, "cannot read the mount table from /proc/self/mountinfo");
+	}
+	*ret = t;
+	return 0;
+}
+
+void mount_table_free(struct mount_table *t)
+{
+	for (size_t i = 0; i < t->count; i++) {
+		free(t->mounts[i].target);
+		free(t->mounts[i].root);
+		free(t->mounts[i].fstype);
+		free(t->mounts[i].source);
+	}
+	free(t->mounts);
+	*t = (struct mount_table){0};
+}
+
+const struct mount *mount_table_find(const struct mount_table *t, uint64_t id)
+{
+	for (size_t i = 0; i < t->count; i++)
+		if (t->mounts[i].id == id)
+			return &t->mounts[i];
+	return NULL;
+}
+
+int mount_watch_open(void)
+{
+	int fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int mount_watch_changed(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLPRI};
+	int n = poll(&p, 1, 0);
+
+	if (n < 0)
+		return -errno;
+	return n == 1 && (p.revents & (POLLPRI | POLLERR)) ? 1 : 0;
+}
+
+static int statx_mount_id(int dirfd, const char *path, int flags, uint64_t *ret_id)
+{
+	struct statx st;
+
+	/* DONT_SYNC: a file system whose server does not answer must not hold us up. */
+	flags |= AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC;
+	if (statx(dirfd, path, flags, STATX_MNT_ID, &st) < 0)
+		return -errno;
+	if (!(st.stx_mask & STATX_MNT_ID))
+		return -EOPNOTSUPP; /* before Linux 5.8 */
+	*ret_id = st.stx_mnt_id;
+	return 0;
+}
+
+int mount_id_of_fd(int fd, uint64_t *ret_id)
+{
+	return statx_mount_id(fd, "", AT_EMPTY_PATH, ret_id);
+}
+
+int mount_id_at(int dirfd, const char *path, uint64_t *ret_id)
+{
+	return statx_mount_id(dirfd, path, 0, ret_id);
+}
+
+int mount_set_propagation(int mount_fd, unsigned long propagation)
+{
+	struct mount_attr attr = {.propagation = propagation};
+
+	if (syscall(SYS_mount_setattr, mount_fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+		return -errno;
+	return 0;
+}
+
+int mount_clone(const char *path, struct error *e)
+{
+	CLEANUP_FD int fd = (int)syscall(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+	if (fd < 0)
+		return error_set(e, errno, "cannot take a mount of %s", path);
+	/* A copy joins the peer group of the mount it was made from: leave it again. */
+	int r = mount_set_propagation(fd, MS_PRIVATE);
+	if (r < 0)
+		return error_set(e, r, "cannot make the mount of %s private", path);
+	return fd_steal(&fd);
+}
+
+int mount_move(int from, int to)
+{
+	if (syscall(SYS_move_mount, from, "", to, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+		return -errno;
+	return 0;
+}
+
+int mount_pivot(int new_root)
+{
+	if (fchdir(new_root) < 0)
+		return -errno;
+	int r = syscall(SYS_pivot_root, ".", ".") < 0 ? -errno : 0;
+	/* Our cwd is the new root's "/" if it worked; if not, back to where PID 1 stands. */
+	if (r < 0 && chdir("/") < 0)
+		return -errno;
+	return r;
+}
+
+static int configure_tmpfs(int fs, const char *source, const char *size)
+{
+	if (syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "source", source, 0) < 0 ||
+		syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "mode", "0700", 0) < 0 ||
+		syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "size", size, 0) < 0 ||
+		syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return -errno;
+	return 0;
+}
+
+int mount_new_tmpfs(const char *source, const char *size)
+{
+	CLEANUP_FD int fs = (int)syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC);
+
+	if (fs < 0)
+		return -errno;
+	int r = configure_tmpfs(fs, source, size);
+	if (r < 0)
+		return r;
+	int fd = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC,
+		MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+int mount_detach_at(int dirfd, const char *name)
+{
+	int r = 0;
+
+	if (fchdir(dirfd) < 0)
+		return -errno;
+	if (umount2(name, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+		r = -errno;
+	if (chdir("/") < 0 && r == 0)
+		r = -errno;
+	return r;
+}
