@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernel/inject.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "kernel/inject_target.h"
+#include "kernel/proc.h"
+#include "kernel/util.h"
+
+/* PTRACE_{GET,SET}_SYSCALL_USER_DISPATCH_CONFIG, Linux 6.4: older headers lack them. */
+#define GET_DISPATCH 0x4211
+#define SET_DISPATCH 0x4210
+
+#define SYSCALL_STOP (SIGTRAP | 0x80) /* PTRACE_O_TRACESYSGOOD */
+#define ALL_SIGNALS UINT64_MAX
+
+/*
+ * Not every change in a task sends us a SIGCHLD: when another thread of its process execs, the
+ * old thread group leader vanishes without one (de_thread() only wakes sleepers in wait4). So nobody sleeps longer
+ * than this without looking again. What matters for speed, the stops, come with a signal.
+ */
+#define LOOK_AGAIN_USEC (20 * USEC_PER_MSEC)
+/* Half a release helps nobody: it always gets this long. */
+#define RELEASE_USEC (20 * USEC_PER_MSEC)
+
+/* 0 or a negative errno. -ESRCH from a task that stood still means that it was killed. */
+static int trace(int request, pid_t tid, uintptr_t address, uintptr_t data)
+{
+	long r = ptrace((enum __ptrace_request)request, tid, (void *)address, (void *)data);
+
+	return r < 0 ? -errno : 0;
+}
+
+/*
+ * Whether it has ended, or is no longer ours to wait for. Its status is left to the caller's reaper. The stops of
+ * a traced task are reported although WSTOPPED was not asked for (wait_task_stopped() in kernel/exit.c).
+ */
+static bool has_ended(pid_t tid)
+{
+	siginfo_t info = {0};
+
+	if (waitid(P_PID, (id_t)tid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0)
+		return errno == ECHILD;
+	return info.si_pid == tid && (info.si_code == CLD_EXITED || info.si_code == CLD_KILLED ||
+					     info.si_code == CLD_DUMPED);
+}
+
+static void note_stop(struct inject_target *t, int status)
+{
+	t->asked = false;
+	t->signal = 0;
+	if (status >> 8 == PTRACE_EVENT_STOP) {
+		t->stop = INJECT_STOP_EVENT;
+	} else if (status == SYSCALL_STOP) {
+		t->stop = INJECT_STOP_SYSCALL;
+	} else {
+		t->stop = INJECT_STOP_SIGNAL;
+		t->signal = status & 0x7f;
+	}
+}
+
+static bool collect_stop(struct inject_target *t)
+{
+	siginfo_t info = {0};
+
+	if (waitid(P_PID, (id_t)t->tid, &info, WSTOPPED | WNOHANG | __WALL) < 0 || info.si_pid != t->tid)
+		return false;
+	note_stop(t, info.si_status);
+	return true;
+}
+
+/* Until something happened to a child, or it is time to look. */
+static void sleep_until_sigchld(uint64_t usec)
+{
+	sigset_t set;
+	struct timespec timeout = {
+		.tv_sec = (time_t)(usec / USEC_PER_SEC),
+		.tv_nsec = (long)(usec % USEC_PER_SEC * 1000),
+	};
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGCHLD);
+	(void)sigtimedwait(&set, NULL, &timeout);
+}
+
+static int explain_silence(pid_t tid, struct error *e)
+{
+	char where[128];
+	struct proc_stat stat;
+
+	/* A dead thread group leader is no longer reported to us while its threads live. */
+	if (proc_stat_read(tid, &stat) < 0 || stat.state == 'Z' || stat.state == 'X')
+		return error_say(e, ESRCH, "task %d has ended", tid);
+	proc_where(tid, where, sizeof(where));
+	return error_say(e, ETIMEDOUT, "task %d (%s) does not answer: it is %s", tid, stat.comm, where);
+}
+
+static int wait_for_stop(struct inject_target *t, uint64_t deadline_usec, struct error *e)
+{
+	while (!collect_stop(t)) {
+		uint64_t now = clock_usec();
+
+		if (has_ended(t->tid))
+			return error_say(e, ESRCH, "task %d has ended", t->tid);
+		if (now >= deadline_usec)
+			return explain_silence(t->tid, e);
+		uint64_t left = deadline_usec - now;
+		sleep_until_sigchld(left < LOOK_AGAIN_USEC ? left : LOOK_AGAIN_USEC);
+	}
+	return 0;
+}
+
+static int resume(struct inject_target *t, int request, struct error *e)
+{
+	int r = trace(request, t->tid, 0, (uintptr_t)t->signal);
+
+	if (r < 0)
+		return error_set(e, r, "cannot resume task %d", t->tid);
+	t->stop = INJECT_STOP_NONE;
+	t->signal = 0;
+	return 0;
+}
+
+static int interrupt(struct inject_target *t, struct error *e)
+{
+	int r = trace(PTRACE_INTERRUPT, t->tid, 0, 0);
+
+	if (r < 0)
+		return error_set(e, r, "cannot interrupt task %d", t->tid);
+	t->asked = true;
+	return 0;
+}
+
+/*
+ * To the one kind of stop from which the kernel, on the way out, still decides about restarting an
+ * interrupted call (get_signal() in kernel/signal.c). Any other stop that comes first has used up the INTERRUPT, so
+ * it is asked again. A signal that was on its way is let through: its handler's frame is built, and the task
+ * stops at the handler's first instruction, with nothing lost.
+ */
+static int go_to_event_stop(struct inject_target *t, uint64_t deadline_usec, struct error *e)
+{
+	while (t->stop != INJECT_STOP_EVENT) {
+		int r = 0;
+
+		if (!t->asked)
+			r = interrupt(t, e);
+		/* Late, after its deadline: a call of ours that must not run any more. */
+		if (r == 0 && t->stop == INJECT_STOP_SYSCALL && t->astray)
+			r = inject_arch_cancel(t->tid);
+		if (r == 0 && t->stop != INJECT_STOP_NONE)
+			r = resume(t, PTRACE_CONT, e);
+		if (r == 0)
+			r = wait_for_stop(t, deadline_usec, e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* A tracer with SIGCHLD ignored or SA_NOCLDSTOP is never told of a stop: every wait would be long. */
+static int check_sigchld(struct error *e)
+{
+	sigset_t blocked;
+	struct sigaction action;
+
+	if (sigprocmask(SIG_SETMASK, NULL, &blocked) < 0 || sigaction(SIGCHLD, NULL, &action) < 0)
+		return error_set(e, errno, "cannot inspect SIGCHLD");
+	if (!sigismember(&blocked, SIGCHLD))
+		return error_say(e, EINVAL, "SIGCHLD must be blocked during injection");
+	if (action.sa_handler == SIG_IGN || action.sa_flags & SA_NOCLDSTOP)
+		return error_say(e, EINVAL, "SIGCHLD must tell of stopped children during injection");
+	return 0;
+}
+
+/*
+ * The filter of a task is suspended without looking whether it has one, which would cost a read of its
+ * status. Where the kernel or our own lack of CAP_SYS_ADMIN forbids that, a task without one can still be seized.
+ */
+static int attach(pid_t tid, struct error *e)
+{
+	int r = trace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP);
+
+	if ((r == -EPERM || r == -EINVAL) && !inject_filtered(tid))
+		r = trace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACESYSGOOD);
+	return r < 0 ? inject_explain_refusal(tid, r, e) : 0;
+}
+
+int inject_seize(struct inject_target **ret, pid_t tid, struct error *e)
+{
+	int r = check_sigchld(e);
+
+	if (r < 0)
+		return r;
+	if (inject_waits_for_vfork(tid))
+		return error_say(e, EBUSY, "task %d waits in vfork(2) for its child to exec or exit", tid);
+
+	struct inject_target *t = calloc(1, sizeof(*t));
+	if (!t)
+		return error_set(e, ENOMEM, "cannot seize task %d", tid);
+	t->tid = tid;
+	r = attach(tid, e);
+	if (r == 0)
+		r = interrupt(t, e);
+	if (r < 0) {
+		free(t);
+		return r;
+	}
+	*ret = t;
+	return 0;
+}
+
+/*
+ * Syscall user dispatch, prctl(2) PR_SET_SYSCALL_USER_DISPATCH, would turn our calls into SIGSYS. Linux 6.4 lets a
+ * tracer switch it off; before, it cannot even be seen, and the SIGSYS is reported as the failure of the call.
+ */
+static int suspend_dispatch(struct inject_target *t)
+{
+	struct inject_dispatch off = {0};
+	int r = trace(GET_DISPATCH, t->tid, sizeof(t->dispatch), (uintptr_t)&t->dispatch);
+
+	if (r == -EIO || (r == 0 && t->dispatch.mode == 0))
+		return 0;
+	if (r == 0)
+		r = trace(SET_DISPATCH, t->tid, sizeof(off), (uintptr_t)&off);
+	return r;
+}
+
+/*
+ * In a call with a mask of its own (sigsuspend, ppoll) PTRACE_GETSIGMASK gives the mask to come back to, and
+ * PTRACE_SETSIGMASK forgets the other one (kernel/ptrace.c). Both are right for us: the restarted call sets its own
+ * mask again, and a signal that came meanwhile is pending then and ends it, as it would have.
+ */
+static int block_signals(struct inject_target *t)
+{
+	uint64_t all = ALL_SIGNALS;
+	int r = trace(PTRACE_GETSIGMASK, t->tid, sizeof(t->mask), (uintptr_t)&t->mask);
+
+	return r < 0 ? r : trace(PTRACE_SETSIGMASK, t->tid, sizeof(all), (uintptr_t)&all);
+}
+
+static int borrow(struct inject_target *t, struct error *e)
+{
+	int r = inject_arch_read(t->tid, &t->saved);
+
+	if (r == -ENOTSUP)
+		return error_say(e, r, "task %d runs in 32-bit mode: its system calls are not ours", t->tid);
+	if (r == 0)
+		r = inject_leave_rseq(t->tid, &t->saved);
+	if (r == 0)
+		r = suspend_dispatch(t);
+	if (r == 0)
+		r = block_signals(t);
+	if (r < 0)
+		return error_set(e, r, "cannot save the state of task %d", t->tid);
+	inject_spare_eintr(&t->saved);
+	t->borrowed = true;
+	return 0;
+}
+
+int inject_wait_stopped(struct inject_target *t, uint64_t deadline_usec, struct error *e)
+{
+	int r = go_to_event_stop(t, deadline_usec, e);
+
+	if (r == 0)
+		r = inject_find_instruction(t->tid, &t->instruction, e);
+	return r < 0 ? r : borrow(t, e);
+}
+
+static bool is_fault(int signal)
+{
+	return signal == SIGSEGV || signal == SIGBUS || signal == SIGILL || signal == SIGFPE ||
+		signal == SIGTRAP || signal == SIGSYS;
+}
+
+/*
+ * Other stops on the way are news of job control (an EVENT_STOP for SIGCONT or another thread's stop) or
+ * SIGSTOP itself, which no mask holds back: it takes effect, for the process and its parent, while we go on; after the
+ * release the task is stopped for good.
+ */
+static int run_to_syscall_stop(struct inject_target *t, uint64_t deadline_usec, struct error *e)
+{
+	do {
+		int r = resume(t, PTRACE_SYSCALL, e);
+		if (r == 0)
+			r = wait_for_stop(t, deadline_usec, e);
+		if (r < 0)
+			return r;
+		if (t->stop == INJECT_STOP_SIGNAL && is_fault(t->signal)) {
+			int signal = t->signal;
+
+			t->signal = 0;
+			return error_say(e, EFAULT, "task %d got signal %d instead of running a system call", t->tid,
+				signal);
+		}
+	} while (t->stop != INJECT_STOP_SYSCALL);
+	return 0;
+}
+
+/* -ERESTARTSYS and its kin, 512 to 516, are the kernel's own; for who calls, it was interrupted. */
+static int64_t public_errno(int64_t result)
+{
+	return result <= -512 && result >= -516 ? -EINTR : result;
+}
+
+static int run_syscall(struct inject_target *t, struct inject_registers *regs,
+	uint64_t deadline_usec, struct error *e)
+{
+	int r = inject_arch_write(t->tid, regs);
+
+	if (r < 0)
+		return error_set(e, r, "cannot set the registers of task %d", t->tid);
+	r = run_to_syscall_stop(t, deadline_usec, e); /* its entry */
+	if (r == 0)
+		r = run_to_syscall_stop(t, deadline_usec, e); /* its exit */
+	if (r < 0)
+		return r;
+	r = inject_arch_read(t->tid, regs);
+	return r < 0 ? error_set(e, r, "cannot read the registers of task %d", t->tid) : 0;
+}
+
+int inject_syscall(struct inject_target *t, long number, const uint64_t args[6], int64_t *ret_result,
+	uint64_t deadline_usec, struct error *e)
+{
+	struct inject_registers regs = t->saved;
+
+	if (!t->borrowed || t->astray)
+		return error_say(e, EINVAL, "task %d is not ready to run a system call", t->tid);
+	inject_arch_call(&regs, t->instruction, number, args);
+	int r = run_syscall(t, &regs, deadline_usec, e);
+	if (r < 0) {
+		t->astray = true;
+		return r;
+	}
+	*ret_result = public_errno(inject_arch_result(&regs));
+	return 0;
+}
+
+static int give_back(struct inject_target *t, struct error *e)
+{
+	if (!t->borrowed)
+		return 0;
+	int r = inject_arch_write(t->tid, &t->saved);
+	if (r == 0 && t->dispatch.mode)
+		r = trace(SET_DISPATCH, t->tid, sizeof(t->dispatch), (uintptr_t)&t->dispatch);
+	if (r == 0)
+		r = trace(PTRACE_SETSIGMASK, t->tid, sizeof(t->mask), (uintptr_t)&t->mask);
+	return r < 0 ? error_set(e, r, "cannot restore the state of task %d", t->tid) : 0;
+}
+
+int inject_release(struct inject_target *t, uint64_t deadline_usec, struct error *e)
+{
+	if (!t)
+		return 0;
+	uint64_t least = deadline_in(RELEASE_USEC);
+	int r = go_to_event_stop(t, deadline_usec > least ? deadline_usec : least, e);
+	if (r == -ETIMEDOUT)
+		return r;
+	if (r == 0)
+		r = give_back(t, e);
+	/* From a group-stop too: the kernel remembers it, and stops the task again. */
+	int detached = trace(PTRACE_DETACH, t->tid, 0, 0);
+	if (r == 0 && detached < 0)
+		r = error_set(e, detached, "cannot detach from task %d", t->tid);
+	free(t);
+	return r;
+}
+
+pid_t inject_tid(const struct inject_target *t)
+{
+	return t->tid;
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+/* Where a task's own vDSO has the instruction that enters the kernel. */
+#include "kernel/inject_target.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include "kernel/util.h"
+
+/* x86-64 and arm64 have two pages of it, of which we look at the first four. */
+#define VDSO_MAX 16384
+
+/* 64-bit pairs of key and value; a 32-bit task has 32-bit ones. */
+static int vdso_from_auxv(pid_t tid, uint64_t *ret)
+{
+	char path[64];
+	/* A union, so that both readings of the bytes are aligned and allowed. */
+	union {
+		char bytes[2048];
+		Elf64_auxv_t pairs[2048 / sizeof(Elf64_auxv_t)];
+		Elf32_auxv_t narrow[2048 / sizeof(Elf32_auxv_t)];
+	} auxv;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/auxv", tid);
+	ssize_t size = file_read(AT_FDCWD, path, auxv.bytes, sizeof(auxv.bytes));
+	if (size < 0)
+		return (int)size;
+	for (size_t i = 0; i < (size_t)size / sizeof(auxv.pairs[0]); i++) {
+		if (auxv.pairs[i].a_type == AT_SYSINFO_EHDR) {
+			*ret = auxv.pairs[i].a_un.a_val;
+			return 0;
+		}
+	}
+	for (size_t i = 0; i < (size_t)size / sizeof(auxv.narrow[0]); i++)
+		if (auxv.narrow[i].a_type == AT_SYSINFO_EHDR)
+			return -ENOTSUP;
+	return -ENOEXEC;
+}
+
+/* Slow for a task with many mappings, but follows a vDSO that was moved (mremap by a checkpointer). */
+static int vdso_from_maps(pid_t tid, uint64_t *ret)
+{
+	char path[64], line[512];
+	int r = -ENOEXEC;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/maps", tid);
+	FILE *f = fopen(path, "re");
+	if (!f)
+		return -errno;
+	while (r < 0 && fgets(line, sizeof(line), f)) {
+		if (!strstr(line, " [vdso]\n"))
+			continue;
+		*ret = strtoull(line, NULL, 16);
+		r = 0;
+	}
+	(void)fclose(f);
+	return r;
+}
+
+/* Offset of the instruction in [from, to) of the image, or -ENOEXEC. */
+static ssize_t search(const unsigned char *image, size_t from, size_t to)
+{
+	size_t step = inject_arch_instruction_align;
+
+	for (size_t i = (from + step - 1) / step * step; i + inject_arch_instruction_size <= to; i += step)
+		if (!memcmp(image + i, inject_arch_instruction, inject_arch_instruction_size))
+			return (ssize_t)i;
+	return -ENOEXEC;
+}
+
+/* Only what is mapped executable counts: the same bytes may stand in the symbol table. */
+static ssize_t search_segments(const unsigned char *image, size_t size)
+{
+	Elf64_Ehdr header;
+	Elf64_Phdr segment;
+
+	if (size < sizeof(header))
+		return -ENOEXEC;
+	memcpy(&header, image, sizeof(header));
+	if (memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
+		return -ENOEXEC;
+	/* The class also tells x32, whose tasks have 64-bit registers. */
+	if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != inject_arch_elf_machine)
+		return -ENOTSUP;
+	for (size_t i = 0; i < header.e_phnum; i++) {
+		size_t at = header.e_phoff + i * sizeof(segment);
+
+		if (header.e_phentsize != sizeof(segment) || at > size - sizeof(segment))
+			return -ENOEXEC;
+		memcpy(&segment, image + at, sizeof(segment));
+		if (segment.p_type != PT_LOAD || !(segment.p_flags & PF_X) || segment.p_offset > size)
+			continue;
+		size_t length = segment.p_filesz < size - segment.p_offset
+			? segment.p_filesz
+			: size - segment.p_offset;
+		ssize_t found = search(image, segment.p_offset, segment.p_offset + length);
+		if (found >= 0)
+			return found;
+	}
+	return -ENOEXEC;
+}
+
+/* The kernel maps the image of a vDSO as it is, so an offset in it is an offset from its start. */
+static int search_at(pid_t tid, uint64_t base, uint64_t *ret_address)
+{
+	unsigned char image[VDSO_MAX];
+	struct iovec local = {.iov_base = image, .iov_len = sizeof(image)};
+	struct iovec remote = {.iov_base = (void *)(uintptr_t)base, .iov_len = sizeof(image)};
+	ssize_t size = process_vm_readv(tid, &local, 1, &remote, 1, 0);
+
+	if (size < 0)
+		return errno == ESRCH ? -ESRCH : -ENOEXEC;
+	ssize_t offset = search_segments(image, (size_t)size);
+	if (offset < 0)
+		return (int)offset;
+	*ret_address = base + (uint64_t)offset;
+	return 0;
+}
+
+int inject_find_instruction(pid_t tid, uint64_t *ret_address, struct error *e)
+{
+	uint64_t base;
+	int r = vdso_from_auxv(tid, &base);
+
+	if (r == 0)
+		r = search_at(tid, base, ret_address);
+	if (r == -ENOEXEC) {
+		r = vdso_from_maps(tid, &base);
+		if (r == 0)
+			r = search_at(tid, base, ret_address);
+	}
+	if (r == -ENOTSUP)
+		return error_say(e, r, "task %d runs in 32-bit mode: its system calls are not ours", tid);
+	if (r == -ENOEXEC)
+		return error_say(e, r, "task %d has no vDSO to run a system call from", tid);
+	if (r < 0)
+		return error_set(e, r, "cannot find the vDSO of task %d", tid);
+	return 0;
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernel/process.h"
+
+#include <errno.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "kernel/util.h"
+
+static struct process *watched;
+
+pid_t process_fork(int cgroup, int *ret_pidfd)
+{
+	int pidfd = -1;
+	struct clone_args args = {
+		.flags = CLONE_PIDFD | CLONE_CLEAR_SIGHAND | (cgroup >= 0 ? CLONE_INTO_CGROUP : 0),
+		.pidfd = (uint64_t)(uintptr_t)&pidfd,
+		.exit_signal = SIGCHLD,
+		.cgroup = cgroup >= 0 ? (uint64_t)cgroup : 0,
+	};
+
+	/* The bare call: with one thread there is nothing for libc's fork handlers to put in order. */
+	long pid = syscall(SYS_clone3, &args, sizeof(args));
+	if (pid < 0)
+		return -errno;
+	if (pid > 0)
+		*ret_pidfd = pidfd;
+	return (pid_t)pid;
+}
+
+static void forget(struct process *p)
+{
+	loop_remove(&p->source);
+	p->pidfd = fd_close(p->pidfd);
+	p->pid = 0;
+	if (p->previous)
+		p->previous->next = p->next;
+	else
+		watched = p->next;
+	if (p->next)
+		p->next->previous = p->previous;
+	p->next = p->previous = NULL;
+}
+
+void process_forget(struct process *p)
+{
+	if (p->pid)
+		forget(p);
+}
+
+/* Reaps p if it has ended; says whether it had. */
+static bool reap(struct process *p)
+{
+	siginfo_t info = {0};
+	struct process_exit ended = {0};
+
+	if (waitid(P_PIDFD, (id_t)p->pidfd, &info, WEXITED | WNOHANG) == 0) {
+		if (info.si_pid == 0)
+			return false;
+		ended.known = true;
+		ended.signal = info.si_code != CLD_EXITED;
+		ended.status = info.si_status;
+	} else if (errno != ECHILD) {
+		return false;
+	}
+	forget(p);
+	if (p->exited)
+		p->exited(p, &ended);
+	return true;
+}
+
+static void pidfd_ready(struct loop_source *s, uint32_t events)
+{
+	(void)events;
+	(void)reap((struct process *)((char *)s - offsetof(struct process, source)));
+}
+
+int process_watch(struct process *p, pid_t pid, int pidfd)
+{
+	if (pidfd < 0)
+		pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (pidfd < 0)
+		return -errno;
+	p->source = (struct loop_source){.fd = -1, .ready = pidfd_ready};
+	int r = loop_add(&p->source, pidfd, EPOLLIN);
+	if (r < 0) {
+		(void)fd_close(pidfd);
+		return r;
+	}
+	p->pid = pid;
+	p->pidfd = pidfd;
+	p->previous = NULL;
+	p->next = watched;
+	if (watched)
+		watched->previous = p;
+	watched = p;
+	return 0;
+}
+
+int process_signal(const struct process *p, int signal)
+{
+	if (!p->pid)
+		return -ESRCH;
+	return syscall(SYS_pidfd_send_signal, p->pidfd, signal, NULL, 0) < 0 ? -errno : 0;
+}
+
+static struct process *find(pid_t pid)
+{
+	struct process *p = watched;
+
+	while (p && p->pid != pid)
+		p = p->next;
+	return p;
+}
+
+void process_reap_all(void)
+{
+	for (;;) {
+		siginfo_t info = {0};
+		/* Peek first: what is watched is reaped by its own descriptor, with its status. */
+		if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0)
+			return;
+		struct process *p = find(info.si_pid);
+		if (p ? !reap(p) : waitid(P_PID, (id_t)info.si_pid, &info, WEXITED | WNOHANG) < 0)
+			return;
+	}
+}
+
+void process_exit_describe(const struct process_exit *ended, char *buf, size_t size)
+{
+	const char *name;
+
+	if (!ended->known) {
+		(void)snprintf(buf, size, "ended");
+	} else if (ended->signal) {
+		name = sigabbrev_np(ended->status);
+		(void)snprintf(buf, size, "was killed by %s%s", name ? "SIG" : "signal ", name ? name : "?");
+	} else {
+		(void)snprintf(buf, size, "exited with code %d", ended->status);
+	}
+}
+
+bool process_exit_clean(const struct process_exit *ended)
+{
+	return ended->known && !ended->signal && ended->status == 0;
+}

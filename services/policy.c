@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/policy.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "kernel/log.h"
+#include "kernel/proc.h"
+#include "kernel/util.h"
+#include "services/instance.h"
+
+#define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))
+
+/* No event tells that a process has exec'd or written its PID file: look often at first, then less so. */
+#define POLL_FAST_USEC (2 * USEC_PER_MSEC)
+#define POLL_SLOW_USEC (20 * USEC_PER_MSEC)
+#define POLL_FAST_TIMES 100
+
+void (*policy_rolled)(struct service *s);
+
+static void end_roll(struct service *s, enum roll_state state)
+{
+	s->roll.state = state;
+	timer_cancel(&s->roll.timer);
+	if (policy_rolled)
+		policy_rolled(s);
+}
+
+static void __attribute__((format(printf, 2, 3))) fail(struct service *s, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	(void)vsnprintf(s->roll.why, sizeof(s->roll.why), format, ap);
+	va_end(ap);
+	log_error("%s: cannot get onto the image: %s", s->unit->name, s->roll.why);
+	policy_abort(s);
+	end_roll(s, ROLL_FAILED);
+}
+
+static void poll_again(struct service *s)
+{
+	s->roll.poll_count++;
+	timer_set(&s->roll.timer,
+		deadline_in(s->roll.poll_count < POLL_FAST_TIMES ? POLL_FAST_USEC : POLL_SLOW_USEC));
+}
+
+static bool stands_on(pid_t pid, uint64_t mount_id)
+{
+	uint64_t id;
+
+	return pid && proc_link_mount(pid, "exe", &id) == 0 && id == mount_id;
+}
+
+static bool has_children(pid_t pid)
+{
+	char path[64], text[256];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)pid, (int)pid);
+	ssize_t n = file_read(AT_FDCWD, path, text, sizeof(text));
+	return n > 0 || n == -E2BIG;
+}
+
+/* reexec */
+
+/* The process that the daemon made to replace its main process: PIDFile= names it once it is there. */
+static pid_t successor(const struct service *s)
+{
+	pid_t pid;
+
+	if (instance_read_pid_file(s->current, &pid) < 0 || pid == s->current->main.pid)
+		return 0;
+	return instance_owns(s->current, pid) && stands_on(pid, s->roll.target) ? pid : 0;
+}
+
+static bool is_ready(const struct service *s, pid_t pid)
+{
+	if (s->unit->type == SERVICE_NOTIFY)
+		return s->roll.ready_seen;
+	/* A server that forks workers writes its PID file before it does: only with workers does it serve. */
+	return pid == s->current->main.pid || !s->roll.preforks || has_children(pid);
+}
+
+static void old_main_exited(struct process *p, const struct process_exit *ended)
+{
+	(void)ended;
+	log_debug("%s: the old main process has ended",
+		CONTAINER_OF(p, struct service, old_main)->unit->name);
+}
+
+/* The old main process serves no more new requests once told to finish; what it is in the middle of, it ends. */
+static void succeed_main(struct service *s, pid_t new_main)
+{
+	pid_t old = s->current->main.pid;
+
+	int r = instance_set_main(s->current, new_main);
+	if (r < 0) {
+		fail(s, "cannot watch the new main process %d: %s", (int)new_main, strerror(-r));
+		return;
+	}
+	if (old && process_watch(&s->old_main, old, -1) == 0 && s->unit->reexec_finish_signal)
+		(void)process_signal(&s->old_main, s->unit->reexec_finish_signal);
+	end_roll(s, ROLL_DONE);
+}
+
+static void check_reexec(struct service *s)
+{
+	pid_t main = s->current->main.pid, next;
+
+	if (stands_on(main, s->roll.target) && is_ready(s, main)) {
+		end_roll(s, ROLL_DONE);
+		return;
+	}
+	next = successor(s);
+	if (next && is_ready(s, next)) {
+		succeed_main(s, next);
+		return;
+	}
+	if (!main && !next && instance_is_empty(s->current)) {
+		fail(s, "its last process ended when it was asked to re-exec");
+		service_event(s, EVENT_MAIN_EXIT);
+		return;
+	}
+	poll_again(s);
+}
+
+static void ask_reexec(struct service *s)
+{
+	pid_t main = s->current->main.pid;
+
+	if (!main || !s->unit->reexec_signal) {
+		fail(s, main ? "Policy=reexec without ReexecSignal=" : "it has no main process to ask");
+		return;
+	}
+	s->roll.preforks = has_children(main);
+	s->roll.ready_seen = false;
+	int r = process_signal(&s->current->main, s->unit->reexec_signal);
+	if (r < 0)
+		fail(s, "cannot signal its main process %d: %s", (int)main, strerror(-r));
+	else
+		poll_again(s);
+}
+
+/* handover */
+
+static void ask_handover(struct service *s)
+{
+	struct error e;
+
+	s->roll.ready_seen = false;
+	s->incoming = instance_new(s, &e);
+	if (!s->incoming || instance_start_main(s->incoming, &s->unit->exec_start.items[0], &e) < 0) {
+		fail(s, "%s", e.text);
+		return;
+	}
+	poll_again(s);
+}
+
+static void drain(struct service *s, struct instance *old)
+{
+	s->draining = old;
+	if (instance_is_empty(old)) {
+		policy_drained(s);
+		return;
+	}
+	instance_terminate(old);
+	timer_set(&s->drain_timer, deadline_in(s->unit->timeout_stop_usec));
+}
+
+static void check_handover(struct service *s)
+{
+	struct instance *incoming = s->incoming;
+	bool ready;
+
+	if (!incoming) {
+		fail(s, "the new instance has gone");
+		return;
+	}
+	ready = s->unit->type == SERVICE_NOTIFY ? s->roll.ready_seen : incoming->execed;
+	if (!ready) {
+		poll_again(s);
+		return;
+	}
+	if (!stands_on(incoming->main.pid, s->roll.target)) {
+		fail(s, "the new instance does not run from the image it should");
+		return;
+	}
+	struct instance *old = s->current;
+	s->current = incoming;
+	s->incoming = NULL;
+	drain(s, old);
+	end_roll(s, ROLL_DONE);
+}
+
+void policy_drained(struct service *s)
+{
+	timer_cancel(&s->drain_timer);
+	instance_free(s->draining);
+	s->draining = NULL;
+	log_debug("%s: the old instance has drained", s->unit->name);
+	if (service_changed)
+		service_changed(s);
+}
+
+static void drain_timer_expired(struct loop_timer *t)
+{
+	struct service *s = CONTAINER_OF(t, struct service, drain_timer);
+
+	if (!s->draining)
+		return;
+	log_warning("%s: the old instance did not drain within its TimeoutStopSec=: killing it", s->unit->name);
+	instance_kill(s->draining);
+}
+
+void policy_incoming_exited(struct service *s, const struct process_exit *ended)
+{
+	char text[64];
+
+	process_exit_describe(ended, text, sizeof(text));
+	if (s->roll.state == ROLL_ASKED)
+		fail(s, "the new instance %s before it was ready", text);
+}
+
+void policy_incoming_empty(struct service *s)
+{
+	if (s->roll.state == ROLL_ASKED)
+		return; /* the exit of its main process is on its way and says more */
+	instance_free(s->incoming);
+	s->incoming = NULL;
+	if (service_changed)
+		service_changed(s);
+}
+
+void policy_incoming_execed(struct service *s)
+{
+	/* Not from within the instance's own event: a failed check frees it. */
+	if (s->roll.state == ROLL_ASKED)
+		timer_set(&s->roll.timer, clock_usec());
+}
+
+void policy_ready(struct service *s, struct instance *i)
+{
+	if (s->roll.state != ROLL_ASKED)
+		return;
+	if (i == s->incoming || s->unit->policy == POLICY_REEXEC) {
+		s->roll.ready_seen = true;
+		timer_set(&s->roll.timer, clock_usec());
+	}
+}
+
+/* restart */
+
+static void ask_restart(struct service *s)
+{
+	service_event(s, EVENT_STOP);
+	s->restart_wanted = true;
+	poll_again(s);
+}
+
+static void check_restart(struct service *s)
+{
+	if (s->state == STATE_FAILED || s->state == STATE_BACKOFF)
+		fail(s, "it did not start again: %s", s->why);
+	else if (s->state == STATE_EXITED || (s->state == STATE_RUNNING && !service_main_pid(s)))
+		end_roll(s, ROLL_DONE);
+	else if (s->state == STATE_RUNNING && stands_on(service_main_pid(s), s->roll.target))
+		end_roll(s, ROLL_DONE);
+	else
+		poll_again(s);
+}
+
+/* All of them */
+
+static bool settled(const struct service *s)
+{
+	return service_is_settled(s) && !s->incoming && !s->draining && !s->old_main.pid;
+}
+
+static bool nothing_to_do(const struct service *s)
+{
+	return s->state != STATE_RUNNING || s->unit->policy == POLICY_KEEP ||
+		stands_on(service_main_pid(s), s->roll.target);
+}
+
+static void ask(struct service *s)
+{
+	if (nothing_to_do(s)) {
+		end_roll(s, ROLL_DONE);
+		return;
+	}
+	s->roll.state = ROLL_ASKED;
+	s->roll.deadline_usec = deadline_in(s->unit->ready_timeout_usec);
+	s->roll.poll_count = 0;
+	switch (s->unit->policy) {
+	case POLICY_REEXEC:
+		ask_reexec(s);
+		return;
+	case POLICY_HANDOVER:
+		ask_handover(s);
+		return;
+	case POLICY_RESTART:
+		ask_restart(s);
+		return;
+	case POLICY_KEEP:
+		return;
+	}
+}
+
+static void check(struct service *s)
+{
+	switch (s->unit->policy) {
+	case POLICY_REEXEC:
+		check_reexec(s);
+		return;
+	case POLICY_HANDOVER:
+		check_handover(s);
+		return;
+	case POLICY_RESTART:
+		check_restart(s);
+		return;
+	case POLICY_KEEP:
+		return;
+	}
+}
+
+static void fail_late(struct service *s)
+{
+	unsigned long long msec = s->unit->ready_timeout_usec / USEC_PER_MSEC;
+
+	if (s->roll.state == ROLL_SETTLING)
+		fail(s, "what the upgrade before left behind has not drained within %llu ms", msec);
+	else
+		fail(s, "not ready on the new image within %llu ms (ReadyTimeoutSec=)", msec);
+}
+
+static void roll_timer_expired(struct loop_timer *t)
+{
+	struct service *s = CONTAINER_OF(t, struct service, roll.timer);
+
+	if (clock_usec() >= s->roll.deadline_usec)
+		fail_late(s);
+	else if (s->roll.state == ROLL_ASKED)
+		check(s);
+	else if (s->roll.state == ROLL_SETTLING && settled(s))
+		ask(s);
+	else
+		poll_again(s);
+}
+
+void policy_init(struct service *s)
+{
+	s->roll.timer.expired = roll_timer_expired;
+	s->drain_timer.expired = drain_timer_expired;
+	s->old_main.exited = old_main_exited;
+}
+
+void policy_roll(struct service *s, uint64_t target)
+{
+	s->roll.target = target;
+	s->roll.why[0] = '\0';
+	s->roll.poll_count = 0;
+	s->roll.deadline_usec = deadline_in(s->unit->ready_timeout_usec);
+	s->roll.state = ROLL_SETTLING;
+	if (settled(s))
+		ask(s);
+	else
+		poll_again(s);
+}
+
+void policy_resume(struct service *s)
+{
+	if (s->roll.state == ROLL_SETTLING || s->roll.state == ROLL_ASKED)
+		poll_again(s);
+	if (s->draining)
+		timer_set(&s->drain_timer, deadline_in(s->unit->timeout_stop_usec));
+}
+
+static void end_successor(struct service *s)
+{
+	pid_t pid = s->current ? successor(s) : 0;
+
+	/* The old main process is still the service's; the one beside it goes, as if it had never come. */
+	if (pid && pid != s->current->main.pid)
+		(void)kill(pid, s->unit->kill_signal);
+}
+
+void policy_abort(struct service *s)
+{
+	timer_cancel(&s->roll.timer);
+	if (s->roll.state == ROLL_ASKED && s->unit->policy == POLICY_REEXEC)
+		end_successor(s);
+	if (s->incoming) {
+		process_forget(&s->incoming->main);
+		instance_kill(s->incoming);
+		if (instance_is_empty(s->incoming)) {
+			instance_free(s->incoming);
+			s->incoming = NULL;
+		}
+	}
+	s->roll.state = ROLL_NONE;
+}
+
+bool policy_main_exited(struct service *s)
+{
+	pid_t pid;
+
+	/* Re-executed by forking, with or without us asking: PIDFile= names who goes on. */
+	if (s->unit->type == SERVICE_FORKING && s->state == STATE_RUNNING &&
+		instance_read_pid_file(s->current, &pid) == 0 && instance_set_main(s->current, pid) == 0)
+		return true;
+	return s->roll.state == ROLL_ASKED && s->unit->policy == POLICY_REEXEC &&
+		!instance_is_empty(s->current);
+}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One service's life.
+ *
+ * A service is INACTIVE until somebody wants it. Wanted, it is WAITING until everything it is ordered
+ * After= has become active or given up. Then ExecStartPre= runs (PRE), the main process is started (STARTING)
+ * and becomes ready in the way of its Type=; ExecStartPost= runs (POST) and it is RUNNING. ExecReload=
+ * runs in RELOADING, from which it returns to RUNNING whatever the outcome. A oneshot that has done
+ * its work is EXITED (RemainAfterExit=yes: active) or INACTIVE.
+ *
+ * On its way down it is STOPPING while ExecStop= runs, TERMINATING once KillSignal= was sent and KILLING after
+ * SIGKILL: each ends when the cgroup of the instance is empty, or at its deadline with the next. Then ExecStopPost= (CLEANUP)
+ * and the service is INACTIVE, FAILED, or in BACKOFF until Restart= brings it back.
+ *
+ * Each run of the program is an instance with a cgroup of its own, tree/NAME/NUMBER, so that two
+ * instances can stand side by side while one hands over to the other.
+ *
+ * What a service does is a table, state x event -> action, in service.c.
+ */
+#ifndef MOLT_SERVICES_SERVICE_H
+#define MOLT_SERVICES_SERVICE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "conf/record.h"
+#include "conf/unit.h"
+#include "kernel/loop.h"
+#include "kernel/process.h"
+
+enum service_state {
+	STATE_INACTIVE,
+	STATE_WAITING,
+	STATE_PRE,
+	STATE_STARTING,
+	STATE_POST,
+	STATE_RUNNING,
+	STATE_RELOADING,
+	STATE_EXITED,
+	STATE_STOPPING,
+	STATE_TERMINATING,
+	STATE_KILLING,
+	STATE_CLEANUP,
+	STATE_BACKOFF,
+	STATE_FAILED,
+	N_STATES,
+};
+
+enum service_event {
+	EVENT_START,     /* somebody wants it, and its turn has come */
+	EVENT_STOP,      /* somebody wants it gone */
+	EVENT_RELOAD,
+	EVENT_EXECED,    /* the main process has become its program */
+	EVENT_READY,     /* READY=1, or what stands for it */
+	EVENT_MAIN_EXIT,
+	EVENT_CONTROL_EXIT, /* the process of an Exec*= other than the main one */
+	EVENT_EMPTY,     /* the instance's cgroup has no process left */
+	EVENT_TIMEOUT,   /* the state's deadline has passed */
+	N_EVENTS,
+};
+
+/* Why it is FAILED, or why it was last stopped. */
+enum service_result {
+	RESULT_SUCCESS,
+	RESULT_EXIT_CODE,
+	RESULT_SIGNAL,
+	RESULT_TIMEOUT,
+	RESULT_RESOURCES, /* fork, cgroup, socket */
+	RESULT_EXEC,      /* the program could not be started */
+	RESULT_DEPENDENCY,
+	RESULT_PROTOCOL,  /* e.g. no PID file after a forking start */
+};
+
+struct service;
+
+struct instance {
+	struct service *service;
+	unsigned number;
+	int cgroup; /* directory; -1 once gone */
+	int events_fd;
+	struct loop_source events;
+	struct process main;
+	int exec_pipe; /* tells why an exec failed; closed by the exec itself; -1: not waiting */
+	struct loop_source exec_source;
+	bool execed;
+};
+
+/* How far the service has got on its way to another image; see policy.h. */
+enum roll_state { ROLL_NONE, ROLL_WAITING, ROLL_SETTLING, ROLL_ASKED, ROLL_DONE, ROLL_FAILED };
+
+struct roll {
+	enum roll_state state;
+	uint64_t target;     /* mount id of the image to get to */
+	uint64_t deadline_usec;
+	struct loop_timer timer;
+	bool ready_seen;     /* READY=1 came since it was asked */
+	bool preforks;       /* the old main process had children: the new one is ready once it has */
+	unsigned poll_count;
+	char why[256];       /* when it failed */
+};
+
+struct listen_socket {
+	char *address; /* as in ListenStream= */
+	int fd;
+};
+
+struct service {
+	struct service *next; /* of all, by name */
+	struct unit *unit;
+	enum service_state state;
+	enum service_result result;
+	uint64_t since_usec; /* CLOCK_MONOTONIC, in this state */
+	unsigned order;      /* rank by After=; see graph.h */
+
+	struct instance *current;  /* what serves; NULL in INACTIVE and FAILED */
+	struct instance *incoming; /* the new one of a handover, not ready yet */
+	struct instance *draining; /* the old one of a handover or of a re-exec by fork, on its way out */
+	struct process old_main;   /* the old main process of a re-exec by fork: drains inside `current` */
+	unsigned last_instance;
+
+	struct process control; /* an Exec*= command other than the main one */
+	size_t command_index;   /* which line of that Exec*= list */
+	struct loop_timer timer; /* of the state */
+	struct loop_timer drain_timer;
+	struct loop_timer pid_file_timer; /* looks again for a PID file that is not there yet */
+
+	struct listen_socket *listen;
+	size_t n_listen;
+
+	bool restart_wanted;  /* start again once it is down */
+	bool stop_wanted;     /* asked to stop while it may be restarted otherwise */
+	bool stop_queued;     /* to be stopped once what is ordered after it is down; see set.h */
+	unsigned n_restarts;  /* by Restart=, ever */
+	unsigned backoff;     /* in a row without staying up */
+	struct process_exit last_exit;
+	char *status_text;    /* STATUS=, cut to 200 bytes; NULL: none */
+	char why[256];        /* a sentence on the last failure */
+	struct roll roll;
+};
+
+/*
+ * Makes a service of a unit, which it takes over, with its sockets not yet open. NULL without memory
+ * (the unit is freed then too).
+ */
+struct service *service_new(struct unit *unit);
+/* Frees one that is INACTIVE or FAILED. */
+void service_free(struct service *s);
+
+/* Feeds an event to the table. */
+void service_event(struct service *s, enum service_event event);
+
+bool service_is_active(const struct service *s);  /* ready: what waits for it may go on */
+bool service_is_down(const struct service *s);    /* nothing of it runs and nothing is planned to */
+bool service_is_settled(const struct service *s); /* no start, stop or reload is under way */
+
+const char *service_state_name(enum service_state state);
+const char *service_result_name(enum service_result result);
+
+/* The main process of what serves; 0: none. */
+pid_t service_main_pid(const struct service *s);
+
+/* One KEY=value line of sd_notify(3), sent from within that instance's cgroup. */
+void service_notify(struct service *s, unsigned instance, const char *key, const char *value);
+
+/* Wanted, and waiting for its turn: from INACTIVE, FAILED, BACKOFF or EXITED. */
+void service_wait(struct service *s);
+/* It could not even be begun: sets FAILED with that reason. */
+void service_fail_dependency(struct service *s, const char *dependency);
+
+/* What waits on services hears of each change of state here. One hook, set by the set. */
+extern void (*service_changed)(struct service *s);
+
+/* Tree and sockets, told once at start. */
+struct service_world {
+	int tree;                  /* cgroup directory; borrowed */
+	const char *tree_path;     /* as /proc/PID/cgroup shows it: "/tree" */
+	const char *notify_path;
+	const char *log_directory;
+	uint64_t log_max_bytes;
+};
+extern struct service_world world;
+
+/* State across an exec: the record's fields, without begin and end. Descriptors by number (state.h). */
+void service_save(const struct service *s, struct record_writer *w);
+/* Takes up what service_save() wrote, in a service fresh from service_new(). 0 or negative errno. */
+int service_load(struct service *s, const struct record *r, struct error *e);
+/* Calls `visit` for each descriptor that must survive the exec. */
+void service_each_fd(const struct service *s, int (*visit)(int fd));
+
+#endif

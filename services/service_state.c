@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT */
+/* A service across an exec of PID 1: what it writes down, and how it is taken up again. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "kernel/log.h"
+#include "kernel/util.h"
+#include "services/instance.h"
+#include "services/listen.h"
+#include "services/policy.h"
+#include "services/service.h"
+
+/* "NUMBER PID PIDFD EXEC_PIPE": the pipe is -1 once the program runs. */
+static void save_instance(struct record_writer *w, const char *key, const struct instance *i)
+{
+	if (i)
+		record_format(w, key, "%u %d %d %d", i->number, (int)i->main.pid,
+			i->main.pid ? i->main.pidfd : -1, i->exec_pipe);
+}
+
+static void save_process(struct record_writer *w, const char *key, const struct process *p)
+{
+	if (p->pid)
+		record_format(w, key, "%d %d", (int)p->pid, p->pidfd);
+}
+
+void service_save(const struct service *s, struct record_writer *w)
+{
+	record_text(w, "state", service_state_name(s->state));
+	record_text(w, "result", service_result_name(s->result));
+	record_text(w, "why", s->why[0] ? s->why : NULL);
+	record_int(w, "since_usec", (int64_t)s->since_usec);
+	record_int(w, "timer_usec", (int64_t)s->timer.deadline_usec);
+	record_int(w, "last_instance", s->last_instance);
+	save_instance(w, "current", s->current);
+	save_instance(w, "incoming", s->incoming);
+	save_instance(w, "draining", s->draining);
+	save_process(w, "old_main", &s->old_main);
+	save_process(w, "control", &s->control);
+	record_int(w, "command_index", (int64_t)s->command_index);
+	for (size_t i = 0; i < s->n_listen; i++)
+		record_format(w, "listen", "%d %s", s->listen[i].fd, s->listen[i].address);
+	record_bool(w, "restart_wanted", s->restart_wanted);
+	record_bool(w, "stop_wanted", s->stop_wanted);
+	record_bool(w, "stop_queued", s->stop_queued);
+	record_int(w, "restarts", s->n_restarts);
+	record_int(w, "backoff", s->backoff);
+	record_text(w, "status", s->status_text);
+	record_int(w, "roll_state", s->roll.state);
+	record_int(w, "roll_target", (int64_t)s->roll.target);
+	record_int(w, "roll_deadline_usec", (int64_t)s->roll.deadline_usec);
+	record_bool(w, "roll_ready_seen", s->roll.ready_seen);
+	record_bool(w, "roll_preforks", s->roll.preforks);
+	record_text(w, "roll_why", s->roll.why[0] ? s->roll.why : NULL);
+}
+
+static int visit_process(const struct process *p, int (*visit)(int fd))
+{
+	return p->pid ? visit(p->pidfd) : 0;
+}
+
+static void visit_instance(const struct instance *i, int (*visit)(int fd))
+{
+	if (!i)
+		return;
+	(void)visit_process(&i->main, visit);
+	if (i->exec_pipe >= 0)
+		(void)visit(i->exec_pipe);
+}
+
+void service_each_fd(const struct service *s, int (*visit)(int fd))
+{
+	visit_instance(s->current, visit);
+	visit_instance(s->incoming, visit);
+	visit_instance(s->draining, visit);
+	(void)visit_process(&s->old_main, visit);
+	(void)visit_process(&s->control, visit);
+	for (size_t i = 0; i < s->n_listen; i++)
+		(void)visit(s->listen[i].fd);
+}
+
+static int load_process(const char *text, struct process *p)
+{
+	int pid, pidfd;
+
+	if (!text)
+		return 0;
+	if (sscanf(text, "%d %d", &pid, &pidfd) != 2 || pid <= 0)
+		return -EBADMSG;
+	return process_watch(p, pid, pidfd);
+}
+
+static int load_instance(struct service *s, const char *text, struct instance **ret, struct error *e)
+{
+	unsigned number;
+	int pid, pidfd, exec_pipe, r = 0;
+
+	if (!text)
+		return 0;
+	if (sscanf(text, "%u %d %d %d", &number, &pid, &pidfd, &exec_pipe) != 4)
+		return error_say(e, EBADMSG, "%s: the state's instance \"%s\" makes no sense", s->unit->name, text);
+	struct instance *i = instance_adopt(s, number, e);
+	if (!i)
+		return e->code;
+	if (pid > 0)
+		r = process_watch(&i->main, pid, pidfd);
+	if (r == 0)
+		r = instance_adopt_exec_pipe(i, exec_pipe);
+	if (r < 0) {
+		instance_free(i);
+		return error_set(e, r, "%s: cannot watch process %d again", s->unit->name, pid);
+	}
+	*ret = i;
+	return 0;
+}
+
+static int load_listen(struct service *s, const char *text)
+{
+	int fd, at;
+
+	if (sscanf(text, "%d %n", &fd, &at) != 1 || fd < 0)
+		return -EBADMSG;
+	return listen_adopt(s, text + at, fd);
+}
+
+static int load_all_listen(struct service *s, const struct record *r)
+{
+	const char *text;
+
+	for (size_t i = 0; (text = record_get_nth(r, "listen", i)); i++) {
+		int result = load_listen(s, text);
+		if (result < 0)
+			return result;
+	}
+	return 0;
+}
+
+static bool load_state(const char *text, enum service_state *ret)
+{
+	for (int i = 0; text && i < N_STATES; i++) {
+		if (strcmp(service_state_name((enum service_state)i), text) == 0) {
+			*ret = (enum service_state)i;
+			return true;
+		}
+	}
+	return false;
+}
+
+static enum service_result load_result(const char *text)
+{
+	for (int i = 0; text && i <= RESULT_PROTOCOL; i++)
+		if (strcmp(service_result_name((enum service_result)i), text) == 0)
+			return (enum service_result)i;
+	return RESULT_SUCCESS;
+}
+
+static void copy_text(char *buf, size_t size, const char *text)
+{
+	(void)snprintf(buf, size, "%s", text ? text : "");
+}
+
+static void load_numbers(struct service *s, const struct record *r)
+{
+	const char *status = record_get(r, "status");
+
+	s->result = load_result(record_get(r, "result"));
+	copy_text(s->why, sizeof(s->why), record_get(r, "why"));
+	s->since_usec = (uint64_t)record_get_int(r, "since_usec", (int64_t)clock_usec());
+	s->last_instance = (unsigned)record_get_int(r, "last_instance", 0);
+	s->command_index = (size_t)record_get_int(r, "command_index", 0);
+	s->restart_wanted = record_get_bool(r, "restart_wanted", false);
+	s->stop_wanted = record_get_bool(r, "stop_wanted", false);
+	s->stop_queued = record_get_bool(r, "stop_queued", false);
+	s->n_restarts = (unsigned)record_get_int(r, "restarts", 0);
+	s->backoff = (unsigned)record_get_int(r, "backoff", 0);
+	s->status_text = status ? strdup(status) : NULL;
+	s->roll.state = (enum roll_state)record_get_int(r, "roll_state", ROLL_NONE);
+	s->roll.target = (uint64_t)record_get_int(r, "roll_target", 0);
+	s->roll.deadline_usec = (uint64_t)record_get_int(r, "roll_deadline_usec", 0);
+	s->roll.ready_seen = record_get_bool(r, "roll_ready_seen", false);
+	s->roll.preforks = record_get_bool(r, "roll_preforks", false);
+	copy_text(s->roll.why, sizeof(s->roll.why), record_get(r, "roll_why"));
+}
+
+int service_load(struct service *s, const struct record *r, struct error *e)
+{
+	int64_t deadline = record_get_int(r, "timer_usec", 0);
+	int result;
+
+	if (!load_state(record_get(r, "state"), &s->state))
+		return error_say(e, EBADMSG, "%s: the state \"%s\" is not known here", s->unit->name,
+			record_get(r, "state") ? record_get(r, "state") : "");
+	load_numbers(s, r);
+	if ((result = load_instance(s, record_get(r, "current"), &s->current, e)) < 0 ||
+		(result = load_instance(s, record_get(r, "incoming"), &s->incoming, e)) < 0 ||
+		(result = load_instance(s, record_get(r, "draining"), &s->draining, e)) < 0)
+		return result;
+	if ((result = load_process(record_get(r, "old_main"), &s->old_main)) < 0 ||
+		(result = load_process(record_get(r, "control"), &s->control)) < 0 ||
+		(result = load_all_listen(s, r)) < 0)
+		return error_set(e, result, "%s: cannot take up its state", s->unit->name);
+	if (deadline > 0)
+		timer_set(&s->timer, (uint64_t)deadline);
+	return 0;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * All services of the machine: found by name, loaded from their files, started and stopped in order.
+ * Starting and stopping only ask; set_on_change() tells when something has changed.
+ */
+#ifndef MOLT_SERVICES_SET_H
+#define MOLT_SERVICES_SET_H
+
+#include "services/service.h"
+
+/* `changed` is called, soon after and once for many, when services changed state. */
+void set_init(void (*changed)(void));
+
+struct service *set_first(void); /* then ->next; sorted by name */
+struct service *set_find(const char *name); /* with or without ".service"; NULL */
+
+/* Loads NAME (if it is not there yet) and all it Requires= and Wants=. */
+int set_load(const char *name, struct service **ret, struct error *e);
+
+/* Each is 0 or negative errno with text: -ENOENT no such service. What they began may still fail later. */
+int set_start(const char *name, struct error *e);
+int set_stop(const char *name, struct error *e);
+int set_restart(const char *name, struct error *e);
+int set_reload(const char *name, struct error *e);
+
+/* Asks all to stop, in reverse order, and lets none start any more. */
+void set_stop_all(void);
+bool set_all_down(void);
+void set_kill_all(void); /* SIGKILL to whatever is left in the tree */
+
+/* The service whose instance's cgroup pid is in; *ret_instance its number. NULL: none of ours. */
+struct service *set_of_pid(pid_t pid, unsigned *ret_instance);
+
+void set_save(struct record_writer *w);
+/* Takes a record of kind "service". Negative errno with text if that service cannot be taken up. */
+int set_load_record(const struct record *r, struct error *e);
+void set_each_fd(int (*visit)(int fd));
+/* After all records: ranks, timers, interrupted rolls. */
+void set_resume(void);
+
+#endif

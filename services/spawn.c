@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "kernel/process.h"
+#include "kernel/util.h"
+#include "services/output.h"
+
+#define LISTEN_FDS_START 3
+#define FILE_MAX_BYTES (1024 * 1024)
+
+struct identity {
+	bool switch_user;
+	uid_t uid;
+	gid_t gid;
+	char name[256]; /* for initgroups; "" where the user is only a number */
+	char home[512];
+	char shell[256];
+};
+
+/* What follows runs in the child, where waiting, NSS and exit are fine. */
+
+static void __attribute__((noreturn)) give_up(int pipe, const struct error *e)
+{
+	/* The reader may be gone, or never have been: the service's log has it too. */
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)!write(pipe, e->text, strlen(e->text));
+	(void)dprintf(STDERR_FILENO, "molt: %s\n", e->text);
+	_exit(203); /* systemd.exec(5): EXIT_EXEC */
+}
+
+static int find_user(const char *user, struct identity *id, struct error *e)
+{
+	uint64_t number;
+	struct passwd *pw;
+
+	errno = 0;
+	pw = parse_u64(user, &number) ? getpwuid((uid_t)number) : getpwnam(user);
+	if (!pw && !parse_u64(user, &number))
+		return error_say(e, ENOENT, "User=%s: no such user", user);
+	id->switch_user = true;
+	id->uid = pw ? pw->pw_uid : (uid_t)number;
+	id->gid = pw ? pw->pw_gid : (gid_t)number;
+	if (pw) {
+		(void)snprintf(id->name, sizeof(id->name), "%s", pw->pw_name);
+		(void)snprintf(id->home, sizeof(id->home), "%s", pw->pw_dir);
+		(void)snprintf(id->shell, sizeof(id->shell), "%s", pw->pw_shell);
+	}
+	return 0;
+}
+
+static int find_group(const char *group, struct identity *id, struct error *e)
+{
+	uint64_t number;
+
+	if (parse_u64(group, &number)) {
+		id->gid = (gid_t)number;
+		return 0;
+	}
+	struct group *gr = getgrnam(group);
+	if (!gr)
+		return error_say(e, ENOENT, "Group=%s: no such group", group);
+	id->gid = gr->gr_gid;
+	return 0;
+}
+
+static int find_identity(const struct unit *u, struct identity *id, struct error *e)
+{
+	int r = 0;
+
+	if (u->user)
+		r = find_user(u->user, id, e);
+	if (r == 0 && u->group)
+		r = find_group(u->group, id, e);
+	return r;
+}
+
+static int become(const struct unit *u, const struct identity *id, struct error *e)
+{
+	if (!u->user && !u->group)
+		return 0;
+	if ((id->name[0] ? initgroups(id->name, id->gid) : setgroups(0, NULL)) < 0)
+		return error_set(e, errno, "cannot set the groups of user %s", u->user ? u->user : "root");
+	if (setresgid(id->gid, id->gid, id->gid) < 0)
+		return error_set(e, errno, "cannot become group %u", id->gid);
+	if (id->switch_user && setresuid(id->uid, id->uid, id->uid) < 0)
+		return error_set(e, errno, "cannot become user %s", u->user);
+	return 0;
+}
+
+static int make_directory(const char *base, const char *names, const struct identity *id, struct error *e)
+{
+	char copy[1024], path[1200], *state = NULL;
+
+	(void)snprintf(copy, sizeof(copy), "%s", names);
+	for (char *name = strtok_r(copy, " \t", &state); name; name = strtok_r(NULL, " \t", &state)) {
+		(void)snprintf(path, sizeof(path), "%s/%s", base, name);
+		if (mkdir(path, 0755) < 0 && errno != EEXIST)
+			return error_set(e, errno, "cannot make the directory %s", path);
+		if (id->switch_user && lchown(path, id->uid, id->gid) < 0)
+			return error_set(e, errno, "cannot give the directory %s to user %u", path, id->uid);
+	}
+	return 0;
+}
+
+static int make_directories(const struct unit *u, const struct identity *id, struct error *e)
+{
+	int r = 0;
+
+	if (u->runtime_directory)
+		r = make_directory("/run", u->runtime_directory, id, e);
+	if (r == 0 && u->state_directory)
+		r = make_directory("/var/lib", u->state_directory, id, e);
+	return r;
+}
+
+static int append_format(char ***list, struct error *e, const char *format, ...)
+{
+	char *text;
+	va_list ap;
+
+	va_start(ap, format);
+	int n = vasprintf(&text, format, ap);
+	va_end(ap);
+	if (n < 0)
+		return error_set(e, ENOMEM, "cannot make the environment");
+	int r = strings_append(list, text);
+	free(text);
+	return r < 0 ? error_set(e, r, "cannot make the environment") : 0;
+}
+
+static int read_environment_file(const char *name, char ***list, struct error *e)
+{
+	bool optional = name[0] == '-';
+	const char *path = optional ? name + 1 : name;
+	CLEANUP_FREE char *text = malloc(FILE_MAX_BYTES);
+
+	if (!text)
+		return error_set(e, ENOMEM, "cannot read EnvironmentFile=%s", path);
+	ssize_t n = file_read(AT_FDCWD, path, text, FILE_MAX_BYTES);
+	if (n < 0)
+		return optional && n == -ENOENT ? 0 : error_set(e, (int)n, "cannot read EnvironmentFile=%s", path);
+	int r = environment_file_parse(text, (size_t)n, list);
+	return r < 0 ? error_set(e, r, "cannot read EnvironmentFile=%s", path) : 0;
+}
+
+/* Later assignments win for a program that looks up the first: so drop an earlier one of the same name. */
+static void keep_last(char **list)
+{
+	size_t n = strings_count(list), kept = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		size_t name = strcspn(list[i], "=") + 1;
+		bool again = false;
+		for (size_t j = i + 1; j < n && !again; j++)
+			again = strncmp(list[i], list[j], name) == 0;
+		if (!again)
+			list[kept++] = list[i];
+	}
+	list[kept] = NULL;
+}
+
+static int own_variables(const struct identity *id, char ***list, struct error *e)
+{
+	int r = append_format(list, e, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+
+	if (r == 0 && id->name[0]) {
+		if ((r = append_format(list, e, "HOME=%s", id->home)) == 0 &&
+			(r = append_format(list, e, "USER=%s", id->name)) == 0 &&
+			(r = append_format(list, e, "LOGNAME=%s", id->name)) == 0)
+			r = append_format(list, e, "SHELL=%s", id->shell);
+	}
+	return r;
+}
+
+static int protocol_variables(const struct spawn *s, char ***list, struct error *e)
+{
+	int r = append_format(list, e, "NOTIFY_SOCKET=%s", world.notify_path);
+
+	if (r == 0 && s->main_pid)
+		r = append_format(list, e, "MAINPID=%d", (int)s->main_pid);
+	if (r < 0 || s->n_listen == 0)
+		return r;
+	if ((r = append_format(list, e, "LISTEN_PID=%d", (int)getpid())) < 0 ||
+		(r = append_format(list, e, "LISTEN_FDS=%zu", s->n_listen)) < 0)
+		return r;
+	char names[4096] = "";
+	for (size_t i = 0, used = 0; i < s->n_listen && used < sizeof(names); i++)
+		used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s", i ? ":" : "", s->unit->name);
+	return append_format(list, e, "LISTEN_FDNAMES=%s", names);
+}
+
+static int make_environment(const struct spawn *s, const struct identity *id, char ***list, struct error *e)
+{
+	int r = own_variables(id, list, e);
+
+	for (char **v = s->unit->environment; r == 0 && *v; v++)
+		r = append_format(list, e, "%s", *v);
+	for (char **f = s->unit->environment_files; r == 0 && *f; f++)
+		r = read_environment_file(*f, list, e);
+	if (r == 0)
+		r = protocol_variables(s, list, e);
+	if (r == 0)
+		keep_last(*list);
+	return r;
+}
+
+/* Standard streams first, then the sockets to 3, 4, ...; the failure pipe is moved out of their way before. */
+static int place_descriptors(const struct spawn *s, int *pipe, struct error *e)
+{
+	int above = LISTEN_FDS_START + (int)s->n_listen;
+	int moved[s->n_listen ? s->n_listen : 1];
+	int safe = fcntl(*pipe, F_DUPFD_CLOEXEC, above);
+
+	if (safe < 0)
+		return error_set(e, errno, "cannot place the descriptors");
+	*pipe = safe;
+	int log = output_open(s->log_path, world.log_max_bytes, above);
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (log < 0)
+		log = null;
+	for (size_t i = 0; i < s->n_listen; i++)
+		if ((moved[i] = fcntl(s->listen[i].fd, F_DUPFD_CLOEXEC, above)) < 0)
+			return error_set(e, errno, "cannot pass the socket %s", s->listen[i].address);
+	if ((null >= 0 && dup2(null, STDIN_FILENO) < 0) || (log >= 0 && dup2(log, STDOUT_FILENO) < 0) ||
+		(log >= 0 && dup2(log, STDERR_FILENO) < 0))
+		return error_set(e, errno, "cannot place the standard streams");
+	for (size_t i = 0; i < s->n_listen; i++)
+		if (dup2(moved[i], LISTEN_FDS_START + (int)i) < 0)
+			return error_set(e, errno, "cannot pass the socket %s", s->listen[i].address);
+	return 0;
+}
+
+static int limit_files(const struct unit *u, struct error *e)
+{
+	struct rlimit limit = {u->limit_nofile, u->limit_nofile};
+
+	if (u->limit_nofile && setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return error_set(e, errno, "cannot set LimitNOFILE=%llu", (unsigned long long)u->limit_nofile);
+	return 0;
+}
+
+static void adjust_oom_score(const struct unit *u)
+{
+	char text[16];
+
+	if (!u->oom_score_adjust_set)
+		return;
+	(void)snprintf(text, sizeof(text), "%d", u->oom_score_adjust);
+	/* Lowering it can be refused in a container (CAP_SYS_RESOURCE): the service is better off started. */
+	(void)file_write(AT_FDCWD, "/proc/self/oom_score_adj", text);
+}
+
+static int enter_directory(const struct unit *u, struct error *e)
+{
+	if (!u->working_directory)
+		return chdir("/") < 0 ? error_set(e, errno, "cannot change to the directory /") : 0;
+	if (chdir(u->working_directory) < 0 && !u->working_directory_optional)
+		return error_set(e, errno, "cannot change to WorkingDirectory=%s", u->working_directory);
+	return 0;
+}
+
+static int prepare_child(const struct spawn *s, int *pipe, char ***ret_env, char ***ret_argv, struct error *e)
+{
+	struct identity id = {0};
+	sigset_t none;
+	int r;
+
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	(void)setsid(); /* cannot fail in a fresh child */
+	(void)umask(s->unit->umask);
+	adjust_oom_score(s->unit);
+	if ((r = find_identity(s->unit, &id, e)) < 0 || (r = make_directories(s->unit, &id, e)) < 0 ||
+		(r = make_environment(s, &id, ret_env, e)) < 0 || (r = place_descriptors(s, pipe, e)) < 0 ||
+		(r = limit_files(s->unit, e)) < 0 || (r = become(s->unit, &id, e)) < 0 ||
+		(r = enter_directory(s->unit, e)) < 0)
+		return r;
+	r = command_expand(s->command, *ret_env, ret_argv);
+	return r < 0 ? error_set(e, r, "cannot expand the command line of %s", s->command->path) : 0;
+}
+
+static void __attribute__((noreturn)) run_child(const struct spawn *s, int pipe)
+{
+	struct error e = {0};
+	char **env = NULL, **argv = NULL;
+
+	if (prepare_child(s, &pipe, &env, &argv, &e) < 0)
+		give_up(pipe, &e);
+	(void)execve(s->command->path, argv, env);
+	(void)error_set(&e, errno, "cannot execute %s", s->command->path);
+	give_up(pipe, &e);
+}
+
+pid_t spawn_start(const struct spawn *s, int *ret_pidfd, int *ret_pipe, struct error *e)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+		return error_set(e, errno, "cannot start %s: no pipe", s->command->path);
+	pid_t pid = process_fork(s->cgroup, ret_pidfd);
+	if (pid == 0)
+		run_child(s, ends[1]);
+	(void)fd_close(ends[1]);
+	if (pid < 0) {
+		(void)fd_close(ends[0]);
+		return error_set(e, pid, "cannot fork for %s", s->command->path);
+	}
+	*ret_pipe = ends[0];
+	return pid;
+}
