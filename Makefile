@@ -9,11 +9,18 @@ MANDIR ?= $(PREFIX)/share/man
 # The link /sbin/init -> molt: say yes for an image that molt boots, never by accident.
 INIT_LINK ?= no
 
+# V=1 shows the commands.
+V ?= 0
+Q := $(if $(filter 1,$(V)),,@)
+
 BUILD ?= build
-CC ?= gcc
 PKG_CONFIG ?= pkg-config
 CFLAGS ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wshadow -Wswitch-enum -Wmissing-prototypes -Wstrict-prototypes -Wformat=2 -Werror
+# Cutting a text at the end of its buffer is what snprintf() is for here.
+ifeq ($(findstring clang,$(CC)),)
+WARNINGS += -Wno-format-truncation
+endif
 DEFINES := -D_GNU_SOURCE -DMOLT_VERSION='"$(VERSION)"'
 LIBRARIES := mount libcap inih
 # Not at parse time for `make deps`, which is there to install pkg-config itself.
@@ -29,7 +36,7 @@ CONF_SRC := $(wildcard conf/*.c)
 SERVICES_SRC := $(wildcard services/*.c)
 UPGRADE_SRC := $(wildcard upgrade/*.c)
 INIT_SRC := $(wildcard init/*.c)
-INITCTL_SRC := $(wildcard initctl/*.c) conf/record.c kernel/error.c
+INITCTL_SRC := $(wildcard initctl/*.c) conf/record.c conf/number.c kernel/error.c
 LIB_SRC := $(KERNEL_SRC) $(CONF_SRC) $(SERVICES_SRC) $(UPGRADE_SRC)
 MOLT_SRC := $(LIB_SRC) $(INIT_SRC)
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
@@ -51,10 +58,10 @@ help:
 	@echo "uninstall format lint clean"
 
 $(BUILD)/molt: $(call obj,$(MOLT_SRC))
-	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
 
 $(BUILD)/initctl: $(call obj,$(INITCTL_SRC))
-	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^
 
 # For one test alone: a molt that does not freeze, to show that the test sees what the freeze prevents.
 nofreeze: $(BUILD)/nofreeze/molt
@@ -64,16 +71,16 @@ FORCE:
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 tools: $(TOOLS)
 $(BUILD)/tools/%: tests/tools/%.c Makefile
 	@mkdir -p $(@D)
-	$(CC) -std=gnu17 -D_GNU_SOURCE $(WARNINGS) -O2 -g -pthread -o $@ $<
+	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(WARNINGS) -O2 -g -pthread -o $@ $<
 
 $(BUILD)/unit/%: tests/unit/%.c $(call obj,$(LIB_SRC))
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(call obj,$(LIB_SRC)) $(PKG_LIBS) -lcmocka
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(call obj,$(LIB_SRC)) $(PKG_LIBS) -lcmocka
 
 fuzzers: $(FUZZERS)
 $(BUILD)/fuzz/%: tests/fuzz/%.c $(LIB_SRC)

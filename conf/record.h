@@ -10,9 +10,10 @@
  *
  * A record has a kind ([a-z0-9-]+), an id (any text, may be empty) and fields key=value in order;
  * a key ([a-z0-9_-]+) may be repeated: that is a list. In ids and values the bytes newline, carriage
- * return, backslash and NUL-free control bytes are escaped (\n, \r, \\, \xHH), so a record never
- * contains another. Unknown kinds and keys are the reader's to skip: any version reads its
- * neighbours', both ways.
+ * return, backslash and the other control bytes are escaped (\n, \r, \\, \xHH with lower-case
+ * digits), so a record never contains another. No text contains a NUL. A reader takes nothing else:
+ * no blank line between records, no unescaped control byte. Unknown kinds and keys are the reader's
+ * to skip: any version reads its neighbours', both ways.
  */
 #ifndef MOLT_CONF_RECORD_H
 #define MOLT_CONF_RECORD_H
@@ -21,12 +22,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Grows a text. After a failed allocation `error` is -ENOMEM, further calls do nothing, and what
- * was written stays readable: check once, at the end. Start from a zeroed struct. */
+/* Grows a text. After a failed allocation `error` is -ENOMEM, further calls do nothing, and the
+ * records that were complete stay readable: check once, at the end. A kind or key that is none, or a
+ * field outside a record, is -EINVAL in the same way. Start from a zeroed struct. */
 struct record_writer {
 	char *text; /* NUL-terminated once anything was written; free with record_writer_done() */
 	size_t length;
 	size_t capacity;
+	size_t complete; /* the length up to the last record_end() */
+	bool in_record;
 	int error;
 };
 
@@ -62,8 +66,8 @@ void record_reader_free(struct record_reader *r); /* NULL is fine */
 
 /*
  * Reads the next record. Returns 1 and fills *ret, 0 at the end of the text, -EBADMSG for a text
- * that is no record (ret->line then says where) or -ENOMEM. A record cut off before its empty line
- * is -EBADMSG: half a message is none.
+ * that is no record (ret->line then says where, and so it stays) or -ENOMEM (which may be tried
+ * again). A record cut off before its empty line is -EBADMSG: half a message is none.
  */
 int record_next(struct record_reader *r, struct record *ret);
 

@@ -16,6 +16,7 @@
 #define MOLT_CONF_UNIT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -58,6 +59,7 @@ struct command {
 	char *path;          /* what to exec; absolute */
 	bool ignore_failure; /* "-" prefix */
 	bool no_environment_expansion; /* ":" prefix */
+	bool privileged; /* "+", "!" or "!!" prefix: runs as root, whatever User= says */
 };
 
 /* A list of commands; NULL-terminated arrays would do, counts are easier to write down. */
@@ -102,6 +104,8 @@ struct unit {
 	uint64_t restart_usec;       /* RestartSec, default 100 ms: the first delay of the backoff */
 	uint64_t timeout_start_usec; /* default 90 s; oneshot: infinity */
 	uint64_t timeout_stop_usec;  /* default 90 s */
+	bool timeout_start_set;      /* whether the file says it; if not, init.conf's default holds */
+	bool timeout_stop_set;
 	uint64_t watchdog_usec;      /* WatchdogSec; 0: none */
 	int kill_signal;             /* default SIGTERM */
 	enum kill_mode kill_mode;
@@ -113,7 +117,7 @@ struct unit {
 	char *runtime_directory;   /* RuntimeDirectory=, below /run; NULL: none */
 	char *state_directory;     /* StateDirectory=, below /var/lib; NULL: none */
 	mode_t umask;              /* default 0022 */
-	uint64_t limit_nofile;     /* LimitNOFILE=; 0: as inherited */
+	uint64_t limit_nofile;     /* LimitNOFILE=; 0: as inherited, UINT64_MAX: "infinity" */
 	int oom_score_adjust;
 	bool oom_score_adjust_set;
 
@@ -136,8 +140,10 @@ typedef void (*unit_warn)(void *userdata, const char *text);
 /*
  * Loads NAME (with or without ".service") from the directories in `path` (NULL-terminated, highest
  * precedence first), below the directory fd `root` (AT_FDCWD for /; symbolic links stay inside it,
- * openat2 RESOLVE_IN_ROOT). Returns 0, -ENOENT if no directory has it, -EINVAL for a wrong value
- * (text with file:line), another negative errno otherwise. *ret is the caller's, unit_free().
+ * openat2 RESOLVE_IN_ROOT). Returns 0, -ENOENT if no directory has it, -ERFKILL if it is masked (a
+ * link to /dev/null, or empty), -EINVAL for a wrong value (text with file:line), -EFBIG for a file
+ * past 1 MiB, -E2BIG for more than 1,000 drop-ins or a list past STRINGS_MAX, another negative errno
+ * otherwise. *ret is the caller's, unit_free().
  */
 int unit_load(struct unit **ret, int root, const char *const *path, const char *name, unit_warn warn,
 	void *userdata, struct error *e);
@@ -162,7 +168,8 @@ const char *upgrade_policy_name(enum upgrade_policy p);
  * unit_parse_span: "90", "1min 30s", "500ms", "infinity" (systemd.time(7)) to microseconds.
  * unit_parse_signal: "TERM", "SIGTERM", "15", "RTMIN+3" to a signal number.
  * unit_split_command: systemd.service(5) "COMMAND LINES": quotes, C escapes, prefixes - : @ + !;
- *   specifiers %n %N %p %i %% are replaced; $VAR is kept for the time of exec.
+ *   specifiers %n %N %p %i %% are replaced; $VAR is kept for the time of exec. A lone ; would begin
+ *   a second command and is an error here; in an Exec key it is none.
  * Each returns 0 or -EINVAL (-ENOMEM).
  */
 int unit_parse_span(const char *text, uint64_t *ret_usec);
@@ -175,14 +182,31 @@ int unit_parse_bool(const char *text, bool *ret);
  * $VAR, ${VAR} and $$ in an argv against an environment ("NAME=value", NULL-terminated), by the rules
  * of systemd.service(5): ${VAR} is one word wherever it stands, a word that is just $VAR splits at
  * white space, a variable that is not set is empty. *ret_argv is the caller's, strings_free().
+ * Returns 0, -ENOMEM or -E2BIG for what execve(2) would not take (6 MiB).
  */
 int command_expand(const struct command *c, char *const *environment, char ***ret_argv);
 
-/* Reads an EnvironmentFile= text and appends its NAME=value strings to *list (systemd.exec(5)). */
+/*
+ * Puts "NAME=value" into an environment, in the place of an earlier value of NAME. Returns 0,
+ * -EINVAL for what is no assignment to a valid name, -ENOMEM, -E2BIG.
+ */
+int environment_set(char ***list, const char *assignment);
+
+/* The value of NAME, or NULL. */
+const char *environment_get(char *const *list, const char *name, size_t name_length);
+
+/*
+ * Reads an EnvironmentFile= text and puts its assignments into *list, with environment_set(). The
+ * syntax is that of systemd.exec(5); a line that assigns nothing is skipped, as there. Returns 0,
+ * -ENOMEM or -E2BIG; what was put into *list before that stays.
+ */
 int environment_file_parse(const char *text, size_t length, char ***list);
 
-/* NULL-terminated string lists. */
-int strings_append(char ***list, const char *value); /* copies value; 0 or -ENOMEM */
+/* NULL-terminated string lists; a NULL list is an empty one. No list grows past STRINGS_MAX: what a
+ * file says must not keep PID 1 busy, and each append counts from the start. */
+#define STRINGS_MAX 8192
+int strings_append(char ***list, const char *value); /* copies value; 0, -ENOMEM or -E2BIG */
+int strings_ensure(char ***list); /* makes a NULL list an empty one; 0 or -ENOMEM */
 void strings_free(char **list);
 size_t strings_count(char *const *list);
 bool strings_contain(char *const *list, const char *value);

@@ -6,8 +6,8 @@
 #include <stddef.h>
 
 /* Each ends the process with CONTROL_EXIT_FAILED and a message if there is no memory. */
-void *allocate(size_t size);                               /* zeroed */
-void *reallocate(void *old, size_t count, size_t size);    /* an array of count members */
+void *allocate(size_t size);                            /* zeroed */
+void *reallocate(void *old, size_t count, size_t size); /* an array of count members */
 char *copy_text(const char *text);
 char *format_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

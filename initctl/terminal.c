@@ -82,7 +82,7 @@ static const char *colour_code(enum colour colour)
 
 void print_coloured(enum colour colour, const char *clean)
 {
-	if (colour == COLOUR_NONE || !terminal()->colour)
+	if (colour == COLOUR_NONE || !*clean || !terminal()->colour)
 		(void)fputs(clean, stdout);
 	else
 		(void)printf("%s%s\033[0m", colour_code(colour), clean);
@@ -93,30 +93,47 @@ static void print_spaces(size_t n)
 	(void)printf("%*s", (int)n, "");
 }
 
+/*
+ * The bytes of the first word of a text. `A command` in backquotes is one word, so that it can be
+ * copied from one line, unless it is wider than a line.
+ */
+static size_t word_length(const char *text, size_t width)
+{
+	size_t simple = strcspn(text, " ");
+	const char *quote = memchr(text, '`', simple);
+	const char *end = quote ? strchr(quote + 1, '`') : NULL;
+
+	if (!end)
+		return simple;
+	size_t quoted = (size_t)(end - text) + strcspn(end, " ");
+	return quoted <= width ? quoted : simple;
+}
+
 void print_paragraph(size_t indent, const char *first, enum colour colour, const char *text)
 {
 	char *clean = text_clean(text);
 	size_t width = terminal()->width;
 	size_t lead = text_width(first);
 	size_t used = indent;
-	char *rest = NULL;
 
 	print_spaces(indent > lead ? indent - lead : 0);
 	(void)fputs(first, stdout);
-	for (char *word = strtok_r(clean, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
+	for (char *at = clean + strspn(clean, " "); *at; at += strspn(at, " ")) {
+		char *word = format_text("%.*s", (int)word_length(at, width - indent), at);
 		size_t wide = text_width(word);
-		bool first_on_line = used == indent;
 
-		if (!first_on_line && used + 1 + wide > width) {
+		if (used > indent && used + 1 + wide > width) {
 			(void)putchar('\n');
 			print_spaces(indent);
 			used = indent;
-		} else if (!first_on_line) {
+		} else if (used > indent) {
 			(void)putchar(' ');
 			used++;
 		}
 		print_coloured(colour, word);
 		used += wide;
+		at += strlen(word);
+		free(word);
 	}
 	(void)putchar('\n');
 	free(clean);
@@ -124,16 +141,19 @@ void print_paragraph(size_t indent, const char *first, enum colour colour, const
 
 int output_flush(void)
 {
+	static int failure; /* the first one: stdio remembers only that there was one */
+
 	errno = 0;
-	if (fflush(stdout) == 0 && !ferror(stdout))
-		return 0;
-	/* After an earlier failure errno is no longer known: then it was most likely this one. */
-	return errno == 0 || errno == EPIPE ? 0 : -errno;
+	if (fflush(stdout) != 0 && failure == 0)
+		failure = errno;
+	if (failure == 0 && ferror(stdout))
+		failure = output_closed() ? EPIPE : EIO;
+	return failure == EPIPE ? 0 : -failure;
 }
 
 bool output_closed(void)
 {
-	struct pollfd output = { .fd = STDOUT_FILENO, .events = 0 };
+	struct pollfd output = {.fd = STDOUT_FILENO, .events = 0};
 
 	return poll(&output, 1, 0) > 0 && (output.revents & (POLLERR | POLLHUP | POLLNVAL));
 }

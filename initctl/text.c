@@ -37,7 +37,7 @@ static size_t sequence_length(unsigned char lead, uint32_t *ret_bits)
 
 size_t utf8_decode(const char *s, size_t n, uint32_t *ret)
 {
-	static const uint32_t smallest[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
 	uint32_t point = 0;
 	size_t length = n ? sequence_length((unsigned char)s[0], &point) : 0;
 
@@ -61,11 +61,12 @@ static bool is_control(uint32_t point)
 	return point < 0x20 || (point >= 0x7f && point <= 0x9f);
 }
 
-/* Marks that reorder or break what stands on the line: an advice could be made to read otherwise. */
+/* Marks that reorder or break what stands on the line: an advice could be made to read otherwise.
+ */
 static bool is_direction(uint32_t point)
 {
 	return point == 0x061c || point == 0x200e || point == 0x200f ||
-		(point >= 0x2028 && point <= 0x202e) || (point >= 0x2066 && point <= 0x2069);
+	       (point >= 0x2028 && point <= 0x202e) || (point >= 0x2066 && point <= 0x2069);
 }
 
 static bool is_kept(char c, const char *keep)

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void format_text(struct error *e, const char *format, va_list ap)
+static void __attribute__((format(printf, 2, 0)))
+format_text(struct error *e, const char *format, va_list ap)
 {
 	if (vsnprintf(e->text, sizeof(e->text), format, ap) < 0)
 		e->text[0] = '\0';

@@ -43,6 +43,13 @@ int proc_stat_read(pid_t pid, struct proc_stat *ret)
 	return 0;
 }
 
+void proc_comm(pid_t pid, char *buf, size_t size)
+{
+	struct proc_stat st;
+
+	(void)snprintf(buf, size, "%s", proc_stat_read(pid, &st) == 0 ? st.comm : "?");
+}
+
 void proc_where(pid_t tid, char *buf, size_t size)
 {
 	char path[32], call[128], wchan[64];

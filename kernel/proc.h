@@ -18,6 +18,8 @@ struct proc_stat {
 	uint64_t start_time; /* clock ticks since boot: with the pid, which process it is */
 };
 int proc_stat_read(pid_t pid, struct proc_stat *ret);
+/* Its name; "?" if it is gone. */
+void proc_comm(pid_t pid, char *buf, size_t size);
 
 /* "nr wchan" of a task that sleeps, for messages: "in syscall 58 at do_wait". Never fails; "?" at worst. */
 void proc_where(pid_t tid, char *buf, size_t size);

@@ -22,6 +22,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/resource.h>
 
 #include "conf/record.h"
 #include "conf/unit.h"
@@ -177,6 +178,7 @@ struct service_world {
 	const char *notify_path;
 	const char *log_directory;
 	uint64_t log_max_bytes;
+	struct rlimit nofile; /* what PID 1 was started with, for its children */
 };
 extern struct service_world world;
 

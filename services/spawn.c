@@ -246,6 +246,8 @@ static int limit_files(const struct unit *u, struct error *e)
 {
 	struct rlimit limit = {u->limit_nofile, u->limit_nofile};
 
+	if (world.nofile.rlim_max)
+		(void)setrlimit(RLIMIT_NOFILE, &world.nofile); /* PID 1 raised its own */
 	if (u->limit_nofile && setrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return error_set(e, errno, "cannot set LimitNOFILE=%llu", (unsigned long long)u->limit_nofile);
 	return 0;

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+#include "conf/system.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf/files.h"
+#include "conf/ini.h"
+#include "conf/keys.h"
+
+#define DIRECTORY "/etc/molt"
+#define FILE_NAME "init.conf"
+#define SECONDS(n) (UINT64_C(1000000) * (n))
+#define UNUSED __attribute__((unused))
+
+/* A path there must be: an empty value does not take the default away. */
+static int parse_needed_path(const struct key_site *site, const char *text, void *field,
+	const void *argument, struct error *e)
+{
+	if (text[0] == '\0')
+		return error_say(e, -EINVAL, "no path");
+	return key_parse_path(site, text, field, argument, e);
+}
+
+/* hostname(7): letters, digits, hyphens and dots, up to 64 characters as Linux has it. */
+static int parse_hostname(const struct key_site *site, const char *text, void *field,
+	const void *argument, struct error *e)
+{
+	size_t length = strlen(text);
+
+	if (length > 64 || text[0] == '-' || text[0] == '.' ||
+		strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.") !=
+			length)
+		return error_say(e, -EINVAL, "not a host name");
+	return key_parse_text(site, text, field, argument, e);
+}
+
+static int parse_ctrl_alt_del(UNUSED const struct key_site *site, const char *text, void *field,
+	UNUSED const void *argument, struct error *e)
+{
+	bool reboot = strcmp(text, "reboot") == 0;
+
+	if (!reboot && strcmp(text, "ignore") != 0)
+		return error_say(e, -EINVAL, "not one of reboot, ignore");
+	*(bool *)field = reboot;
+	return 0;
+}
+
+#define KEY(section, name, parse, member)                                        \
+	{                                                                        \
+		section, name, parse, offsetof(struct system_conf, member), NULL \
+	}
+
+static const struct key system_keys[] = {
+	KEY("Boot", "Services", key_parse_units, services),
+	KEY("Boot", "Hostname", parse_hostname, hostname),
+	KEY("Boot", "Console", parse_needed_path, console),
+	KEY("Boot", "RescueShell", parse_needed_path, rescue_shell),
+	KEY("Boot", "Debug", key_parse_bool, debug),
+
+	KEY("Manager", "LogDirectory", parse_needed_path, log_directory),
+	KEY("Manager", "LogMaxSize", key_parse_size, log_max_bytes),
+	KEY("Manager", "CtrlAltDel", parse_ctrl_alt_del, ctrl_alt_del_reboot),
+	KEY("Manager", "DefaultTimeoutStopSec", key_parse_timeout, stop_timeout_usec),
+	KEY("Manager", "DefaultTimeoutStartSec", key_parse_timeout, start_timeout_usec),
+	KEY("Manager", "ShutdownTimeoutSec", key_parse_timeout, shutdown_timeout_usec),
+
+	KEY("Upgrade", "FreezeTimeoutSec", key_parse_deadline, freeze_timeout_usec),
+	KEY("Upgrade", "BlackoutTimeoutSec", key_parse_deadline, blackout_timeout_usec),
+	KEY("Upgrade", "CheckTimeoutSec", key_parse_deadline, check_timeout_usec),
+	KEY("Upgrade", "AutoCommit", key_parse_bool, auto_commit),
+	KEY("Upgrade", "CommitTimeoutSec", key_parse_deadline, commit_timeout_usec),
+	{NULL, NULL, NULL, 0, NULL},
+};
+
+static const struct ignored_key system_ignored_keys[] = {{NULL, NULL}};
+
+struct system_conf *system_conf_default(void)
+{
+	struct system_conf *c = malloc(sizeof(*c));
+	if (!c)
+		return NULL;
+
+	*c = (struct system_conf){
+		.console = strdup("/dev/console"),
+		.rescue_shell = strdup("/bin/sh"),
+		.log_directory = strdup("/var/log/molt"),
+		.log_max_bytes = UINT64_C(10) << 20,
+		.ctrl_alt_del_reboot = true,
+		.stop_timeout_usec = SECONDS(90),
+		.start_timeout_usec = SECONDS(90),
+		.shutdown_timeout_usec = SECONDS(180),
+		.freeze_timeout_usec = SECONDS(1),
+		.blackout_timeout_usec = SECONDS(2),
+		.check_timeout_usec = SECONDS(30),
+		.auto_commit = true,
+		.commit_timeout_usec = SECONDS(600),
+	};
+	if (strings_ensure(&c->services) < 0 || !c->console || !c->rescue_shell ||
+		!c->log_directory) {
+		system_conf_free(c);
+		return NULL;
+	}
+	return c;
+}
+
+void system_conf_free(struct system_conf *c)
+{
+	if (!c)
+		return;
+	strings_free(c->services);
+	free(c->hostname);
+	free(c->console);
+	free(c->rescue_shell);
+	free(c->log_directory);
+	free(c);
+}
+
+/* What system_conf_load() was called with, and what comes of it. */
+struct loader {
+	struct system_conf *conf;
+	int root;
+	const char *source; /* the file that is being read */
+	unit_warn warn;
+	void *userdata;
+	struct error *error;
+};
+
+static int apply_entry(void *userdata, const struct ini_entry *entry, struct error *e)
+{
+	const struct loader *l = userdata;
+	struct key_site site = {
+		.source = l->source,
+		.line = entry->line,
+		.section = entry->section,
+		.key = entry->key,
+		.target = l->conf,
+		.warn = l->warn,
+		.userdata = l->userdata,
+	};
+
+	return keys_apply(system_keys, system_ignored_keys, &site, entry->value, e);
+}
+
+/* A file that is missing, or masked, says nothing. */
+static int apply_file(struct loader *l, const char *path)
+{
+	char *text;
+	size_t length;
+	int r = conf_file_read(l->root, path, &text, &length, l->error);
+
+	if (r == -ENOENT || r == -ERFKILL)
+		return 0;
+	if (r < 0)
+		return r;
+	l->source = path;
+	r = ini_read(path, text, length, apply_entry, l, l->error);
+	free(text);
+	return r;
+}
+
+static int apply_dropins(struct loader *l)
+{
+	struct dropins list = {0};
+	int r = dropins_collect(&list, l->root, DIRECTORY, FILE_NAME, l->error);
+
+	dropins_sort(&list);
+	for (size_t i = 0; r == 0 && i < list.count; i++)
+		r = apply_file(l, list.items[i].path);
+	dropins_done(&list);
+	return r;
+}
+
+static int apply_all(struct loader *l)
+{
+	int r = apply_file(l, DIRECTORY "/" FILE_NAME);
+
+	if (r == 0)
+		r = apply_dropins(l);
+	if (r == 0 && strings_ensure(&l->conf->services) < 0)
+		r = error_set(l->error, -ENOMEM, "cannot read %s", DIRECTORY "/" FILE_NAME);
+	return r;
+}
+
+int system_conf_load(
+	struct system_conf **ret, int root, unit_warn warn, void *userdata, struct error *e)
+{
+	struct loader l = {.conf = system_conf_default(),
+		.root = root,
+		.warn = warn,
+		.userdata = userdata,
+		.error = e};
+	if (!l.conf)
+		return error_set(e, -ENOMEM, "cannot read %s", DIRECTORY "/" FILE_NAME);
+
+	int r = apply_all(&l);
+	if (r < 0) {
+		system_conf_free(l.conf);
+		return r;
+	}
+	*ret = l.conf;
+	return 0;
+}

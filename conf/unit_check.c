@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/* What a single key cannot tell: whether the whole unit makes sense. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "conf/unit_internal.h"
+
+struct check {
+	struct unit *unit;
+	unit_warn warn;
+	void *userdata;
+	struct error *error;
+};
+
+/* No line is to blame, so the message names the file. */
+static int refuse(const struct check *c, const char *why)
+{
+	return error_say(c->error, -EINVAL, "%s: %s", c->unit->source, why);
+}
+
+static void warn(const struct check *c, const char *what)
+{
+	char text[512];
+
+	if (!c->warn)
+		return;
+	(void)snprintf(text, sizeof(text), "%s: %s", c->unit->source, what);
+	c->warn(c->userdata, text);
+}
+
+static int check_commands(const struct check *c)
+{
+	const struct unit *u = c->unit;
+
+	if (u->exec_start.count == 0) {
+		bool can_do_without =
+			u->type == SERVICE_ONESHOT && (u->exec_stop.count > 0 || u->n_listen > 0);
+		if (!can_do_without)
+			return refuse(c, "no ExecStart= (only Type=oneshot with ExecStop= or "
+					 "Listen= can do without)");
+	}
+	if (u->exec_start.count > 1 && u->type != SERVICE_ONESHOT)
+		return refuse(c, "more than one ExecStart=, which only Type=oneshot can have");
+	return 0;
+}
+
+static int check_type(const struct check *c)
+{
+	const struct unit *u = c->unit;
+
+	if (u->type == SERVICE_ONESHOT &&
+		(u->restart == RESTART_ALWAYS || u->restart == RESTART_ON_SUCCESS))
+		return refuse(c, "Restart=always and on-success would run Type=oneshot for ever");
+	if (u->type == SERVICE_FORKING && !u->pid_file)
+		warn(c, "Type=forking without PIDFile=: the main process has to be guessed");
+	return 0;
+}
+
+static int check_upgrade(const struct check *c)
+{
+	const struct unit *u = c->unit;
+
+	if (u->policy == POLICY_HANDOVER && u->n_listen == 0)
+		return refuse(c, "Policy=handover hands over sockets, but [Socket] has no Listen=");
+	if (u->policy != POLICY_REEXEC && u->reexec_signal)
+		warn(c, "ReexecSignal= has no effect without Policy=reexec");
+	if (!u->reexec_signal && u->reexec_finish_signal)
+		warn(c, "ReexecFinishSignal= has no effect without ReexecSignal=");
+	return 0;
+}
+
+static int fill_in(struct unit *u)
+{
+	char ***const lists[] = {&u->after, &u->before, &u->requires, &u->wants, &u->environment,
+		&u->environment_files};
+
+	if (u->type == SERVICE_ONESHOT && !u->timeout_start_set)
+		u->timeout_start_usec = UNIT_USEC_INFINITY;
+	if (!u->description && !(u->description = strdup(u->name)))
+		return -ENOMEM;
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+		int r = strings_ensure(lists[i]);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int unit_finish(struct unit *u, unit_warn warning, void *userdata, struct error *e)
+{
+	struct check c = {.unit = u, .warn = warning, .userdata = userdata, .error = e};
+	int r = fill_in(u);
+
+	if (r < 0)
+		return error_set(e, r, "cannot load %s", u->name);
+	r = check_commands(&c);
+	if (r == 0)
+		r = check_type(&c);
+	if (r == 0)
+		r = check_upgrade(&c);
+	return r;
+}

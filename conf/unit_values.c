@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: MIT */
+/* The values that only a service file has: text to the members of struct unit. */
+#include "conf/unit_values.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf/command.h"
+#include "conf/environment.h"
+#include "conf/number.h"
+#include "conf/unit_internal.h"
+#include "conf/words.h"
+
+#define UNUSED __attribute__((unused))
+
+int value_type(const struct key_site *site, const char *text, void *field, const void *argument,
+	struct error *e)
+{
+	/* It only asks for tidier output on the console: systemd.service(5). */
+	if (strcmp(text, "idle") == 0) {
+		key_warn(site, "Type=idle is not supported, taken as simple");
+		text = SERVICE_TYPE_NAMES[SERVICE_SIMPLE];
+	}
+	return key_parse_enum(site, text, field, argument, e);
+}
+
+static int append_command(struct commands *list, const struct command *c, struct error *e)
+{
+	if (list->count >= STRINGS_MAX)
+		return error_say(e, -E2BIG, "more than %d commands", STRINGS_MAX);
+	struct command *grown = reallocarray(list->items, list->count + 1, sizeof(*grown));
+	if (!grown)
+		return key_no_memory(e);
+	grown[list->count++] = *c;
+	list->items = grown;
+	return 0;
+}
+
+int value_commands(const struct key_site *site, const char *text, void *field,
+	UNUSED const void *argument, struct error *e)
+{
+	struct commands *list = field;
+
+	if (text[0] == '\0')
+		commands_done(list);
+	for (;;) {
+		struct command c;
+		int r = command_next(&text, site->unit_name, &c, e);
+		if (r <= 0)
+			return r;
+		r = append_command(list, &c, e);
+		if (r < 0) {
+			command_done(&c);
+			return r;
+		}
+	}
+}
+
+/* One word of Environment=. */
+static int set_variable(
+	const struct key_site *site, const char *word, char ***list, struct error *e)
+{
+	char *assignment = NULL;
+	int r = key_expand(site, word, &assignment, e);
+	if (r < 0)
+		return r;
+
+	r = environment_set(list, assignment);
+	if (r == -EINVAL)
+		(void)error_say(e, r, "%.100s is not NAME=value", assignment);
+	else if (r == -E2BIG)
+		(void)error_say(e, r, "more than %d variables", STRINGS_MAX);
+	else if (r < 0)
+		(void)key_no_memory(e);
+	free(assignment);
+	return r;
+}
+
+int value_environment(const struct key_site *site, const char *text, void *field,
+	UNUSED const void *argument, struct error *e)
+{
+	char ***list = field;
+
+	if (text[0] == '\0') {
+		strings_free(*list);
+		*list = NULL;
+	}
+	for (;;) {
+		char *word;
+		int r = word_next(&text, WORD_C_ESCAPES, &word);
+		if (r == 0)
+			return 0;
+		if (r < 0)
+			return r == -ENOMEM ? key_no_memory(e)
+					    : error_say(e, r,
+						      "a quote is not closed, or an "
+						      "escape has no meaning");
+		r = set_variable(site, word, list, e);
+		free(word);
+		if (r < 0)
+			return r;
+	}
+}
+
+/* EnvironmentFile=: a path, which may begin with "-". systemd's wildcards are not ours. */
+int value_environment_file(const struct key_site *site, const char *text, void *field,
+	const void *argument, struct error *e)
+{
+	char ***list = field;
+	char *path = NULL;
+	bool optional = text[0] == '-';
+
+	if (text[0] == '\0') {
+		strings_free(*list);
+		*list = NULL;
+		return 0;
+	}
+	int r = key_parse_path(site, text + optional, &path, argument, e);
+	if (r < 0)
+		return r;
+	if (!path)
+		return error_say(e, -EINVAL, "no file is named");
+	if (strpbrk(path, "*?[")) {
+		free(path);
+		return error_say(e, -EINVAL, "wildcards are not supported");
+	}
+	free(path);
+
+	char *word;
+	r = key_expand(site, text, &word, e);
+	if (r < 0)
+		return r;
+	r = key_append(list, word, e);
+	free(word);
+	return r;
+}
+
+int value_working_directory(const struct key_site *site, const char *text, void *field,
+	const void *argument, struct error *e)
+{
+	struct unit *u = site->target;
+	bool optional = text[0] == '-';
+
+	if (strcmp(text + optional, "~") == 0)
+		return error_say(e, -EINVAL, "~ is not supported: name the directory");
+	int r = key_parse_path(site, text + optional, field, argument, e);
+	if (r == 0)
+		u->working_directory_optional = optional;
+	return r;
+}
+
+/* systemd puts a relative one below /run. */
+int value_pid_file(const struct key_site *site, const char *text, void *field, const void *argument,
+	struct error *e)
+{
+	char *path = NULL, *absolute;
+	int r = key_parse_text(site, text, &path, argument, e);
+	if (r < 0)
+		return r;
+
+	if (path && path[0] != '/') {
+		if (asprintf(&absolute, "/run/%s", path) < 0)
+			absolute = NULL;
+		free(path);
+		if (!absolute)
+			return key_no_memory(e);
+		path = absolute;
+	}
+	free(*(char **)field);
+	*(char **)field = path;
+	return 0;
+}
+
+/* Whether one of the path's parts is "..". */
+static bool leaves_directory(const char *path)
+{
+	for (; *path; path += strcspn(path, "/")) {
+		path += strspn(path, "/");
+		if (strcspn(path, "/") == 2 && memcmp(path, "..", 2) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* RuntimeDirectory= and StateDirectory=: one relative path. */
+int value_directory(const struct key_site *site, const char *text, void *field,
+	const void *argument, struct error *e)
+{
+	if (text[0] == '/')
+		return error_say(e, -EINVAL, "must be a relative path");
+	if (strpbrk(text, " \t:"))
+		return error_say(e, -EINVAL, "only one directory is supported");
+	if (leaves_directory(text))
+		return error_say(e, -EINVAL, "must not contain ..");
+	return key_parse_text(site, text, field, argument, e);
+}
+
+/* User= and Group=: a name or a number; whether there is such a user is not our subject. */
+int value_user(const struct key_site *site, const char *text, void *field, const void *argument,
+	struct error *e)
+{
+	if (strlen(text) > 255 || strpbrk(text, " \t:/,") || text[0] == '-')
+		return error_say(e, -EINVAL, "not the name or number of a user or group");
+	return key_parse_text(site, text, field, argument, e);
+}
+
+int value_umask(UNUSED const struct key_site *site, const char *text, void *field,
+	UNUSED const void *argument, struct error *e)
+{
+	mode_t mask = 0;
+
+	if (text[0] == '\0' || strlen(text) > 4 || text[strspn(text, "01234567")] != '\0')
+		return error_say(e, -EINVAL, "not an octal number up to 0777");
+	for (; *text; text++)
+		mask = mask * 8 + (mode_t)(*text - '0');
+	if (mask > 0777)
+		return error_say(e, -EINVAL, "not an octal number up to 0777");
+	*(mode_t *)field = mask;
+	return 0;
+}
+
+int value_limit(const struct key_site *site, const char *text, void *field,
+	UNUSED const void *argument, struct error *e)
+{
+	size_t length = strcspn(text, ":");
+	char soft[24] = "";
+	int64_t limit;
+
+	if (strcmp(text, "infinity") == 0) {
+		*(uint64_t *)field = UINT64_MAX;
+		return 0;
+	}
+	if (length < sizeof(soft))
+		memcpy(soft, text, length);
+	if (number_parse(soft, &limit) < 0 || limit < 1)
+		return error_say(e, -EINVAL, "not a number from 1 on, or infinity");
+	if (text[length] == ':')
+		key_warn(site, "LimitNOFILE=SOFT:HARD is not supported, both become %s", soft);
+	*(uint64_t *)field = (uint64_t)limit;
+	return 0;
+}
+
+int value_oom_score(const struct key_site *site, const char *text, void *field,
+	UNUSED const void *argument, struct error *e)
+{
+	struct unit *u = site->target;
+	int64_t score;
+
+	if (number_parse(text, &score) < 0 || score < -1000 || score > 1000)
+		return error_say(e, -EINVAL, "not a number from -1000 to 1000");
+	*(int *)field = (int)score;
+	u->oom_score_adjust_set = true;
+	return 0;
+}
+
+/* An infinite watchdog is none. */
+int value_watchdog(const struct key_site *site, const char *text, void *field, const void *argument,
+	struct error *e)
+{
+	uint64_t *usec = field;
+	int r = key_parse_span(site, text, field, argument, e);
+
+	if (r == 0 && *usec == UNIT_USEC_INFINITY)
+		*usec = 0;
+	return r;
+}
+
+int value_timeout_start(const struct key_site *site, const char *text, void *field,
+	const void *argument, struct error *e)
+{
+	struct unit *u = site->target;
+
+	u->timeout_start_set = true;
+	return key_parse_timeout(site, text, field, argument, e);
+}
+
+int value_timeout_stop(const struct key_site *site, const char *text, void *field,
+	const void *argument, struct error *e)
+{
+	struct unit *u = site->target;
+
+	u->timeout_stop_set = true;
+	return key_parse_timeout(site, text, field, argument, e);
+}
+
+int value_timeout_both(const struct key_site *site, const char *text, UNUSED void *field,
+	const void *argument, struct error *e)
+{
+	struct unit *u = site->target;
+	int r = value_timeout_start(site, text, &u->timeout_start_usec, argument, e);
+
+	return r < 0 ? r : value_timeout_stop(site, text, &u->timeout_stop_usec, argument, e);
+}
+
+void unit_clear_listen(struct unit *u)
+{
+	for (size_t i = 0; i < u->n_listen; i++)
+		listen_config_done(&u->listen[i]);
+	free(u->listen);
+	u->listen = NULL;
+	u->n_listen = 0;
+}
+
+static int append_listen(struct unit *u, const struct listen_config *l, struct error *e)
+{
+	for (size_t i = 0; i < u->n_listen; i++) {
+		if (strcmp(u->listen[i].address, l->address) == 0)
+			return error_say(e, -EINVAL, "is there already");
+	}
+	if (u->n_listen >= STRINGS_MAX)
+		return error_say(e, -E2BIG, "more than %d sockets", STRINGS_MAX);
+	struct listen_config *grown = reallocarray(u->listen, u->n_listen + 1, sizeof(*grown));
+	if (!grown)
+		return key_no_memory(e);
+	grown[u->n_listen++] = *l;
+	u->listen = grown;
+	return 0;
+}
+
+int value_listen(const struct key_site *site, const char *text, UNUSED void *field,
+	UNUSED const void *argument, struct error *e)
+{
+	struct unit *u = site->target;
+	struct listen_config l;
+	char *address;
+
+	if (text[0] == '\0') {
+		unit_clear_listen(u);
+		return 0;
+	}
+	int r = key_expand(site, text, &address, e);
+	if (r < 0)
+		return r;
+	r = unit_parse_listen(address, &l, e);
+	free(address);
+	if (r < 0)
+		return r;
+	r = append_listen(u, &l, e);
+	if (r < 0)
+		listen_config_done(&l);
+	return r;
+}
+
+int value_policy(const struct key_site *site, const char *text, void *field, const void *argument,
+	struct error *e)
+{
+	struct unit *u = site->target;
+
+	u->policy_set = true;
+	return key_parse_enum(site, text, field, argument, e);
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/* The file systems that are the kernel's own face. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "init/boot.h"
+#include "kernel/cgroup.h"
+#include "kernel/log.h"
+#include "kernel/util.h"
+
+struct api_mount {
+	const char *target, *type, *options;
+	unsigned long flags;
+};
+
+static const struct api_mount MOUNTS[] = {
+	{"/proc", "proc", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC},
+	{"/sys", "sysfs", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC},
+	{"/dev", "devtmpfs", "mode=0755", MS_NOSUID},
+	{"/dev/pts", "devpts", "gid=5,mode=0620,ptmxmode=0666", MS_NOSUID | MS_NOEXEC},
+	{"/dev/shm", "tmpfs", "mode=1777", MS_NOSUID | MS_NODEV},
+	{"/run", "tmpfs", "mode=0755", MS_NOSUID | MS_NODEV},
+	{CGROUP_ROOT, "cgroup2", "nsdelegate,memory_recursiveprot", MS_NOSUID | MS_NODEV | MS_NOEXEC},
+};
+
+/* A directory on another device than its parent, or of another root, is a mount point. */
+static bool is_mounted(const char *path)
+{
+	struct statx st;
+
+	if (statx(AT_FDCWD, path, AT_NO_AUTOMOUNT | AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &st) < 0)
+		return false;
+	return (st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) && (st.stx_attributes & STATX_ATTR_MOUNT_ROOT);
+}
+
+static int mount_one(const struct api_mount *m)
+{
+	(void)mkdir(m->target, 0755); /* on a read-only root it must be there */
+	if (mount(m->type, m->target, m->type, m->flags, m->options) == 0)
+		return 0;
+	/* An older kernel, or a namespace, may not know the options. */
+	return errno == EINVAL && mount(m->type, m->target, m->type, m->flags, NULL) == 0 ? 0 : -errno;
+}
+
+void boot_mount_kernel_file_systems(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(MOUNTS); i++) {
+		int r = is_mounted(MOUNTS[i].target) ? 0 : mount_one(&MOUNTS[i]);
+		if (r < 0)
+			log_error("cannot mount %s on %s: %s", MOUNTS[i].type, MOUNTS[i].target, strerror(-r));
+	}
+	if (mkdir("/run/molt", 0755) < 0 && errno != EEXIST)
+		log_error("cannot make /run/molt: %s", strerror(errno));
+	log_open_file();
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+#include "init/boot.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "init/fstab.h"
+#include "init/rescue.h"
+#include "init/system.h"
+#include "kernel/log.h"
+#include "kernel/process.h"
+#include "kernel/util.h"
+#include "services/set.h"
+
+static struct process mounter;
+
+static void set_hostname(void)
+{
+	char text[256];
+
+	if (sys.conf->hostname) {
+		(void)strncpy(text, sys.conf->hostname, sizeof(text) - 1);
+		text[sizeof(text) - 1] = '\0';
+	} else if (file_read(AT_FDCWD, "/etc/hostname", text, sizeof(text)) <= 0) {
+		return;
+	}
+	text[strcspn(text, " \t\n")] = '\0';
+	if (text[0] && sethostname(text, strlen(text)) < 0)
+		log_warning("cannot set the host name %s: %s", text, strerror(errno));
+}
+
+static void bring_up_loopback(void)
+{
+	struct ifreq ifr = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+	CLEANUP_FD int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &ifr) < 0)
+		log_warning("cannot bring up the loopback interface: %s", strerror(errno));
+}
+
+static void start_services(void)
+{
+	struct error e;
+
+	for (char **name = sys.conf->services; *name; name++)
+		if (set_start(*name, &e) < 0)
+			log_error("%s", e.text);
+	sys.state = SYSTEM_RUNNING;
+}
+
+static void start_services_unless_single(void)
+{
+	if (sys.single)
+		rescue_shell("single-user mode, as the kernel command line says", start_services);
+	else
+		start_services();
+}
+
+static void mounter_exited(struct process *p, const struct process_exit *ended)
+{
+	(void)p;
+	if (process_exit_clean(ended))
+		start_services_unless_single();
+	else
+		rescue_shell("not all local file systems of /etc/fstab could be mounted", start_services_unless_single);
+}
+
+static void mount_local(void)
+{
+	int pidfd;
+	pid_t pid = process_fork(-1, &pidfd);
+
+	if (pid == 0)
+		fstab_mount_all();
+	mounter.exited = mounter_exited;
+	if (pid < 0 || process_watch(&mounter, pid, pidfd) < 0)
+		rescue_shell("cannot fork to mount the local file systems", start_services_unless_single);
+}
+
+void boot_begin(void)
+{
+	set_hostname();
+	bring_up_loopback();
+	if (sys.emergency)
+		rescue_shell("emergency mode, as the kernel command line says", mount_local);
+	else
+		mount_local();
+}

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: MIT */
+#include "init/commands.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "conf/protocol.h"
+#include "init/shutdown.h"
+#include "init/status.h"
+#include "init/system.h"
+#include "kernel/log.h"
+#include "kernel/util.h"
+#include "services/output.h"
+#include "services/set.h"
+#include "upgrade/upgrade.h"
+
+static void fail_with(struct client *c, const struct error *e)
+{
+	const char *result = e->code == -ENOENT ? RESULT_NOT_FOUND :
+		e->code == -EBUSY		? RESULT_BUSY :
+						  RESULT_FAILED;
+
+	control_finish(c, result, e->text);
+}
+
+static const char *field(const struct record *r, const char *key)
+{
+	const char *value = record_get(r, key);
+
+	return value && *value ? value : NULL;
+}
+
+static void run_status(struct client *c, const struct record *r)
+{
+	const char *unit = field(r, "unit");
+	struct service *s = unit ? set_find(unit) : NULL;
+
+	if (unit && !s) {
+		char text[400];
+		(void)snprintf(text, sizeof(text), "no service %s is loaded (`initctl` lists them)", unit);
+		control_finish(c, RESULT_NOT_FOUND, text);
+		return;
+	}
+	status_send_system(c);
+	if (s)
+		status_send_unit(c, s);
+	for (s = unit ? NULL : set_first(); s; s = s->next)
+		status_send_unit(c, s);
+	control_finish(c, RESULT_OK, NULL);
+}
+
+static void run_version(struct client *c, const struct record *r)
+{
+	(void)r;
+	status_send_system(c);
+	control_finish(c, RESULT_OK, NULL);
+}
+
+static void run_log(struct client *c, const struct record *r)
+{
+	const char *unit = field(r, "unit");
+	struct service *s = unit ? set_find(unit) : NULL;
+	struct record_writer w = {0};
+	char path[600];
+
+	if (unit && strcmp(unit, "init") == 0) {
+		(void)snprintf(path, sizeof(path), "%s", LOG_PATH);
+	} else if (s) {
+		output_find(path, sizeof(path), s->unit->name);
+	} else {
+		(void)snprintf(path, sizeof(path), "no service %s is loaded (`initctl log init` is PID 1's own log)",
+			unit ? unit : "");
+		control_finish(c, RESULT_NOT_FOUND, path);
+		return;
+	}
+	record_begin(&w, "log", unit);
+	record_text(&w, "path", path);
+	record_end(&w);
+	control_send_record(c, &w);
+	control_finish(c, RESULT_OK, NULL);
+}
+
+typedef int (*service_verb)(const char *name, struct error *e);
+
+static void run_service_verb(struct client *c, const struct record *r, service_verb verb)
+{
+	const char *unit = field(r, "unit");
+	struct error e;
+
+	if (!unit) {
+		control_finish(c, RESULT_USAGE, "which service?");
+		return;
+	}
+	if (verb(unit, &e) < 0) {
+		fail_with(c, &e);
+		return;
+	}
+	control_wait(c, r->id, unit);
+	command_check_wait(c, r->id, unit);
+}
+
+static void run_start(struct client *c, const struct record *r)
+{
+	run_service_verb(c, r, set_start);
+}
+
+static void run_stop(struct client *c, const struct record *r)
+{
+	run_service_verb(c, r, set_stop);
+}
+
+static void run_restart(struct client *c, const struct record *r)
+{
+	run_service_verb(c, r, set_restart);
+}
+
+static void run_reload(struct client *c, const struct record *r)
+{
+	run_service_verb(c, r, set_reload);
+}
+
+void command_check_wait(struct client *c, const char *verb, const char *unit)
+{
+	struct service *s = set_find(unit);
+	bool stopping = strcmp(verb, "stop") == 0;
+	char text[400];
+
+	if (strcmp(verb, "reexec") == 0)
+		return; /* control_resume() answers it, in the next life */
+	if (!s) {
+		control_finish(c, RESULT_NOT_FOUND, "the service is gone");
+		return;
+	}
+	if (!service_is_settled(s) || s->stop_queued || (stopping && !service_is_down(s)))
+		return;
+	bool failed = s->state == STATE_FAILED || s->state == STATE_BACKOFF;
+	if (stopping || !failed) {
+		control_finish(c, RESULT_OK, NULL);
+		return;
+	}
+	(void)snprintf(text, sizeof(text), "%s: %s (`initctl log %s` shows what it said)", s->unit->name, s->why, unit);
+	control_finish(c, RESULT_FAILED, text);
+}
+
+/* Upgrades */
+
+void command_upgrade_emit(const char *text, size_t length)
+{
+	control_send(control_upgrade_client(), text, length);
+}
+
+void command_upgrade_finished(const char *result, const char *text)
+{
+	control_finish(control_upgrade_client(), result, text);
+}
+
+static void begin_upgrade(struct client *c, const struct record *r, enum upgrade_mode mode)
+{
+	const char *path = field(r, "path");
+	struct error e;
+
+	if (!path) {
+		control_finish(c, RESULT_USAGE, "which image?");
+		return;
+	}
+	if (sys.state == SYSTEM_STOPPING) {
+		control_finish(c, RESULT_BUSY, "busy: the system is going down");
+		return;
+	}
+	/* Before it begins: what it reports right away has to reach somebody. */
+	if (upgrade_begin(path, mode, record_get_bool(r, "force", false), &e) < 0) {
+		fail_with(c, &e);
+		return;
+	}
+	control_set_upgrade_client(c);
+}
+
+static void run_plan(struct client *c, const struct record *r)
+{
+	begin_upgrade(c, r, MODE_PLAN);
+}
+
+static void run_upgrade(struct client *c, const struct record *r)
+{
+	begin_upgrade(c, r, record_get_bool(r, "dry_run", false) ? MODE_DRY_RUN : MODE_UPGRADE);
+}
+
+static void run_commit(struct client *c, const struct record *r)
+{
+	struct error e;
+
+	(void)r;
+	if (upgrade_phase() == UPGRADE_UNCOMMITTED)
+		control_set_upgrade_client(c);
+	if (upgrade_commit(&e) < 0)
+		fail_with(c, &e);
+}
+
+static void run_rollback(struct client *c, const struct record *r)
+{
+	struct error e;
+
+	(void)r;
+	if (upgrade_phase() == UPGRADE_UNCOMMITTED)
+		control_set_upgrade_client(c);
+	if (upgrade_rollback("asked for by initctl rollback", &e) < 0)
+		fail_with(c, &e);
+}
+
+static struct client *holders_client;
+
+static void emit_holder(const char *text, size_t length)
+{
+	control_send(holders_client, text, length);
+}
+
+static void run_holders(struct client *c, const struct record *r)
+{
+	struct error e;
+
+	(void)r;
+	holders_client = c;
+	if (upgrade_report_holders(emit_holder, &e) < 0)
+		fail_with(c, &e);
+	else
+		control_finish(c, RESULT_OK, NULL);
+}
+
+static void run_reexec(struct client *c, const struct record *r)
+{
+	(void)r;
+	if (upgrade_phase() != UPGRADE_IDLE && upgrade_phase() != UPGRADE_UNCOMMITTED) {
+		control_finish(c, RESULT_BUSY, "busy: an upgrade is under way");
+		return;
+	}
+	sys.reexec_wanted = true;
+	/* Answered by the next life: that it is there is the answer. */
+	control_wait(c, "reexec", "");
+}
+
+/* Going down */
+
+static void go_down(struct client *c, enum shutdown_kind kind)
+{
+	struct error e;
+
+	if (shutdown_begin(kind, &e) < 0)
+		fail_with(c, &e);
+	else
+		control_finish(c, RESULT_OK, NULL);
+}
+
+static void run_poweroff(struct client *c, const struct record *r)
+{
+	(void)r;
+	go_down(c, SHUTDOWN_POWEROFF);
+}
+
+static void run_reboot(struct client *c, const struct record *r)
+{
+	(void)r;
+	go_down(c, SHUTDOWN_REBOOT);
+}
+
+static void run_halt(struct client *c, const struct record *r)
+{
+	(void)r;
+	go_down(c, SHUTDOWN_HALT);
+}
+
+static const struct verb {
+	const char *name;
+	void (*run)(struct client *c, const struct record *r);
+	bool root_only;
+} VERBS[] = {
+	{"status", run_status, false},
+	{"version", run_version, false},
+	{"log", run_log, false},
+	{"start", run_start, true},
+	{"stop", run_stop, true},
+	{"restart", run_restart, true},
+	{"reload", run_reload, true},
+	{"plan", run_plan, true},
+	{"upgrade", run_upgrade, true},
+	{"commit", run_commit, true},
+	{"rollback", run_rollback, true},
+	{"holders", run_holders, true},
+	{"reexec", run_reexec, true},
+	{"poweroff", run_poweroff, true},
+	{"reboot", run_reboot, true},
+	{"halt", run_halt, true},
+};
+
+void command_run(struct client *c, const struct record *request)
+{
+	char text[200];
+
+	for (size_t i = 0; i < ARRAY_SIZE(VERBS); i++) {
+		if (strcmp(VERBS[i].name, request->id) != 0)
+			continue;
+		if (VERBS[i].root_only && !control_is_root(c)) {
+			(void)snprintf(text, sizeof(text), "only root may %s", VERBS[i].name);
+			control_finish(c, RESULT_DENIED, text);
+			return;
+		}
+		VERBS[i].run(c, request);
+		return;
+	}
+	(void)snprintf(text, sizeof(text), "this init (version %s) does not know the request \"%.40s\"", MOLT_VERSION,
+		request->id);
+	control_finish(c, RESULT_USAGE, text);
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The socket that initctl talks to (conf/protocol.h). A client asks once; its answer may take as long as an upgrade does, through
+ * an exec of PID 1. Clients are carried over by descriptor.
+ */
+#ifndef MOLT_INIT_CONTROL_H
+#define MOLT_INIT_CONTROL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "conf/record.h"
+#include "kernel/error.h"
+
+struct client; /* opaque */
+
+int control_open(struct error *e);
+
+/* Sends one record; queued where the client is slow, within bounds: one that does not read is dropped. */
+void control_send(struct client *c, const char *text, size_t length);
+/* Writes out and empties the writer. */
+void control_send_record(struct client *c, struct record_writer *w);
+/* The last record: ends the conversation. */
+void control_finish(struct client *c, const char *result, const char *text);
+
+/* Keeps the client until the service it asked about has settled. */
+void control_wait(struct client *c, const char *verb, const char *unit);
+/* The client whose upgrade, commit or rollback is under way, if it is still there. NULL: none. */
+struct client *control_upgrade_client(void);
+void control_set_upgrade_client(struct client *c);
+
+/* A service has changed: some client may have waited for that. */
+void control_services_changed(void);
+
+bool control_is_root(const struct client *c);
+
+void control_save(struct record_writer *w);
+int control_load(const struct record *r, struct error *e);
+int control_load_client(const struct record *r, struct error *e);
+/* A new life, everything loaded: answers those who asked for just that. `why` is not NULL if the exec failed. */
+void control_resume(const char *why);
+void control_each_fd(int (*visit)(int fd));
+
+#endif

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * PID 1. Its lives: a boot begins with nothing; after a re-exec or an upgrade the next one takes up a state from a
+ * memfd; and where a new init could not, the old one comes back. All end in the same loop.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "init/boot.h"
+#include "init/commands.h"
+#include "init/control.h"
+#include "init/reexec.h"
+#include "init/rescue.h"
+#include "init/shutdown.h"
+#include "init/signals.h"
+#include "init/state.h"
+#include "init/system.h"
+#include "kernel/log.h"
+#include "kernel/loop.h"
+#include "kernel/util.h"
+#include "services/notify.h"
+#include "services/set.h"
+#include "upgrade/upgrade.h"
+
+static const struct upgrade_hooks UPGRADE_HOOKS = {
+	.emit = command_upgrade_emit,
+	.finished = command_upgrade_finished,
+	.snapshot = state_snapshot,
+};
+
+static void services_changed(void)
+{
+	control_services_changed();
+	shutdown_services_changed();
+}
+
+/* PID 1 holds sockets and pidfds of every service, and directories while it migrates: the default 1,024 could run out. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	world.nofile = limit;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* What every life needs, whatever it goes on with. */
+static int set_up(struct error *e)
+{
+	int r;
+
+	if ((r = loop_init()) < 0)
+		return error_set(e, r, "cannot make the event loop");
+	if ((r = signals_open(e)) < 0 || (r = system_open_tree(e)) < 0 ||
+		(r = upgrade_init(sys.tree, &UPGRADE_HOOKS, e)) < 0)
+		return r;
+	set_init(services_changed);
+	/* A broken init.conf is told, and the defaults hold. */
+	if (system_configure(e) < 0) {
+		log_error("%s", e->text);
+		return sys.conf ? 0 : e->code;
+	}
+	return 0;
+}
+
+static int begin_boot(struct error *e)
+{
+	int r;
+
+	log_notice("molt %s: booting%s", MOLT_VERSION, sys.real ? "" : " a namespace");
+	sys.boot_usec = clock_usec();
+	if ((r = notify_open(e)) < 0 || (r = control_open(e)) < 0)
+		return r;
+	boot_begin();
+	return 0;
+}
+
+static int take_up(const struct life *l, struct error *e)
+{
+	int r = state_load(l->state_fd, e);
+
+	if (r < 0)
+		return r;
+	(void)fd_close(l->state_fd);
+	(void)fd_close(l->fallback_root);
+	state_keep_descriptors(false);
+	system_spread_conf();
+	log_notice("molt %s: took up the state, generation %u", MOLT_VERSION, upgrade_generation());
+	if (l->real_root >= 0)
+		upgrade_exec_returned();
+	set_resume();
+	if (l->real_root < 0)
+		upgrade_resume();
+	control_resume(NULL);
+	return 0;
+}
+
+static void exec_for_upgrade(void)
+{
+	struct error e;
+
+	if (reexec(&e) < 0)
+		upgrade_exec_failed(e.text);
+}
+
+static void exec_again(void)
+{
+	struct error e;
+
+	sys.reexec_wanted = false;
+	if (reexec(&e) < 0) {
+		log_error("not re-executed: %s", e.text);
+		control_resume(e.text);
+	}
+}
+
+static void __attribute__((noreturn)) live(void)
+{
+	for (;;) {
+		int r = loop_run_once();
+		if (r < 0)
+			log_error("the event loop: %s", strerror(-r));
+		if (upgrade_exec_wanted())
+			exec_for_upgrade();
+		else if (sys.reexec_wanted)
+			exec_again();
+	}
+}
+
+static void nothing(void)
+{
+}
+
+/* PID 1 must not end, even if nothing works: reap, and offer a shell. */
+static void __attribute__((noreturn)) survive(const struct error *e)
+{
+	log_error("cannot go on: %s", e->text);
+	if (!sys.conf)
+		sys.conf = system_conf_default();
+	if (sys.conf)
+		rescue_shell(e->text, nothing);
+	live();
+}
+
+static int usage(FILE *out)
+{
+	(void)fprintf(out, "molt %s: init, PID 1. It is started by the kernel, or as PID 1 of a namespace.\n"
+			   "  --version          print the version\n"
+			   "  --check-state FD   could this program take up the state in FD?\n"
+			   "See molt(8); initctl(1) talks to a running one.\n",
+		MOLT_VERSION);
+	return out == stdout ? 0 : 2;
+}
+
+static int run_as_program(int argc, char **argv)
+{
+	uint64_t fd;
+
+	if (argc == 2 && strcmp(argv[1], "--version") == 0)
+		return printf("molt %s\n", MOLT_VERSION) < 0;
+	if (argc == 2 && strcmp(argv[1], "--help") == 0)
+		return usage(stdout);
+	if (argc == 3 && strcmp(argv[1], "--check-state") == 0 && parse_u64(argv[2], &fd) && fd < 1u << 20)
+		return state_check((int)fd);
+	return usage(stderr);
+}
+
+int main(int argc, char **argv)
+{
+	struct error e = {0};
+	struct life life;
+	int r;
+
+	if (getpid() != 1)
+		return run_as_program(argc, argv);
+	life_parse(&life, argc, argv);
+	raise_descriptor_limit();
+	system_find_kind();
+	if (life.real_root >= 0 && reexec_come_back(&life, &e) < 0)
+		log_error("%s", e.text);
+	boot_mount_kernel_file_systems();
+	if (sys.real)
+		log_open_kmsg();
+	system_read_options(life.argc, life.argv);
+	r = set_up(&e);
+	if (r == 0)
+		r = life.state_fd >= 0 ? take_up(&life, &e) : begin_boot(&e);
+	if (r < 0 && life.fallback_root >= 0) {
+		log_error("cannot take up the state: %s", e.text);
+		reexec_give_back(&life);
+	}
+	if (r < 0)
+		survive(&e);
+	live();
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/* One PID 1 becomes another: execve(2) in place, the state in a sealed memfd, descriptors by number. */
+#ifndef MOLT_INIT_REEXEC_H
+#define MOLT_INIT_REEXEC_H
+
+#include "kernel/error.h"
+
+#define INIT_PATH "/sbin/init"
+
+/* What a life was begun with, from its arguments. They come before everything else in argv. */
+struct life {
+	int state_fd;      /* --molt-state FD; -1: a boot */
+	int fallback_root; /* --molt-fallback FD: the root to go back to if the state cannot be taken; -1 */
+	int real_root;     /* --molt-returned FD: we are that way back; the root of the system; -1 */
+	int argc;          /* what is left: the kernel's */
+	char **argv;
+};
+
+void life_parse(struct life *l, int argc, char **argv);
+
+/* Does not return, unless it fails: then everything is as before, -errno with text. */
+int reexec(struct error *e);
+
+/* The new init cannot take the state: gives PID 1 back to the init it came from. Returns only if that fails too. */
+void reexec_give_back(const struct life *l);
+/* We are that init: back into the root of the system. */
+int reexec_come_back(const struct life *l, struct error *e);
+
+#endif

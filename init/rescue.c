@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+#include "init/rescue.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "init/system.h"
+#include "kernel/cgroup.h"
+#include "kernel/log.h"
+#include "kernel/process.h"
+#include "kernel/util.h"
+
+static struct process shell;
+static void (*ended_hook)(void);
+
+static void __attribute__((noreturn)) run_shell(const char *why)
+{
+	const char *path = sys.conf->rescue_shell;
+	/* The leading dash makes it a login shell. */
+	char *argv[] = {"-sh", NULL};
+	char *env[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TERM=linux",
+		"USER=root", NULL};
+	sigset_t none;
+
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	(void)setsid();
+	int tty = open(sys.conf->console, O_RDWR | O_NOCTTY);
+	if (tty < 0)
+		_exit(1);
+	(void)ioctl(tty, TIOCSCTTY, 1);
+	(void)dup2(tty, STDIN_FILENO);
+	(void)dup2(tty, STDOUT_FILENO);
+	(void)dup2(tty, STDERR_FILENO);
+	(void)dprintf(tty, "\r\nmolt: %s\r\nA root shell: `exit` goes on with the boot.\r\n", why);
+	if (chdir("/") < 0)
+		_exit(1);
+	(void)execve(path, argv, env);
+	_exit(127);
+}
+
+static void shell_exited(struct process *p, const struct process_exit *ended)
+{
+	char text[64];
+
+	(void)p;
+	process_exit_describe(ended, text, sizeof(text));
+	log_notice("the rescue shell %s", text);
+	ended_hook();
+}
+
+void rescue_shell(const char *why, void (*ended)(void))
+{
+	int pidfd;
+	CLEANUP_FD int cgroup = cgroup_make(sys.tree, "rescue");
+
+	log_warning("%s: a root shell on %s", why, sys.conf->console);
+	ended_hook = ended;
+	shell.exited = shell_exited;
+	pid_t pid = process_fork(cgroup, &pidfd);
+	if (pid == 0)
+		run_shell(why);
+	if (pid < 0 || process_watch(&shell, pid, pidfd) < 0) {
+		log_error("cannot start the rescue shell %s", sys.conf->rescue_shell);
+		ended();
+	}
+}

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+#include "init/state.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "conf/record.h"
+#include "init/control.h"
+#include "init/system.h"
+#include "kernel/log.h"
+#include "kernel/util.h"
+#include "services/notify.h"
+#include "services/set.h"
+#include "upgrade/upgrade.h"
+
+/* A machine with 4,096 services stays below 8 MiB; what is larger is no state of ours. */
+#define STATE_MAX_BYTES (64 * 1024 * 1024)
+
+static void save_all(struct record_writer *w)
+{
+	record_begin(w, "molt-state", STATE_VERSION);
+	record_text(w, "written_by", MOLT_VERSION);
+	record_end(w);
+	system_save(w);
+	record_begin(w, "notify", "");
+	record_int(w, "fd", notify_fd());
+	record_end(w);
+	control_save(w);
+	upgrade_save(w);
+	set_save(w);
+}
+
+static int write_all(int fd, const char *text, size_t length)
+{
+	while (length > 0) {
+		ssize_t n = write(fd, text, length);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		text += n;
+		length -= (size_t)n;
+	}
+	return 0;
+}
+
+int state_snapshot(void)
+{
+	struct record_writer w = {0};
+	CLEANUP_FD int fd = memfd_create("molt-state", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd < 0)
+		return -errno;
+	save_all(&w);
+	int r = w.error ? w.error : write_all(fd, w.text, w.length);
+	record_writer_done(&w);
+	if (r < 0)
+		return r;
+	if (fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
+		return -errno;
+	return fd_steal(&fd);
+}
+
+static bool keeping;
+
+static int mark(int fd)
+{
+	return fd_set_cloexec(fd, !keeping);
+}
+
+void state_keep_descriptors(bool keep)
+{
+	keeping = keep;
+	if (notify_fd() >= 0)
+		(void)mark(notify_fd());
+	control_each_fd(mark);
+	upgrade_each_fd(mark);
+	set_each_fd(mark);
+}
+
+static int read_text(int fd, char **ret_text, size_t *ret_length, struct error *e)
+{
+	struct stat st;
+	char *text;
+
+	if (fstat(fd, &st) < 0)
+		return error_set(e, errno, "cannot read the state (descriptor %d)", fd);
+	if (st.st_size <= 0 || st.st_size > STATE_MAX_BYTES)
+		return error_say(e, EBADMSG, "the state is %lld bytes long", (long long)st.st_size);
+	text = malloc((size_t)st.st_size);
+	if (!text)
+		return error_set(e, ENOMEM, "cannot read the state");
+	if (pread(fd, text, (size_t)st.st_size, 0) != st.st_size) {
+		free(text);
+		return error_set(e, EIO, "cannot read the state");
+	}
+	*ret_text = text;
+	*ret_length = (size_t)st.st_size;
+	return 0;
+}
+
+typedef int (*record_handler)(const struct record *r, struct error *e);
+
+static int each_record(int fd, record_handler handle, struct error *e)
+{
+	struct record_reader *reader = NULL;
+	struct record r;
+	char *text = NULL;
+	size_t length;
+	int result = read_text(fd, &text, &length, e);
+
+	if (result < 0)
+		return result;
+	result = record_reader_new(&reader, text, length);
+	free(text);
+	if (result < 0)
+		return error_set(e, result, "cannot read the state");
+	while ((result = record_next(reader, &r)) == 1) {
+		result = handle(&r, e);
+		if (result < 0)
+			break;
+	}
+	if (result == -EBADMSG && !e->code)
+		(void)error_say(e, EBADMSG, "the state makes no sense in line %u", r.line);
+	record_reader_free(reader);
+	return result;
+}
+
+static int load_record(const struct record *r, struct error *e)
+{
+	int result = 0;
+
+	if (strcmp(r->kind, "molt-state") == 0) {
+		if (strcmp(r->id, STATE_VERSION) != 0)
+			log_warning("the state was written in version %s, this is version %s: what it does not know is skipped",
+				r->id, STATE_VERSION);
+	} else if (strcmp(r->kind, "system") == 0) {
+		system_load(r);
+	} else if (strcmp(r->kind, "notify") == 0) {
+		int fd = (int)record_get_int(r, "fd", -1);
+		result = fd >= 0 ? notify_adopt(fd, e) : 0;
+	} else if (strcmp(r->kind, "control") == 0) {
+		result = control_load(r, e);
+	} else if (strcmp(r->kind, "client") == 0) {
+		result = control_load_client(r, e);
+	} else if (strcmp(r->kind, "upgrade") == 0) {
+		result = upgrade_load(r, e);
+	} else if (strcmp(r->kind, "service") == 0) {
+		result = set_load_record(r, e);
+	} else {
+		log_warning("the state has a record of kind \"%s\", which this version does not know: skipped", r->kind);
+	}
+	return result;
+}
+
+int state_load(int fd, struct error *e)
+{
+	e->code = 0;
+	int r = each_record(fd, load_record, e);
+
+	return r < 0 ? r : 0;
+}
+
+/* --check-state */
+
+static bool version_seen;
+static unsigned n_lost;
+
+static void say_warning(void *userdata, const char *text)
+{
+	(void)userdata;
+	(void)dprintf(STDERR_FILENO, "%s\n", text);
+}
+
+static bool is_up(const struct record *r)
+{
+	const char *state = record_get(r, "state");
+
+	return state && strcmp(state, "inactive") != 0 && strcmp(state, "failed") != 0;
+}
+
+static int check_record(const struct record *r, struct error *e)
+{
+	struct unit *unit = NULL;
+
+	if (strcmp(r->kind, "molt-state") == 0)
+		version_seen = true;
+	if (strcmp(r->kind, "service") != 0)
+		return 0;
+	struct error why;
+	if (unit_load(&unit, AT_FDCWD, UNIT_PATH, r->id, say_warning, NULL, &why) == 0) {
+		unit_free(unit);
+	} else if (is_up(r)) {
+		(void)error_say(e, EINVAL, "%s is running and cannot be loaded from this image: %s", r->id, why.text);
+		n_lost++;
+		say_warning(NULL, e->text);
+	} else {
+		say_warning(NULL, why.text);
+	}
+	return 0;
+}
+
+int state_check(int fd)
+{
+	struct system_conf *conf = NULL;
+	struct error e = {0};
+
+	int r = system_conf_load(&conf, AT_FDCWD, say_warning, NULL, &e);
+	system_conf_free(conf);
+	if (r == 0)
+		r = each_record(fd, check_record, &e);
+	if (r == 0 && !version_seen)
+		r = error_say(&e, EBADMSG, "the state has no version");
+	if (r < 0)
+		say_warning(NULL, e.text);
+	return r < 0 || n_lost > 0 ? 1 : 0;
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/* The state of the system and its services as records for initctl. */
+#ifndef MOLT_INIT_STATUS_H
+#define MOLT_INIT_STATUS_H
+
+#include "init/control.h"
+#include "services/service.h"
+
+void status_send_system(struct client *c);
+void status_send_unit(struct client *c, const struct service *s);
+
+#endif

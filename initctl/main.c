@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MIT */
+/* initctl: asks PID 1 over its control socket, and prints for people or as JSON. */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "initctl/format.h"
+#include "initctl/help.h"
+#include "initctl/memory.h"
+#include "initctl/verbs.h"
+
+/* What is on the command line, before it is known which verb it is for. */
+struct command_line {
+	unsigned options;
+	long lines;
+	bool help;
+	bool version;
+	const char *verb; /* NULL: none was said */
+	char **arguments;
+	int n_arguments;
+};
+
+static int __attribute__((format(printf, 1, 2))) usage_error(const char *format, ...)
+{
+	char *text = NULL;
+	va_list ap;
+
+	va_start(ap, format);
+	if (vasprintf(&text, format, ap) < 0)
+		text = NULL;
+	va_end(ap);
+	complain(text ? text : "wrong usage");
+	free(text);
+	return CONTROL_EXIT_USAGE;
+}
+
+static int parse_lines(const char *text, long *ret)
+{
+	char *end = NULL;
+
+	if (strcmp(text, "all") == 0) {
+		*ret = LOG_ALL;
+		return 0;
+	}
+	errno = 0;
+	long n = strtol(text, &end, 10);
+	if (errno || end == text || *end || n < 0)
+		return usage_error("not a number of lines: %s", text);
+	*ret = n;
+	return 0;
+}
+
+/* The option that getopt has just turned down, as it was written. */
+static int complain_option(char **argv, bool wants_argument)
+{
+	const char *what = wants_argument ? "this option wants an argument" : "no such option";
+	const char *word = argv[optind - 1];
+
+	/* Of a bundle like -fx, getopt is still at the word, and only the letter is wrong. */
+	if (optopt > 0 && optopt < 128 && strncmp(word, "--", 2) != 0)
+		return usage_error("%s: -%c (`initctl help` lists them)", what, optopt);
+	return usage_error("%s: %s (`initctl help` lists them)", what, word);
+}
+
+enum { VALUE_JSON = 256, VALUE_FORCE, VALUE_DRY_RUN, VALUE_VERSION };
+
+static const struct option long_options[] = {
+	{"json", no_argument, NULL, VALUE_JSON},
+	{"force", no_argument, NULL, VALUE_FORCE},
+	{"dry-run", no_argument, NULL, VALUE_DRY_RUN},
+	{"follow", no_argument, NULL, 'f'},
+	{"lines", required_argument, NULL, 'n'},
+	{"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, VALUE_VERSION},
+	{0},
+};
+
+/* Returns 0 or an exit code. */
+static int take_option(int value, struct command_line *line, char **argv)
+{
+	switch (value) {
+	case VALUE_JSON:
+		line->options |= OPTION_JSON;
+		return 0;
+	case VALUE_FORCE:
+		line->options |= OPTION_FORCE;
+		return 0;
+	case VALUE_DRY_RUN:
+		line->options |= OPTION_DRY_RUN;
+		return 0;
+	case 'f':
+		line->options |= OPTION_FOLLOW;
+		return 0;
+	case 'n':
+		line->options |= OPTION_LINES;
+		return parse_lines(optarg, &line->lines);
+	case 'h':
+		line->help = true;
+		return 0;
+	case VALUE_VERSION:
+		line->version = true;
+		return 0;
+	default:
+		return complain_option(argv, value == ':');
+	}
+}
+
+static int read_command_line(int argc, char **argv, struct command_line *ret)
+{
+	struct command_line line = {0};
+	int value;
+
+	opterr = 0;
+	while ((value = getopt_long(argc, argv, ":fn:h", long_options, NULL)) != -1) {
+		int code = take_option(value, &line, argv);
+
+		if (code != 0)
+			return code;
+	}
+	if (optind < argc)
+		line.verb = argv[optind++];
+	line.arguments = argv + optind;
+	line.n_arguments = argc - optind;
+	*ret = line;
+	return 0;
+}
+
+/* ---- arguments ---- */
+
+/* "nginx" and "nginx.service" are the same service. */
+static int full_service_name(const char *name, char **ret)
+{
+	if (!*name || *name == '.' || strchr(name, '/'))
+		return usage_error("not the name of a service: \"%s\"", name);
+	*ret = complete_service(name);
+	return 0;
+}
+
+/* PID 1 stands in another directory. */
+static int absolute_path(const char *path, char **ret)
+{
+	if (!*path)
+		return usage_error("the path of the image is empty");
+	if (*path == '/') {
+		*ret = copy_text(path);
+		return 0;
+	}
+	char *here = getcwd(NULL, 0);
+	if (!here) {
+		complain("cannot tell which directory a relative path begins in; give an absolute "
+			 "one");
+		return CONTROL_EXIT_FAILED;
+	}
+	*ret = format_text("%s/%s", here, path);
+	free(here);
+	return 0;
+}
+
+static int complete_argument(enum subject subject, const char *argument, char **ret)
+{
+	switch (subject) {
+	case SUBJECT_SERVICE:
+		return full_service_name(argument, ret);
+	case SUBJECT_IMAGE:
+		return absolute_path(argument, ret);
+	case SUBJECT_NONE:
+	case SUBJECT_VERB:
+		*ret = copy_text(argument);
+		return 0;
+	}
+	return CONTROL_EXIT_USAGE;
+}
+
+static int complain_arguments(const struct verb *v, const char *what)
+{
+	char *usage = usage_of(v);
+
+	(void)usage_error("%s: %s", v->name, what);
+	(void)fprintf(stderr, "%s\n", usage);
+	free(usage);
+	return CONTROL_EXIT_USAGE;
+}
+
+static int check(const struct verb *v, const struct command_line *line)
+{
+	if (line->n_arguments < v->min_arguments)
+		return complain_arguments(
+			v, v->subject == SUBJECT_IMAGE ? "which image?" : "which service?");
+	if (line->n_arguments > v->max_arguments)
+		return complain_arguments(v, "too many arguments");
+	if (line->options & ~v->options)
+		return complain_arguments(v, "it takes no such option");
+	return 0;
+}
+
+static int run(const struct verb *v, const struct command_line *line)
+{
+	struct invocation i = {.verb = v, .options = line->options, .lines = line->lines};
+	int code = check(v, line);
+
+	i.arguments = allocate(((size_t)line->n_arguments + 1) * sizeof(*i.arguments));
+	for (int n = 0; code == 0 && n < line->n_arguments; n++) {
+		code = complete_argument(v->subject, line->arguments[n], &i.arguments[n]);
+		i.n_arguments += code == 0;
+	}
+	if (code == 0)
+		code = v->run(&i);
+	for (int n = 0; n < i.n_arguments; n++)
+		free(i.arguments[n]);
+	free(i.arguments);
+	return code;
+}
+
+static int dispatch(const struct command_line *line)
+{
+	const struct verb *v = verb_find(line->verb ? line->verb : "status");
+
+	if (line->version) {
+		(void)printf("initctl %s\n", MOLT_VERSION);
+		return CONTROL_EXIT_OK;
+	}
+	if (!v)
+		return complain_unknown_verb(line->verb);
+	if (!line->help)
+		return run(v, line);
+	if (line->verb)
+		help_verb(v);
+	else
+		help_all();
+	return CONTROL_EXIT_OK;
+}
+
+/* Whoever closed our output has read enough; any other loss of it is told. */
+static int finish_output(int code)
+{
+	int r = output_flush();
+
+	if (r == 0)
+		return code;
+	(void)usage_error("cannot write the output: %s", strerrordesc_np(-r));
+	return code == CONTROL_EXIT_OK ? CONTROL_EXIT_FAILED : code;
+}
+
+int main(int argc, char **argv)
+{
+	struct command_line line;
+
+	/* A closed pipe is an error of the write, not the end: of an upgrade the exit code counts.
+	 */
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)terminal();
+	int code = read_command_line(argc, argv, &line);
+	if (code == 0)
+		code = dispatch(&line);
+	return finish_output(code);
+}

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "initctl/format.h"
+#include "initctl/memory.h"
+#include "initctl/print.h"
+#include "initctl/table.h"
+
+static void print_heading(const char *text)
+{
+	(void)putchar('\n');
+	print_paragraph(0, "", COLOUR_BOLD, text);
+}
+
+static void print_head(const struct answer *a)
+{
+	const struct record *plan = answer_find(a, "plan");
+
+	if (!plan)
+		return;
+	char *head =
+		format_text("Upgrade to generation %s: %s", field(plan, "generation"), plan->id);
+	print_paragraph(0, "", COLOUR_BOLD, head);
+	print_paragraph(8, "  from  ", COLOUR_NONE, field(plan, "from"));
+	print_paragraph(8, "  to    ", COLOUR_NONE, field(plan, "to"));
+	free(head);
+}
+
+/* All mount points with that action in one paragraph: there are many, and they are dull. */
+static void print_mounts(const struct record **mounts, const char *action, const char *label)
+{
+	char *paths = copy_text("");
+
+	for (const struct record **m = mounts; *m; m++) {
+		if (strcmp(field(*m, "action"), action) != 0)
+			continue;
+		char *longer = format_text("%s %s", paths, (*m)->id);
+		free(paths);
+		paths = longer;
+	}
+	if (*paths)
+		print_paragraph(8, label, COLOUR_NONE, paths);
+	free(paths);
+}
+
+static void print_all_mounts(const struct answer *a)
+{
+	size_t n;
+	const struct record **mounts = answer_select(a, "mount", &n);
+
+	if (n > 0) {
+		print_heading("Mounts");
+		print_mounts(mounts, "move", "  move  ");
+		print_mounts(mounts, "leave", "  leave ");
+	}
+	free(mounts);
+}
+
+static const struct column service_columns[] = {
+	{.title = "SERVICE", .cut = true},
+	{.title = "POLICY"},
+	{.title = "WHAT HAPPENS", .cut = true},
+	{0},
+};
+
+static void print_services(const struct answer *a)
+{
+	size_t n;
+	const struct record **services = answer_select(a, "service", &n);
+	struct table *t = table_new(service_columns, 2);
+
+	for (size_t i = 0; i < n; i++) {
+		const char *policy = field(services[i], "policy");
+
+		table_owned(t, COLOUR_NONE, format_service(services[i]->id));
+		table_cell(t, strcmp(policy, "keep") == 0 ? COLOUR_YELLOW : COLOUR_NONE, policy);
+		table_cell(t, COLOUR_NONE, field(services[i], "action"));
+	}
+	if (n > 0) {
+		print_heading("Services, in this order");
+		table_print(t);
+	}
+	table_free(t);
+	free(services);
+}
+
+static void print_holders(const struct answer *a)
+{
+	if (!answer_find(a, "holder"))
+		return;
+	print_heading("What refers to the running image");
+	print_holder_table(a);
+}
+
+static void print_blockers(const struct answer *a)
+{
+	size_t n;
+	const struct record **blockers = answer_select(a, "blocker", &n);
+
+	if (n > 0)
+		print_heading("What forbids it");
+	for (size_t i = 0; i < n; i++)
+		print_paragraph(4, "  - ", COLOUR_RED, field(blockers[i], "text"));
+	free(blockers);
+}
+
+/* The sentence that says what to do now. */
+static void print_conclusion(const struct answer *a, size_t n_blockers)
+{
+	const struct record *plan = answer_find(a, "plan");
+	const char *path = plan ? plan->id : "/new";
+	char *text;
+
+	if (n_blockers > 0)
+		text = format_text("%s above forbid%s the upgrade. Remove %s, or `initctl upgrade"
+				   " --force %s` says yes to %s.",
+			n_blockers == 1 ? "One thing" : "The things", n_blockers == 1 ? "s" : "",
+			n_blockers == 1 ? "it" : "them", path, n_blockers == 1 ? "it" : "them");
+	else
+		text = format_text(
+			"Nothing forbids it: `initctl upgrade %s` carries it out.", path);
+	print_paragraph(0, "", n_blockers > 0 ? COLOUR_NONE : COLOUR_GREEN, text);
+	free(text);
+}
+
+static bool text_says_more(const struct result *r)
+{
+	return *r->text && strcmp(r->text, RESULT_OK) != 0;
+}
+
+bool plan_is_refused(const struct answer *a)
+{
+	return a->result.exit == CONTROL_EXIT_REFUSED && answer_find(a, "blocker");
+}
+
+void print_plan_body(const struct answer *a)
+{
+	print_head(a);
+	print_all_mounts(a);
+	print_services(a);
+	print_holders(a);
+	print_blockers(a);
+	if (answer_find(a, "warning"))
+		(void)putchar('\n');
+	print_warnings(a);
+}
+
+static void plan_people(const struct answer *a)
+{
+	size_t n_blockers;
+
+	free(answer_select(a, "blocker", &n_blockers));
+	print_plan_body(a);
+	if (a->result.exit != CONTROL_EXIT_OK && !plan_is_refused(a))
+		return; /* what went wrong is said on stderr */
+	(void)putchar('\n');
+	if (text_says_more(&a->result))
+		print_paragraph(0, "", COLOUR_NONE, a->result.text);
+	print_holder_advice(a, true);
+	print_conclusion(a, n_blockers);
+}
+
+static void plan_json(struct json *j, const struct answer *a)
+{
+	json_first_record(j, "plan", a, "plan");
+	json_records(j, "mounts", a, "mount");
+	json_records(j, "services", a, "service");
+	json_records(j, "holders", a, "holder");
+	json_texts(j, "blockers", a, "blocker");
+	json_texts(j, "warnings", a, "warning");
+}
+
+const struct renderer render_plan = {plan_people, plan_json};

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: MIT */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* cmocka needs those four before it. */
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "conf/system.h"
+
+#define SECOND UINT64_C(1000000)
+#define MAIN "etc/molt/init.conf"
+#define DROPIN(name) "etc/molt/init.conf.d/" name
+
+struct world {
+	char directory[64];
+	int root;
+	struct system_conf *conf;
+	struct error error;
+	char warnings[1024];
+};
+
+static int remove_entry(const char *name, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(name);
+}
+
+static int set_up(void **state)
+{
+	struct world *w = calloc(1, sizeof(*w));
+
+	assert_non_null(w);
+	(void)strcpy(w->directory, "/tmp/molt-test-system-XXXXXX");
+	assert_non_null(mkdtemp(w->directory));
+	w->root = open(w->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_true(w->root >= 0);
+	*state = w;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct world *w = *state;
+
+	system_conf_free(w->conf);
+	(void)close(w->root);
+	(void)nftw(w->directory, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+	free(w);
+	return 0;
+}
+
+static void make_directories(struct world *w)
+{
+	static const char *const directories[] = {"etc", "etc/molt", "etc/molt/init.conf.d"};
+
+	for (size_t i = 0; i < 3; i++) {
+		if (mkdirat(w->root, directories[i], 0755) < 0)
+			assert_int_equal(errno, EEXIST);
+	}
+}
+
+static void write_file(struct world *w, const char *name, const char *text)
+{
+	make_directories(w);
+	int fd = openat(w->root, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	assert_int_equal(close(fd), 0);
+}
+
+static void hear(void *userdata, const char *text)
+{
+	struct world *w = userdata;
+	size_t used = strlen(w->warnings);
+
+	(void)snprintf(w->warnings + used, sizeof(w->warnings) - used, "%s\n", text);
+}
+
+static int load(struct world *w)
+{
+	system_conf_free(w->conf);
+	w->conf = NULL;
+	w->error = (struct error){0};
+	w->warnings[0] = '\0';
+	int r = system_conf_load(&w->conf, w->root, hear, w, &w->error);
+	assert_true(r == 0 ? w->conf && !w->error.text[0] : !w->conf && w->error.text[0]);
+	return r;
+}
+
+static void load_well(struct world *w)
+{
+	if (load(w) != 0)
+		fail_msg("%s", w->error.text);
+	assert_string_equal(w->warnings, "");
+}
+
+static void expect_defaults(const struct system_conf *c)
+{
+	assert_non_null(c);
+	assert_non_null(c->services);
+	assert_null(c->services[0]);
+	assert_null(c->hostname);
+	assert_string_equal(c->console, "/dev/console");
+	assert_string_equal(c->rescue_shell, "/bin/sh");
+	assert_false(c->debug);
+	assert_string_equal(c->log_directory, "/var/log/molt");
+	assert_true(c->log_max_bytes == 10 << 20);
+	assert_true(c->ctrl_alt_del_reboot);
+	assert_true(c->stop_timeout_usec == 90 * SECOND);
+	assert_true(c->start_timeout_usec == 90 * SECOND);
+	assert_true(c->shutdown_timeout_usec == 180 * SECOND);
+	assert_true(c->freeze_timeout_usec == 1 * SECOND);
+	assert_true(c->blackout_timeout_usec == 2 * SECOND);
+	assert_true(c->check_timeout_usec == 30 * SECOND);
+	assert_true(c->auto_commit);
+	assert_true(c->commit_timeout_usec == 600 * SECOND);
+}
+
+static void no_file_is_all_defaults(void **state)
+{
+	struct world *w = *state;
+	struct system_conf *c = system_conf_default();
+
+	expect_defaults(c);
+	system_conf_free(c);
+	system_conf_free(NULL);
+	load_well(w);
+	expect_defaults(w->conf);
+	write_file(w, MAIN, "");
+	load_well(w);
+	expect_defaults(w->conf);
+}
+
+static void reads_every_key(void **state)
+{
+	struct world *w = *state;
+
+	write_file(w, MAIN,
+		"[Boot]\nServices=a.service b@1.service\nServices=c.service\n"
+		"Hostname=box-1.example\nConsole=/dev/ttyS0\nRescueShell=/bin/100%\nDebug=yes\n"
+		"[Manager]\nLogDirectory=/run/log\nLogMaxSize=64K\nCtrlAltDel=ignore\n"
+		"DefaultTimeoutStopSec=5\nDefaultTimeoutStartSec=0\nShutdownTimeoutSec=1min\n"
+		"[Upgrade]\nFreezeTimeoutSec=500ms\nBlackoutTimeoutSec=3\nCheckTimeoutSec=4\n"
+		"AutoCommit=no\nCommitTimeoutSec=1h\n");
+	load_well(w);
+	const struct system_conf *c = w->conf;
+	assert_int_equal(strings_count(c->services), 3);
+	assert_string_equal(c->services[1], "b@1.service");
+	assert_string_equal(c->services[2], "c.service");
+	assert_string_equal(c->hostname, "box-1.example");
+	assert_string_equal(c->console, "/dev/ttyS0");
+	assert_string_equal(c->rescue_shell, "/bin/100%");
+	assert_true(c->debug);
+	assert_string_equal(c->log_directory, "/run/log");
+	assert_true(c->log_max_bytes == 64 << 10);
+	assert_false(c->ctrl_alt_del_reboot);
+	assert_true(c->stop_timeout_usec == 5 * SECOND);
+	assert_true(c->start_timeout_usec == UNIT_USEC_INFINITY);
+	assert_true(c->shutdown_timeout_usec == 60 * SECOND);
+	assert_true(c->freeze_timeout_usec == SECOND / 2);
+	assert_true(c->blackout_timeout_usec == 3 * SECOND);
+	assert_true(c->check_timeout_usec == 4 * SECOND);
+	assert_false(c->auto_commit);
+	assert_true(c->commit_timeout_usec == 3600 * SECOND);
+}
+
+static void dropins_come_on_top(void **state)
+{
+	struct world *w = *state;
+
+	write_file(w, MAIN, "[Boot]\nServices=a.service\nHostname=main\n");
+	write_file(w, DROPIN("20.conf"), "[Boot]\nServices=c.service\nHostname=twenty\n");
+	write_file(w, DROPIN("10.conf"), "[Boot]\nServices=b.service\nHostname=ten\n");
+	write_file(w, DROPIN("30.txt"), "[Boot]\nHostname=txt\n");
+	load_well(w);
+	assert_string_equal(w->conf->hostname, "twenty");
+	assert_int_equal(strings_count(w->conf->services), 3);
+	assert_string_equal(w->conf->services[1], "b.service");
+	write_file(w, DROPIN("40.conf"), "[Boot]\nServices=\nHostname=\n");
+	load_well(w);
+	assert_null(w->conf->services[0]);
+	assert_null(w->conf->hostname);
+	write_file(w, DROPIN("50.conf"), "[Boot]\nDebug=x\n");
+	assert_int_equal(load(w), -EINVAL);
+	assert_string_equal(
+		w->error.text, "/etc/molt/init.conf.d/50.conf:2: Debug=x: not yes or no");
+}
+
+static void dropins_are_sorted(void **state)
+{
+	struct world *w = *state;
+	static const char names[] = "dbfaecg";
+
+	for (size_t i = 0; names[i]; i++) {
+		char name[64], text[64];
+		(void)snprintf(name, sizeof(name), DROPIN("%c.conf"), names[i]);
+		(void)snprintf(text, sizeof(text), "[Boot]\nServices=%c.service\n", names[i]);
+		write_file(w, name, text);
+	}
+	load_well(w);
+	for (size_t i = 0; names[i]; i++)
+		assert_int_equal(w->conf->services[i][0], 'a' + (int)i);
+}
+
+static void unknown_keys_warn(void **state)
+{
+	struct world *w = *state;
+
+	write_file(
+		w, MAIN, "[Boot]\nServces=a.service\nX-Note=1\n[Mangaer]\nDebug=yes\n[X-Y]\nA=b\n");
+	assert_int_equal(load(w), 0);
+	assert_string_equal(w->warnings,
+		"/etc/molt/init.conf:2: Servces= in [Boot] is not supported, ignored\n"
+		"/etc/molt/init.conf:5: Debug= in [Mangaer] is not supported, ignored\n");
+	expect_defaults(w->conf);
+}
+
+struct refusal {
+	const char *section, *line, *expected;
+};
+
+#define SPAN "not a time span such as 90, 500ms, \"1min 30s\" or infinity"
+#define SIZE "not a size such as 65536, 64K, 10M or 1G"
+
+static void refuses_wrong_values(void **state)
+{
+	struct world *w = *state;
+	static const struct refusal cases[] = {
+		{"Boot", "Services=nginx", "nginx is not a unit's name such as x.service"},
+		{"Boot", "Services=a/b.service",
+			"a/b.service is not a unit's name such as x.service"},
+		{"Boot", "Hostname=under_score", "not a host name"},
+		{"Boot", "Hostname=-x", "not a host name"},
+		{"Boot", "Hostname=.x", "not a host name"},
+		{"Boot",
+			"Hostname="
+			"12345678901234567890123456789012345678901234567890123456789012345",
+			"not a host name"},
+		{"Boot", "Console=tty0", "not an absolute path"},
+		{"Boot", "Console=%t", "not an absolute path"},
+		{"Boot", "Console=", "no path"},
+		{"Boot", "RescueShell=", "no path"},
+		{"Boot", "Debug=maybe", "not yes or no"},
+		{"Manager", "LogDirectory=log", "not an absolute path"},
+		{"Manager", "LogDirectory=", "no path"},
+		{"Manager", "LogMaxSize=", SIZE},
+		{"Manager", "LogMaxSize=0", SIZE},
+		{"Manager", "LogMaxSize=M", SIZE},
+		{"Manager", "LogMaxSize=10MB", SIZE},
+		{"Manager", "LogMaxSize=10k", SIZE},
+		{"Manager", "LogMaxSize=-1", SIZE},
+		{"Manager", "LogMaxSize=9223372036854775807K", SIZE},
+		{"Manager", "LogMaxSize=99999999999999999999999999", SIZE},
+		{"Manager", "CtrlAltDel=poweroff", "not one of reboot, ignore"},
+		{"Manager", "DefaultTimeoutStopSec=x", SPAN},
+		{"Manager", "DefaultTimeoutStartSec=-5", SPAN},
+		{"Manager", "ShutdownTimeoutSec=", SPAN},
+		{"Upgrade", "FreezeTimeoutSec=0", "must be more than 0"},
+		{"Upgrade", "BlackoutTimeoutSec=infinity", "must be finite"},
+		{"Upgrade", "CheckTimeoutSec=1 x", SPAN},
+		{"Upgrade", "AutoCommit=", "not yes or no"},
+		{"Upgrade", "CommitTimeoutSec=infinity", "must be finite"},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char text[256], expected[512];
+		(void)snprintf(text, sizeof(text), "[%s]\n%s\n", cases[i].section, cases[i].line);
+		(void)snprintf(expected, sizeof(expected), "/etc/molt/init.conf:2: %s: %s",
+			cases[i].line, cases[i].expected);
+		write_file(w, MAIN, text);
+		assert_int_equal(load(w), -EINVAL);
+		assert_string_equal(w->error.text, expected);
+	}
+}
+
+static void reads_sizes(void **state)
+{
+	struct world *w = *state;
+	static const char *const texts[] = {"1", "1K", "3M", "2G", "1T", "8388607T"};
+	static const uint64_t sizes[] = {
+		1, 1024, 3 << 20, UINT64_C(2) << 30, UINT64_C(1) << 40, UINT64_C(8388607) << 40};
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		char text[64];
+		(void)snprintf(text, sizeof(text), "[Manager]\nLogMaxSize=%s\n", texts[i]);
+		write_file(w, MAIN, text);
+		load_well(w);
+		assert_true(w->conf->log_max_bytes == sizes[i]);
+	}
+}
+
+static void what_cannot_be_read_is_an_error(void **state)
+{
+	struct world *w = *state;
+
+	make_directories(w);
+	assert_int_equal(mkfifoat(w->root, MAIN, 0644), 0);
+	assert_int_equal(load(w), -EINVAL);
+	assert_string_equal(w->error.text, "cannot read /etc/molt/init.conf: not a regular file");
+	assert_int_equal(unlinkat(w->root, MAIN, 0), 0);
+	assert_int_equal(mkfifoat(w->root, DROPIN("x.conf"), 0644), 0);
+	assert_int_equal(load(w), -EINVAL);
+	assert_string_equal(
+		w->error.text, "cannot read /etc/molt/init.conf.d/x.conf: not a regular file");
+}
+
+static void a_masked_file_says_nothing(void **state)
+{
+	struct world *w = *state;
+
+	make_directories(w);
+	assert_int_equal(symlinkat("/dev/null", w->root, MAIN), 0);
+	assert_int_equal(symlinkat("/dev/null", w->root, DROPIN("x.conf")), 0);
+	load_well(w);
+	expect_defaults(w->conf);
+}
+
+/* The example that ships: as it is, and with every key taken out of its comment. */
+static void the_example_shows_the_defaults(void **state)
+{
+	struct world *w = *state;
+	char text[8192], *out = text;
+	char line[256];
+	FILE *f = fopen("conf/init.conf", "re");
+
+	if (!f)
+		skip();
+	while (fgets(line, sizeof(line), f)) {
+		bool is_key =
+			line[0] == '#' && line[1] >= 'A' && line[1] <= 'Z' && strchr(line, '=');
+		bool is_list = strncmp(line, "#Services=", 10) == 0;
+		out = stpcpy(out, is_key && !is_list ? line + 1 : line);
+	}
+	(void)fclose(f);
+	write_file(w, MAIN, text);
+	load_well(w);
+	expect_defaults(w->conf);
+	assert_non_null(strstr(text, "\nCommitTimeoutSec="));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(no_file_is_all_defaults),
+		TEST(reads_every_key),
+		TEST(dropins_come_on_top),
+		TEST(dropins_are_sorted),
+		TEST(unknown_keys_warn),
+		TEST(refuses_wrong_values),
+		TEST(reads_sizes),
+		TEST(what_cannot_be_read_is_an_error),
+		TEST(a_masked_file_says_nothing),
+		TEST(the_example_shows_the_defaults),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: MIT */
+#include "upgrade/blackout.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "kernel/cgroup.h"
+#include "kernel/log.h"
+#include "kernel/proc.h"
+#include "kernel/process.h"
+#include "kernel/util.h"
+#include "upgrade/holders.h"
+#include "upgrade/migrate.h"
+
+/* Somebody is always in vfork(2) on a machine that starts programs, but not the same one for long. */
+#define TRIES_MAX 8
+#define SEIZE_USEC (200 * USEC_PER_MSEC)
+
+struct blackout {
+	const struct blackout_request *request;
+	struct blackout_report *report;
+	struct holders holders;
+	struct migration *migration;
+	uint64_t start_usec, phase_usec, deadline_usec;
+	bool frozen;
+};
+
+const char *blackout_phase_name(enum blackout_phase phase)
+{
+	switch (phase) {
+	case PHASE_FREEZE:
+		return "freeze";
+	case PHASE_VERIFY:
+		return "verify";
+	case PHASE_SEIZE:
+		return "seize";
+	case PHASE_PIVOT:
+		return "pivot";
+	case PHASE_MIGRATE:
+		return "migrate";
+	case PHASE_THAW:
+		return "thaw";
+	case N_PHASES:
+		break;
+	}
+	return "?";
+}
+
+static void end_phase(struct blackout *b, enum blackout_phase phase)
+{
+	uint64_t now = clock_usec();
+
+	b->report->usec[phase] += now - b->phase_usec;
+	b->phase_usec = now;
+}
+
+static int check_deadline(const struct blackout *b, struct error *e)
+{
+	if (clock_usec() < b->deadline_usec)
+		return 0;
+	return error_say(e, ETIMEDOUT, "the blackout took longer than BlackoutTimeoutSec= allows (%llu ms)",
+		(unsigned long long)(b->request->blackout_usec / USEC_PER_MSEC));
+}
+
+/* Freeze */
+
+struct unfrozen {
+	char *buf;
+	size_t size, used;
+	unsigned count;
+};
+
+/* A task that does not freeze is in an uninterruptible sleep (D), or on its way out of a long system call (R). */
+static int name_unfrozen(int cgroup, const char *path, void *userdata)
+{
+	struct unfrozen *u = userdata;
+	struct pid_array list = {0};
+
+	if (cgroup_pids(cgroup, "cgroup.threads", &list) < 0)
+		list.count = 0;
+	for (size_t i = 0; i < list.count; i++) {
+		struct proc_stat st;
+		char where[128];
+		if (proc_stat_read(list.pids[i], &st) < 0 || (st.state != 'D' && st.state != 'R'))
+			continue;
+		proc_where(list.pids[i], where, sizeof(where));
+		if (u->count++ < 3 && u->used < u->size) {
+			int n = snprintf(u->buf + u->used, u->size - u->used, "%s%d (%s, of %s) is %s",
+				u->used ? "; " : "", (int)list.pids[i], st.comm, path, where);
+			u->used += n > 0 ? (size_t)n : 0;
+		}
+	}
+	pid_array_free(&list);
+	return 0;
+}
+
+static int would_not_freeze(const struct blackout *b, struct error *e)
+{
+	char names[360] = "";
+	struct unfrozen u = {.buf = names, .size = sizeof(names)};
+
+	(void)cgroup_walk(b->request->tree, name_unfrozen, &u);
+	return error_say(e, ETIMEDOUT, "the tree did not freeze within %llu ms: %s",
+		(unsigned long long)(b->request->freeze_usec / USEC_PER_MSEC),
+		u.count ? names : "no task to blame was found");
+}
+
+static int freeze(struct blackout *b, struct error *e)
+{
+#ifdef MOLT_TEST_NO_FREEZE
+	(void)would_not_freeze;
+	(void)e;
+#else
+	int r = cgroup_freeze(b->request->tree, true);
+
+	/* Even a write that failed may have frozen some: thaw in any case. */
+	b->frozen = true;
+	if (r < 0)
+		return error_set(e, r, "cannot freeze the tree");
+	r = cgroup_wait_frozen(b->request->events_fd, true, deadline_in(b->request->freeze_usec));
+	if (r == -ETIMEDOUT)
+		return would_not_freeze(b, e);
+	if (r < 0)
+		return error_set(e, r, "cannot wait for the tree to freeze");
+#endif
+	end_phase(b, PHASE_FREEZE);
+	return 0;
+}
+
+/* Verify */
+
+static int refuse_writers(const struct blackout *b, struct error *e)
+{
+	for (size_t i = 0; i < b->holders.count; i++) {
+		const struct holder *h = &b->holders.list[i];
+		if (!holder_is_writer(h) || h->deleted || b->request->force)
+			continue;
+		return error_say(e, EROFS, "process %d has %s open for writing on the old image (fd %d)", (int)h->pid,
+			h->path, h->fd);
+	}
+	return 0;
+}
+
+static int verify(struct blackout *b, struct error *e)
+{
+	struct pivot *p = b->request->pivot;
+	uint64_t old;
+	int r = pivot_verify(p, e);
+
+	if (r < 0)
+		return r;
+	r = mount_id_of_fd(p->old_root, &old);
+	if (r < 0)
+		return error_set(e, r, "cannot identify the root mount");
+	r = holders_scan(&b->holders, b->request->tree, &old, 1, true, false, e);
+	if (r == 0)
+		r = refuse_writers(b, e);
+	if (r == 0)
+		r = migration_plan(&b->migration, &b->holders, p->new_root, b->request->tree, &b->report->n_left, e);
+	b->report->n_processes = b->holders.n_processes;
+	b->report->n_migrated = migration_tasks(b->migration);
+	end_phase(b, PHASE_VERIFY);
+	return r;
+}
+
+/* Seize, pivot, migrate */
+
+static int seize(struct blackout *b, struct error *e)
+{
+	int r = b->migration ? migration_seize(b->migration, deadline_in(SEIZE_USEC), e) : 0;
+
+	end_phase(b, PHASE_SEIZE);
+	return r;
+}
+
+static int migrate(struct blackout *b, struct error *e)
+{
+	int r = b->migration ? migration_run(b->migration, b->deadline_usec, e) : 0;
+
+	end_phase(b, PHASE_MIGRATE);
+	return r;
+}
+
+static int pivot_and_migrate(struct blackout *b, struct error *e)
+{
+	struct error undo;
+	int r = pivot_run(b->request->pivot, e);
+
+	end_phase(b, PHASE_PIVOT);
+	if (r < 0)
+		return r;
+	r = check_deadline(b, e);
+	if (r == 0)
+		r = migrate(b, e);
+	if (r < 0 && pivot_undo(b->request->pivot, &undo) < 0)
+		log_error("the pivot could not be taken back: %s", undo.text);
+	return r;
+}
+
+/* Thaw */
+
+static void thaw(struct blackout *b)
+{
+	migration_free(b->migration);
+	b->migration = NULL;
+	if (b->frozen) {
+		int r = cgroup_freeze(b->request->tree, false);
+		if (r < 0)
+			log_error("cannot thaw the tree: %s", strerror(-r));
+	}
+	b->frozen = false;
+	end_phase(b, PHASE_THAW);
+	b->report->total_usec = clock_usec() - b->start_usec;
+	holders_free(&b->holders);
+	/* Waiting for tasks to stop has eaten their parents' SIGCHLD, and perhaps one of ours. */
+	process_reap_all();
+}
+
+static int try_once(const struct blackout_request *request, struct blackout_report *report, struct error *e)
+{
+	struct blackout b = {.request = request, .report = report};
+	int r;
+
+	b.start_usec = b.phase_usec = clock_usec();
+	b.deadline_usec = usec_add(b.start_usec, request->blackout_usec);
+	if ((r = freeze(&b, e)) == 0 && (r = verify(&b, e)) == 0 && (r = seize(&b, e)) == 0 &&
+		(r = check_deadline(&b, e)) == 0)
+		r = pivot_and_migrate(&b, e);
+	thaw(&b);
+	return r;
+}
+
+int blackout_run(const struct blackout_request *request, struct blackout_report *ret, struct error *e)
+{
+	int r = -EBUSY;
+
+	log_hold(true);
+	for (unsigned tries = 1; r == -EBUSY && tries <= TRIES_MAX; tries++) {
+		*ret = (struct blackout_report){.n_tries = tries};
+		r = try_once(request, ret, e);
+	}
+	log_hold(false);
+	return r;
+}

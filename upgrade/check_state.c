@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+#include "upgrade/check_state.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "kernel/process.h"
+#include "kernel/util.h"
+#include "upgrade/answer.h"
+
+#define STATE_FD 3
+
+static void __attribute__((noreturn)) run_init(int root, int state_fd, int output)
+{
+	char *argv[] = {"/sbin/init", "--check-state", "3", NULL};
+	char *env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
+
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (fchdir(root) < 0 || chroot(".") < 0 || dup2(output, STDOUT_FILENO) < 0 ||
+		dup2(output, STDERR_FILENO) < 0 || dup2(state_fd, STATE_FD) < 0)
+		_exit(126);
+	(void)execve(argv[0], argv, env);
+	(void)dprintf(STDERR_FILENO, "cannot execute /sbin/init: %s\n", strerror(errno));
+	_exit(127);
+}
+
+/* The last line it printed is why it refuses; the lines before are warnings. */
+struct words {
+	char buf[4096];
+	size_t used;
+	char last[400];
+	int socket;
+};
+
+static void take_lines(struct words *w)
+{
+	char *line = w->buf, *end;
+
+	while ((end = memchr(line, '\n', w->used - (size_t)(line - w->buf)))) {
+		*end = '\0';
+		if (w->last[0])
+			answer_text(w->socket, "warning", w->last);
+		(void)snprintf(w->last, sizeof(w->last), "%s", line);
+		line = end + 1;
+	}
+	w->used -= (size_t)(line - w->buf);
+	memmove(w->buf, line, w->used);
+	if (w->used == sizeof(w->buf) - 1)
+		w->used = 0; /* a line longer than any of ours: not worth keeping */
+}
+
+/* Until it closes its output, or the deadline. */
+static int listen_to(struct words *w, int fd, uint64_t deadline_usec)
+{
+	for (;;) {
+		uint64_t now = clock_usec();
+		struct pollfd p = {.fd = fd, .events = POLLIN};
+		if (now >= deadline_usec)
+			return -ETIMEDOUT;
+		uint64_t msec = (deadline_usec - now) / USEC_PER_MSEC + 1;
+		if (poll(&p, 1, msec > 60000 ? 60000 : (int)msec) <= 0)
+			continue;
+		ssize_t n = read(fd, w->buf + w->used, sizeof(w->buf) - 1 - w->used);
+		if (n <= 0)
+			return 0;
+		w->used += (size_t)n;
+		take_lines(w);
+	}
+}
+
+static int verdict(const struct words *w, const siginfo_t *info, struct error *e)
+{
+	if (info->si_code == CLD_EXITED && info->si_status == 0)
+		return 0;
+	if (info->si_code != CLD_EXITED)
+		return error_say(e, EINVAL, "the image's init was killed by signal %d when asked whether it could take over%s%s",
+			info->si_status, w->last[0] ? ": " : "", w->last);
+	return error_say(e, EINVAL, "the image's init could not take over (exit code %d): %s", info->si_status,
+		w->last[0] ? w->last : "it did not say why");
+}
+
+int check_state(int root, int state_fd, uint64_t timeout_usec, int socket, struct error *e)
+{
+	struct words w = {.socket = socket};
+	siginfo_t info = {0};
+	int ends[2], pidfd;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return error_set(e, errno, "cannot ask the image's init");
+	CLEANUP_FD int out = ends[0];
+	pid_t pid = process_fork(-1, &pidfd);
+	if (pid == 0)
+		run_init(root, state_fd, ends[1]);
+	(void)fd_close(ends[1]);
+	if (pid < 0)
+		return error_set(e, pid, "cannot ask the image's init");
+	int r = listen_to(&w, out, deadline_in(timeout_usec));
+	if (r == -ETIMEDOUT) {
+		(void)kill(pid, SIGKILL);
+		(void)waitid(P_PID, (id_t)pid, &info, WEXITED);
+		return error_say(e, ETIMEDOUT, "the image's init did not say within %llu ms whether it could take over",
+			(unsigned long long)(timeout_usec / USEC_PER_MSEC));
+	}
+	if (waitid(P_PID, (id_t)pid, &info, WEXITED) < 0)
+		return error_set(e, errno, "cannot ask the image's init");
+	r = verdict(&w, &info, e);
+	if (r == 0 && w.last[0])
+		answer_text(socket, "warning", w.last);
+	return r;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/* Older generations that something still holds: released, with a line in the log, when the last holder has gone. */
+#ifndef MOLT_UPGRADE_GENERATIONS_H
+#define MOLT_UPGRADE_GENERATIONS_H
+
+#include <stdint.h>
+
+#include "conf/record.h"
+#include "kernel/error.h"
+
+void generations_init(int tree);
+
+/*
+ * A generation whose root was just unmounted lazily. Takes over `root` (O_PATH): as long as it is open, the mount's id is
+ * nobody else's.
+ */
+void generations_add(unsigned generation, uint64_t mount_id, int root);
+
+/* Looks who holds what; calls `emit` for each holder's record. */
+int generations_report(void (*emit)(const char *text, size_t length), struct error *e);
+
+void generations_save(struct record_writer *w); /* fields of the upgrade's record */
+int generations_load(const struct record *r, struct error *e);
+void generations_each_fd(int (*visit)(int fd));
+void generations_resume(void);
+
+#endif

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+#include "upgrade/image.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "kernel/mounts.h"
+#include "kernel/util.h"
+#include "upgrade/answer.h"
+#include "upgrade/check_state.h"
+#include "upgrade/pivot.h"
+#include "upgrade/plan.h"
+
+static int read_in_root(int root, const char *path, char *buf, size_t size)
+{
+	CLEANUP_FD int fd = open_in_root(root, path, O_RDONLY | O_NONBLOCK);
+
+	if (fd < 0)
+		return fd;
+	ssize_t n = pread(fd, buf, size - 1, 0);
+	if (n < 0)
+		return -errno;
+	buf[n] = '\0';
+	return (int)n;
+}
+
+void image_name(int root, char *buf, size_t size)
+{
+	char text[4096];
+	char *line, *end;
+
+	(void)snprintf(buf, size, "unknown");
+	if (read_in_root(root, "/etc/os-release", text, sizeof(text)) < 0)
+		return;
+	line = starts_with(text, "PRETTY_NAME=") ? text : strstr(text, "\nPRETTY_NAME=");
+	if (!line)
+		return;
+	line = strchr(line, '=') + 1;
+	line[strcspn(line, "\n")] = '\0';
+	if (*line == '"' && (end = strrchr(line + 1, '"'))) {
+		*end = '\0';
+		line++;
+	}
+	(void)snprintf(buf, size, "%s", line);
+}
+
+static int read_elf(int root, const char *path, Elf64_Ehdr *ret, struct error *e)
+{
+	CLEANUP_FD int fd = open_in_root(root, path, O_RDONLY | O_NONBLOCK);
+	struct stat st;
+
+	if (fd < 0)
+		return error_set(e, fd, "the image has no %s that could be opened", path);
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || !(st.st_mode & 0111))
+		return error_say(e, ENOEXEC, "%s of the image is no executable file", path);
+	if (pread(fd, ret, sizeof(*ret), 0) != (ssize_t)sizeof(*ret) || memcmp(ret->e_ident, ELFMAG, SELFMAG) != 0)
+		return error_say(e, ENOEXEC, "%s of the image is no ELF program", path);
+	return 0;
+}
+
+static int check_init(int root, struct error *e)
+{
+	Elf64_Ehdr ours, theirs;
+	int r = read_elf(root, "/sbin/init", &theirs, e);
+
+	if (r < 0)
+		return r;
+	r = read_elf(AT_FDCWD, "/proc/self/exe", &ours, e);
+	if (r < 0)
+		return r;
+	if (ours.e_machine != theirs.e_machine || ours.e_ident[EI_CLASS] != theirs.e_ident[EI_CLASS])
+		return error_say(e, ENOEXEC, "/sbin/init of the image is for another architecture (ELF machine %u, not %u)",
+			theirs.e_machine, ours.e_machine);
+	return 0;
+}
+
+static int check_initctl(int root, struct error *e)
+{
+	static const char *const PLACES[] = {"/usr/bin/initctl", "/usr/sbin/initctl", "/bin/initctl", "/sbin/initctl",
+		"/usr/local/bin/initctl", "/usr/local/sbin/initctl"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(PLACES); i++) {
+		CLEANUP_FD int fd = open_in_root(root, PLACES[i], O_PATH);
+		if (fd >= 0)
+			return 0;
+	}
+	return error_say(e, ENOENT, "the image has no initctl: nobody could tell it anything");
+}
+
+/* With its modules missing, the running kernel could load none of them any more. */
+static int check_modules(int root, struct error *e)
+{
+	char text[8], path[PATH_MAX];
+	struct utsname u;
+
+	ssize_t n = file_read(AT_FDCWD, "/proc/modules", text, sizeof(text));
+	if (n == 0 || n == -ENOENT || uname(&u) < 0)
+		return 0;
+	(void)snprintf(path, sizeof(path), "/lib/modules/%s", u.release);
+	CLEANUP_FD int fd = open_in_root(root, path, O_PATH | O_DIRECTORY);
+	if (fd >= 0)
+		return 0;
+	return error_say(e, ENOENT, "the image has no %s, and the running kernel has modules loaded", path);
+}
+
+static int check_root_type(struct error *e)
+{
+	struct statfs fs;
+	uint64_t root;
+	struct mount_table table = {0};
+
+	if (statfs("/", &fs) < 0)
+		return error_set(e, errno, "cannot stat /");
+	if (mount_id_at(AT_FDCWD, "/", &root) < 0 || mount_table_read(&table, e) < 0)
+		return error_set(e, errno, "cannot find the root mount");
+	const struct mount *m = mount_table_find(&table, root);
+	bool initramfs = m && strcmp(m->fstype, "rootfs") == 0;
+	mount_table_free(&table);
+	/* pivot_root(2): the initial ramfs cannot be pivoted away from. */
+	return initramfs ? error_say(e, EINVAL,
+		"the running root is the initramfs itself: switch_root to a mounted root before") : 0;
+}
+
+/* Whether `path` is a mount point of its own: then that mount stays behind with the old root. */
+static bool is_mount_point(const char *path)
+{
+	struct statx st;
+
+	return statx(AT_FDCWD, path, AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &st) == 0 &&
+		(st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) && (st.stx_attributes & STATX_ATTR_MOUNT_ROOT);
+}
+
+static int check_path(const char *path, char real[PATH_MAX], struct error *e)
+{
+	struct stat st, root;
+
+	if (path[0] != '/')
+		return error_say(e, EINVAL, "\"%s\" is no absolute path", path);
+	if (!realpath(path, real))
+		return error_set(e, errno, "cannot open the image %s", path);
+	if (stat(real, &st) < 0)
+		return error_set(e, errno, "cannot open the image %s", path);
+	if (!S_ISDIR(st.st_mode))
+		return error_say(e, ENOTDIR, "cannot open the image %s: not a directory or mount point", path);
+	if (strcmp(real, "/") == 0 ||
+		(stat("/", &root) == 0 && root.st_dev == st.st_dev && root.st_ino == st.st_ino))
+		return error_say(e, EINVAL, "%s is the image that is running", path);
+	return 0;
+}
+
+static int judge(const struct image_request *q, int socket, int *ret_root, char leave[PATH_MAX], struct error *e)
+{
+	char real[PATH_MAX];
+	int r = check_path(q->path, real, e);
+
+	if (r < 0 || (r = check_root_type(e)) < 0)
+		return r;
+	int root = mount_clone(real, e);
+	if (root < 0)
+		return root;
+	leave[0] = '\0';
+	if (is_mount_point(real))
+		(void)snprintf(leave, PATH_MAX, "%s", real);
+	*ret_root = root;
+	plan_header(socket, q, root);
+	if ((r = check_init(root, e)) < 0 || (r = check_initctl(root, e)) < 0 || (r = check_modules(root, e)) < 0 ||
+		(r = check_state(root, q->state_fd, q->check_usec, socket, e)) < 0 ||
+		(r = plan_mounts(socket, root, leave[0] ? leave : NULL, e)) < 0 || (r = plan_services(socket, e)) < 0)
+		return r;
+	return plan_holders(socket, q->tree, root, e);
+}
+
+void image_judge(const struct image_request *q, int socket)
+{
+	static char leave[PATH_MAX];
+	struct error e = {0};
+	int root = -1;
+
+	if (judge(q, socket, &root, leave, &e) < 0)
+		answer_unfit(socket, e.text);
+	else
+		answer_image(socket, root, leave);
+	_exit(0);
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The transaction from one generation to the next.
+ *
+ *     IDLE -> PLANNING -> (blackout) -> EXECING -> SERVICES -> [UNCOMMITTED] -> IDLE
+ *
+ * PLANNING: a child opens and judges the image (image.h). What it finds unfit, or blockers nobody forced, refuse the upgrade:
+ * nothing was touched. The blackout runs through in one call (blackout.h) and fails without a trace. Then the loop is asked to exec
+ * the new init (upgrade_exec_wanted()); the new life goes on with SERVICES, each by its policy (rollout.h). All there: commit, or with AutoCommit=no
+ * UNCOMMITTED until somebody says so or the deadline rolls back.
+ *
+ * Rolling back is a blackout the other way, an exec of the old init, and UNDOING: the services that had moved are moved back.
+ */
+#ifndef MOLT_UPGRADE_UPGRADE_H
+#define MOLT_UPGRADE_UPGRADE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "conf/record.h"
+#include "conf/system.h"
+#include "kernel/error.h"
+
+enum upgrade_phase {
+	UPGRADE_IDLE,
+	UPGRADE_PLANNING,
+	UPGRADE_EXECING,
+	UPGRADE_SERVICES,
+	UPGRADE_UNCOMMITTED,
+	UPGRADE_UNDOING_EXEC,
+	UPGRADE_UNDOING,
+};
+
+enum upgrade_mode { MODE_PLAN, MODE_DRY_RUN, MODE_UPGRADE };
+
+struct upgrade_hooks {
+	/* A record for whoever asked; nobody may be there any more. */
+	void (*emit)(const char *text, size_t length);
+	/* The end: a RESULT_* of conf/protocol.h and the last line. */
+	void (*finished)(const char *result, const char *text);
+	/* A sealed copy of PID 1's whole state: a descriptor, the caller's, or negative errno. */
+	int (*snapshot)(void);
+};
+
+/* `conf` may be exchanged by another call. `tree` is borrowed. */
+int upgrade_init(int tree, const struct upgrade_hooks *hooks, struct error *e);
+void upgrade_configure(const struct system_conf *conf);
+
+enum upgrade_phase upgrade_phase(void);
+const char *upgrade_state_name(void); /* for `initctl status`: "running", "upgrading", "uncommitted" */
+unsigned upgrade_generation(void);
+
+/* Begins; the hooks tell how it ends. -EBUSY: another one is under way. */
+int upgrade_begin(const char *path, enum upgrade_mode mode, bool force, struct error *e);
+/* Ends an UNCOMMITTED upgrade, one way or the other; the hooks tell. -EINVAL: there is none. */
+int upgrade_commit(struct error *e);
+int upgrade_rollback(const char *why, struct error *e);
+
+/* The loop asks after each event. */
+bool upgrade_exec_wanted(void);
+/* It could not exec: undoes the pivot, PID 1 lives on as it is. */
+void upgrade_exec_failed(const char *why);
+/* The new init could not take the state and gave PID 1 back to the old one. */
+void upgrade_exec_returned(void);
+/* A descriptor of the root that a new init which cannot take the state goes back to; -1: none. */
+int upgrade_fallback_root(void);
+
+/* Gives `emit` a record of kind "holder" for every reference to an older generation. */
+int upgrade_report_holders(void (*emit)(const char *text, size_t length), struct error *e);
+
+/* State across an exec. */
+void upgrade_save(struct record_writer *w);
+int upgrade_load(const struct record *r, struct error *e);
+void upgrade_each_fd(int (*visit)(int fd));
+/* Everything is loaded: go on. */
+void upgrade_resume(void);
+
+#endif

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+#include "upgrade/vault.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "kernel/mounts.h"
+#include "kernel/util.h"
+
+static int vault = -1;
+
+static int attach(int *ret_mount, struct error *e)
+{
+	CLEANUP_FD int mount = mount_new_tmpfs("molt-vault", "64k");
+	CLEANUP_FD int at = open(VAULT_PATH, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+	if (mount < 0)
+		return error_set(e, mount, "cannot make a tmpfs for %s", VAULT_PATH);
+	if (at < 0)
+		return error_set(e, errno, "cannot open %s", VAULT_PATH);
+	int r = mount_move(mount, at);
+	if (r < 0)
+		return error_set(e, r, "cannot mount on %s", VAULT_PATH);
+	/* Mounted below a shared /run it has become shared itself, and nothing may be moved out of a shared mount. */
+	r = mount_set_propagation(mount, MS_PRIVATE);
+	if (r < 0)
+		return error_set(e, r, "cannot make %s private", VAULT_PATH);
+	*ret_mount = fd_steal(&mount);
+	return 0;
+}
+
+int vault_open(struct error *e)
+{
+	int inner = -1, cover = -1;
+
+	if (vault >= 0)
+		return 0;
+	if (mkdir(VAULT_PATH, 0700) < 0 && errno != EEXIST)
+		return error_set(e, errno, "cannot make %s", VAULT_PATH);
+	int r = attach(&inner, e);
+	if (r == 0)
+		r = attach(&cover, e);
+	if (r < 0) {
+		(void)fd_close(inner);
+		return r;
+	}
+	(void)fd_close(cover);
+	vault = inner;
+	return 0;
+}
+
+void vault_adopt(int fd)
+{
+	vault = fd;
+}
+
+int vault_fd(void)
+{
+	return vault;
+}
+
+int vault_slot(unsigned generation, struct error *e)
+{
+	char name[16];
+
+	(void)snprintf(name, sizeof(name), "%u", generation);
+	if (mkdirat(vault, name, 0700) < 0 && errno != EEXIST)
+		return error_set(e, errno, "cannot make a place for generation %u", generation);
+	int fd = openat(vault, name, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	return fd < 0 ? error_set(e, errno, "cannot open the place of generation %u", generation) : fd;
+}
+
+int vault_release(unsigned generation, struct error *e)
+{
+	char name[16];
+
+	(void)snprintf(name, sizeof(name), "%u", generation);
+	int r = mount_detach_at(vault, name);
+	if (r < 0 && r != -EINVAL) /* EINVAL: nothing is mounted there */
+		return error_set(e, r, "cannot unmount the root of generation %u", generation);
+	if (unlinkat(vault, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+		return error_set(e, errno, "cannot remove the place of generation %u", generation);
+	return 0;
+}
