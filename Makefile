@@ -88,3 +88,30 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c $(LIB_SRC)
 	clang $(ALL_CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $< $(LIB_SRC) $(PKG_LIBS)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+install: all
+	install -D -m 0755 $(BUILD)/molt $(DESTDIR)$(SBINDIR)/molt
+	install -D -m 0755 $(BUILD)/initctl $(DESTDIR)$(BINDIR)/initctl
+	for page in docs/*.[1-8]; do install -D -m 0644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/} || exit 1; done
+	install -D -m 0644 conf/init.conf $(DESTDIR)$(PREFIX)/share/doc/molt/init.conf
+	install -D -m 0644 conf/completion/initctl $(DESTDIR)$(PREFIX)/share/bash-completion/completions/initctl
+ifeq ($(INIT_LINK),yes)
+	ln -sfn molt $(DESTDIR)$(SBINDIR)/init
+endif
+
+uninstall:
+	rm -f $(DESTDIR)$(SBINDIR)/molt $(DESTDIR)$(BINDIR)/initctl
+	for page in docs/*.[1-8]; do rm -f $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}; done
+	rm -f $(DESTDIR)$(PREFIX)/share/doc/molt/init.conf $(DESTDIR)$(PREFIX)/share/bash-completion/completions/initctl
+	if [ "$$(readlink $(DESTDIR)$(SBINDIR)/init)" = molt ]; then rm -f $(DESTDIR)$(SBINDIR)/init; fi
+
+clean:
+	rm -rf $(BUILD)
+
+SOURCES_FORMATTED := $(wildcard */*.c */*.h services/client/*.[ch] tests/*/*.c tests/*/*.h)
+format:
+	clang-format -i $(SOURCES_FORMATTED)
+
+PYTHON := /usr/bin/python3
+demo: all tools
+	$(PYTHON) -m qemu.demo --build $(BUILD)

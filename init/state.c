@@ -112,7 +112,7 @@ static int each_record(int fd, record_handler handle, struct error *e)
 	struct record_reader *reader = NULL;
 	struct record r;
 	char *text = NULL;
-	size_t length;
+	size_t length = 0;
 	int result = read_text(fd, &text, &length, e);
 
 	if (result < 0)

@@ -110,6 +110,8 @@ void system_spread_conf(void)
 	world.notify_path = NOTIFY_SOCKET_PATH;
 	world.log_directory = sys.conf->log_directory;
 	world.log_max_bytes = sys.conf->log_max_bytes;
+	world.timeout_start_usec = sys.conf->start_timeout_usec;
+	world.timeout_stop_usec = sys.conf->stop_timeout_usec;
 	upgrade_configure(sys.conf);
 }
 

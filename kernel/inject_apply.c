@@ -341,22 +341,11 @@ static int64_t change_cwd(struct apply *a, int fd)
 	return call(a, SYS_fchdir, (uint64_t)fd, 0, 0, 0);
 }
 
-/*
- * Only if it is open: the table may have changed since it was looked at, and dup3 would silently make a new one.
- * All threads that share the table stand still, so nobody is in the middle of a call on the number.
- */
+/* All threads that share the table stand still, so nobody is in the middle of a call on the number. */
 static int64_t change_fd(struct apply *a, const struct inject_change *change, int fd)
 {
-	int old = (int)syscall(SYS_pidfd_getfd, a->pidfd, change->target_fd, 0);
-
-	if (old < 0 || fd == change->target_fd) {
-		(void)fd_close(old);
-		return -EBADF;
-	}
-	int64_t r = call(a, SYS_dup3, (uint64_t)fd, (uint64_t)change->target_fd,
+	return call(a, SYS_dup3, (uint64_t)fd, (uint64_t)change->target_fd,
 		change->cloexec ? O_CLOEXEC : 0, 0);
-	(void)fd_close(old);
-	return r;
 }
 
 /*
@@ -438,30 +427,81 @@ static int apply_chunk(struct apply *a, struct inject_change *changes, size_t n)
 	return r < 0 ? r : closed;
 }
 
-/* How many of the next changes can be sent: one bad descriptor would fail the whole message. */
-static size_t chunk_length(const struct inject_change *changes, size_t n)
+static bool is_open_in_target(const struct apply *a, int number)
 {
-	size_t i = 0;
+	int fd = (int)syscall(SYS_pidfd_getfd, a->pidfd, number, 0);
 
-	while (i < n && i < CHUNK_MAX && fcntl(changes[i].fd, F_GETFD) >= 0)
-		i++;
-	return i;
+	(void)fd_close(fd);
+	return fd >= 0;
+}
+
+/*
+ * A number that is not open in the target may be one that a descriptor of ours gets there, or dup3 would silently make
+ * it: so this is asked while nothing of ours is open.
+ */
+static int check_target_fd(const struct apply *a, const struct inject_change *change)
+{
+	if (change->action != INJECT_FD || is_open_in_target(a, change->target_fd))
+		return 0;
+	return error_set(
+		a->e, EBADF, "cannot replace descriptor %d of task %d", change->target_fd, inject_tid(a->t));
 }
 
 static int apply_changes(struct apply *a, struct inject_change *changes, size_t n)
 {
 	for (size_t done = 0, length; done < n; done += length) {
-		length = chunk_length(changes + done, n - done);
-		if (length == 0) {
-			changes[done].result = -EBADF;
-			return error_set(a->e, EBADF, "descriptor %d for task %d is not open", changes[done].fd,
-				inject_tid(a->t));
+		int bad = 0;
+
+		for (length = 0; done + length < n && length < CHUNK_MAX; length++) {
+			bad = check_target_fd(a, &changes[done + length]);
+			if (bad < 0)
+				break;
 		}
-		int r = apply_chunk(a, changes + done, length);
+		int r = length ? apply_chunk(a, changes + done, length) : 0;
 		if (r < 0)
 			return r;
+		if (bad < 0) {
+			changes[done + length].result = bad;
+			return bad;
+		}
 	}
 	return 0;
+}
+
+/* One bad descriptor would fail its whole message. Asked before a descriptor of ours can get its number. */
+static size_t count_sendable(const struct inject_change *changes, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n && fcntl(changes[i].fd, F_GETFD) >= 0)
+		i++;
+	return i;
+}
+
+static int refuse_unsendable(struct apply *a, struct inject_change *change)
+{
+	change->result = -EBADF;
+	return error_set(
+		a->e, EBADF, "cannot pass descriptor %d to task %d", change->fd, inject_tid(a->t));
+}
+
+static int apply_sendable(struct apply *a, struct inject_change *changes, size_t n)
+{
+	int r = open_table(a);
+
+	if (r < 0)
+		return r;
+	raise_limit(a, highest_target_fd(changes, n));
+	r = open_scratch(a);
+	if (r == 0)
+		r = apply_changes(a, changes, n);
+	keep_first_error(a, r);
+	int cleaned = close_scratch(a);
+	int restored = restore_limit(a);
+	a->pidfd = fd_close(a->pidfd);
+	if (r < 0)
+		return r;
+	return cleaned < 0 ? cleaned : restored;
 }
 
 int inject_apply(struct inject_target *t, struct inject_change *changes, size_t n, uint64_t deadline_usec,
@@ -471,20 +511,7 @@ int inject_apply(struct inject_target *t, struct inject_change *changes, size_t 
 
 	for (size_t i = 0; i < n; i++)
 		changes[i].result = -ECANCELED;
-	if (n == 0)
-		return 0;
-	int r = open_table(&a);
-	if (r < 0)
-		return r;
-	raise_limit(&a, highest_target_fd(changes, n));
-	r = open_scratch(&a);
-	if (r == 0)
-		r = apply_changes(&a, changes, n);
-	keep_first_error(&a, r);
-	int cleaned = close_scratch(&a);
-	int restored = restore_limit(&a);
-	(void)fd_close(a.pidfd);
-	if (r < 0)
-		return r;
-	return cleaned < 0 ? cleaned : restored;
+	size_t sendable = count_sendable(changes, n);
+	int r = sendable ? apply_sendable(&a, changes, sendable) : 0;
+	return r == 0 && sendable < n ? refuse_unsendable(&a, &changes[sendable]) : r;
 }

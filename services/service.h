@@ -178,6 +178,7 @@ struct service_world {
 	const char *notify_path;
 	const char *log_directory;
 	uint64_t log_max_bytes;
+	uint64_t timeout_start_usec, timeout_stop_usec; /* for units that do not say */
 	struct rlimit nofile; /* what PID 1 was started with, for its children */
 };
 extern struct service_world world;

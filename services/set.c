@@ -81,7 +81,13 @@ static int load_unit(const char *name, struct unit **ret, struct error *e)
 {
 	int r = unit_load(ret, AT_FDCWD, UNIT_PATH, name, warn_unit, NULL, e);
 
-	return r;
+	if (r < 0)
+		return r;
+	if (!(*ret)->timeout_start_set && (*ret)->type != SERVICE_ONESHOT)
+		(*ret)->timeout_start_usec = world.timeout_start_usec;
+	if (!(*ret)->timeout_stop_set)
+		(*ret)->timeout_stop_usec = world.timeout_stop_usec;
+	return 0;
 }
 
 static void report_circle(const struct unit *u, void *userdata)

@@ -86,9 +86,11 @@ static int find_identity(const struct unit *u, struct identity *id, struct error
 	return r;
 }
 
-static int become(const struct unit *u, const struct identity *id, struct error *e)
+static int become(const struct spawn *s, const struct identity *id, struct error *e)
 {
-	if (!u->user && !u->group)
+	const struct unit *u = s->unit;
+
+	if ((!u->user && !u->group) || s->command->privileged)
 		return 0;
 	if ((id->name[0] ? initgroups(id->name, id->gid) : setgroups(0, NULL)) < 0)
 		return error_set(e, errno, "cannot set the groups of user %s", u->user ? u->user : "root");
@@ -245,7 +247,17 @@ static int place_descriptors(const struct spawn *s, int *pipe, struct error *e)
 static int limit_files(const struct unit *u, struct error *e)
 {
 	struct rlimit limit = {u->limit_nofile, u->limit_nofile};
+	char text[32];
+	uint64_t most = 1048576;
 
+	if (u->limit_nofile == UINT64_MAX) {
+		/* setrlimit(2): "infinity" descriptors are as many as fs.nr_open. */
+		if (file_read(AT_FDCWD, "/proc/sys/fs/nr_open", text, sizeof(text)) > 0) {
+			text[strcspn(text, "\n")] = '\0';
+			(void)parse_u64(text, &most);
+		}
+		limit.rlim_cur = limit.rlim_max = most;
+	}
 	if (world.nofile.rlim_max)
 		(void)setrlimit(RLIMIT_NOFILE, &world.nofile); /* PID 1 raised its own */
 	if (u->limit_nofile && setrlimit(RLIMIT_NOFILE, &limit) < 0)
@@ -286,7 +298,7 @@ static int prepare_child(const struct spawn *s, int *pipe, char ***ret_env, char
 	adjust_oom_score(s->unit);
 	if ((r = find_identity(s->unit, &id, e)) < 0 || (r = make_directories(s->unit, &id, e)) < 0 ||
 		(r = make_environment(s, &id, ret_env, e)) < 0 || (r = place_descriptors(s, pipe, e)) < 0 ||
-		(r = limit_files(s->unit, e)) < 0 || (r = become(s->unit, &id, e)) < 0 ||
+		(r = limit_files(s->unit, e)) < 0 || (r = become(s, &id, e)) < 0 ||
 		(r = enter_directory(s->unit, e)) < 0)
 		return r;
 	r = command_expand(s->command, *ret_env, ret_argv);

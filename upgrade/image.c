@@ -54,9 +54,8 @@ void image_name(int root, char *buf, size_t size)
 	(void)snprintf(buf, size, "%s", line);
 }
 
-static int read_elf(int root, const char *path, Elf64_Ehdr *ret, struct error *e)
+static int read_elf(int fd, const char *path, Elf64_Ehdr *ret, struct error *e)
 {
-	CLEANUP_FD int fd = open_in_root(root, path, O_RDONLY | O_NONBLOCK);
 	struct stat st;
 
 	if (fd < 0)
@@ -71,11 +70,12 @@ static int read_elf(int root, const char *path, Elf64_Ehdr *ret, struct error *e
 static int check_init(int root, struct error *e)
 {
 	Elf64_Ehdr ours, theirs;
-	int r = read_elf(root, "/sbin/init", &theirs, e);
+	CLEANUP_FD int init = open_in_root(root, "/sbin/init", O_RDONLY | O_NONBLOCK);
+	CLEANUP_FD int own = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	int r = read_elf(init, "/sbin/init", &theirs, e);
 
-	if (r < 0)
-		return r;
-	r = read_elf(AT_FDCWD, "/proc/self/exe", &ours, e);
+	if (r == 0)
+		r = read_elf(own, "/proc/self/exe", &ours, e);
 	if (r < 0)
 		return r;
 	if (ours.e_machine != theirs.e_machine || ours.e_ident[EI_CLASS] != theirs.e_ident[EI_CLASS])

@@ -74,6 +74,9 @@ static inline struct page *page_new(void)
 	return page;
 }
 
+static pid_t started[4096]; /* to be killed if a test fails */
+static size_t started_count;
+
 static inline struct child child_start(struct page *page, child_main run)
 {
 	struct child c = {.page = page, .pid = fork()};
@@ -89,6 +92,8 @@ static inline struct child child_start(struct page *page, child_main run)
 		page->done = 1;
 		_exit(0);
 	}
+	assert_true(started_count < ARRAY_SIZE(started));
+	started[started_count++] = c.pid;
 	return c;
 }
 
@@ -302,13 +307,23 @@ static inline void own_cgroup_remove(struct own_cgroup *g)
 	(void)fd_close(g->parent);
 }
 
-/* What failed tests left behind. */
-static inline int remove_own_cgroups(void **state)
+/* What failed tests left behind. PR_SET_PDEATHSIG is not enough: a child that changes its uid loses it. */
+static inline void kill_started(void)
+{
+	siginfo_t info;
+
+	for (size_t i = 0; i < started_count; i++)
+		if (waitid(P_PID, (id_t)started[i], &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0)
+			(void)kill(started[i], SIGKILL);
+}
+
+static inline int clean_up(void **state)
 {
 	int parent = cgroup_parent();
 	char name[64];
 
 	(void)state;
+	kill_started();
 	for (int i = 0; parent >= 0 && i < own_cgroups; i++) {
 		(void)snprintf(name, sizeof(name), "molt-test-inject-%d-%d", getpid(), i);
 		int dir = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -402,28 +402,43 @@ static int try_getpid(struct inject_target *t, uint64_t usec, struct error *e)
 	return inject_syscall(t, SYS_getpid, args, &result, deadline_in(usec), e);
 }
 
-/* Without a thaw the call cannot run; the release takes back what was asked, frozen or not. */
-static void test_frozen_target_does_not_run(void **state)
+/*
+ * Without a thaw the call cannot run. The release takes back what was asked: while still frozen, or thawed too late, when
+ * the task stands at the entry of a call that would be its end.
+ */
+static void call_too_late(bool thaw_first)
 {
 	struct child c = sleeper();
 	struct own_cgroup g;
+	const uint64_t args[6] = {0};
 	struct error e;
+	int64_t result;
 
-	(void)state;
 	if (!own_cgroup_make(&g))
 		skip();
 	assert_int_equal(cgroup_attach(g.dir, c.pid), 0);
 	own_cgroup_set_frozen(&g, true);
 	struct inject_target *t = seize_and_stop(c.pid);
-	assert_int_equal(try_getpid(t, 30 * USEC_PER_MSEC, &e), -ETIMEDOUT);
+	uint64_t deadline = deadline_in(30 * USEC_PER_MSEC);
+	assert_int_equal(inject_syscall(t, SYS_exit_group, args, &result, deadline, &e), -ETIMEDOUT);
 	assert_non_null(strstr(e.text, "does not answer"));
 	assert_int_equal(try_getpid(t, PATIENCE, &e), -EINVAL);
+	if (thaw_first) {
+		own_cgroup_set_frozen(&g, false);
+		wait_until(state_of(c.pid) == 't');
+	}
 	assert_int_equal(inject_release(t, 0, &e), 0);
 	own_cgroup_set_frozen(&g, false);
 	wait_asleep_in(c.pid, SYS_pause);
-	assert_int_equal(kill(c.pid, 0), 0);
 	child_end(&c);
 	own_cgroup_remove(&g);
+}
+
+static void test_frozen_target_does_not_run(void **state)
+{
+	(void)state;
+	call_too_late(false);
+	call_too_late(true);
 }
 
 static void test_killed_meanwhile(void **state)
@@ -945,5 +960,5 @@ int main(void)
 		print_message("needs root: skipped\n");
 		return 0;
 	}
-	return cmocka_run_group_tests(tests, block_sigchld, remove_own_cgroups);
+	return cmocka_run_group_tests(tests, block_sigchld, clean_up);
 }

@@ -583,5 +583,5 @@ int main(void)
 		print_message("needs root: skipped\n");
 		return 0;
 	}
-	return cmocka_run_group_tests(tests, block_sigchld, remove_own_cgroups);
+	return cmocka_run_group_tests(tests, block_sigchld, clean_up);
 }

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: MIT
+"""A kernel of Debian, unpacked and not installed: the image to boot and its modules."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from qemu import deps
+from qemu.cache import entry
+from qemu.packages import PackageError, Suite
+from qemu.progress import step
+
+# The smallest flavour: no firmware, no graphics, and NVMe and ext4 built in, so that it boots a
+# root with no initramfs.
+FLAVOUR = "linux-image-cloud-amd64"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """`layer` is a directory to lay over a root; it holds usr/lib/modules/RELEASE."""
+
+    release: str
+    image: Path
+    layer: Path
+
+
+def get(suite: Suite, cache: Path) -> Kernel:
+    """The suite's kernel, from the cache if that has this version of it."""
+    package, version = _resolve(suite)
+    directory = entry(cache / "kernels", f"{package}_{version}",
+                      lambda at: _unpack(suite, package, at))
+    return _kernel(directory)
+
+
+def _resolve(suite: Suite) -> tuple[str, str]:
+    """The meta package names the ABI of the day: linux-image-6.1.0-50-cloud-amd64."""
+    found = re.match(r"(linux-image-\S+)", suite.depends(FLAVOUR))
+    if not found:
+        raise PackageError(f"{FLAVOUR} of {suite.name} names no kernel")
+    return found.group(1), suite.version(found.group(1))
+
+
+def _unpack(suite: Suite, package: str, directory: Path) -> None:
+    with step(f"fetching the kernel {package}"):
+        deb = suite.download(package, directory)
+        tree = directory / "tree"
+        subprocess.run(["dpkg-deb", "--extract", str(deb), str(tree)], check=True)
+        deb.unlink()
+        layer = directory / "layer"
+        (layer / "usr/lib").mkdir(parents=True)
+        shutil.move(_only(tree, "boot/vmlinuz-*"), directory / "vmlinuz")
+        shutil.move(_only(tree, "lib/modules"), layer / "usr/lib/modules")
+        shutil.rmtree(tree)
+        _index_modules(layer)
+
+
+def _index_modules(layer: Path) -> None:
+    """What the package's postinst would have done. depmod wants to see lib/modules."""
+    release = _only(layer, "usr/lib/modules/*").name
+    (layer / "lib").symlink_to("usr/lib")
+    subprocess.run([deps.tool("depmod"), "-b", str(layer), release], check=True)
+    (layer / "lib").unlink()
+
+
+def _kernel(directory: Path) -> Kernel:
+    modules = _only(directory, "layer/usr/lib/modules/*")
+    return Kernel(modules.name, directory / "vmlinuz", directory / "layer")
+
+
+def _only(directory: Path, pattern: str) -> Path:
+    found = list(directory.glob(pattern))
+    if len(found) != 1:
+        raise PackageError(f"{len(found)} files match {pattern} in {directory}, not one")
+    return found[0]

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT
+"""From nothing to a running guest: what the demo and the boot test have in common.
+
+    with Room(build, log) as room:
+        materials = room.gather(["bookworm", "trixie"])
+        first = room.image("first", "bookworm")
+        second = room.image("second", "trixie")
+        with room.machine(first, second) as machine: ...
+
+A room is a temporary directory. What is worth keeping goes to .cache (roots, kernels) or to the log
+directory (consoles).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+
+from qemu import deps, images, kernel
+from qemu.images import Image
+from qemu.machine import Config, Machine
+from qemu.packages import Suite
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+CACHE = Path(os.environ.get("MOLT_CACHE", REPOSITORY / ".cache"))
+TOOLS = ("agent", "stream", "web")
+LAB = "usr/libexec/molt-lab"  # where a guest finds them
+
+NGINX, WEB, STREAM = 80, 8080, 9000  # the ports of the guest's services
+MAX_CLIENTS = 8  # of one of them, each with a way of its own to it
+
+# One kernel under both roots: an upgrade changes the image and not the kernel.
+KERNEL_SUITE = "bookworm"
+
+
+class Room:
+    """Images and machines of one run, gone at its end."""
+
+    def __init__(self, build: Path, log: Path) -> None:
+        self.build = build.resolve()
+        self.log = log
+        self.directory = Path(tempfile.mkdtemp(prefix="molt-room-"))
+        self.kernel: kernel.Kernel
+        self._bases: dict[str, Path] = {}
+
+    def __enter__(self) -> Room:
+        self.log.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def gather(self, suites: list[str]) -> None:
+        """Tools, roots and kernel: from the cache, or made side by side."""
+        deps.ensure()
+        with ThreadPoolExecutor() as pool:
+            roots = [pool.submit(self._gather_root, name) for name in suites]
+            boots = pool.submit(self._gather_kernel)
+            for root in roots:
+                root.result()
+            boots.result()
+
+    def image(self, name: str, suite: str, extra: list[Path] | None = None) -> Image:
+        """An image of our system on a suite's root; `extra` layers come last."""
+        layers = [self.kernel.layer, self._install(), REPOSITORY / "qemu/guest", *(extra or [])]
+        return images.compose(self._bases[suite], self.directory / name, layers)
+
+    def machine(self, first: Image, second: Image) -> Machine:
+        """A machine that boots the first image and has the second on its disk, as name space 2."""
+        disks = [first.root, second.root, first.var, first.home]
+        config = Config(self.kernel.image, disks,
+                        dict.fromkeys((NGINX, WEB, STREAM), MAX_CLIENTS))
+        return Machine(config, self.log / "console.log")
+
+    def _gather_root(self, name: str) -> None:
+        suite = Suite(name, CACHE / "apt" / name)
+        self._bases[name] = images.base(suite, suite.refresh(), CACHE)
+
+    def _gather_kernel(self) -> None:
+        # Lists of its own: the roots' are being fetched at the same time.
+        suite = Suite(KERNEL_SUITE, CACHE / "apt" / f"{KERNEL_SUITE}-kernel")
+        suite.refresh()
+        self.kernel = kernel.get(suite, CACHE)
+
+    def _install(self) -> Path:
+        """A layer with molt installed as a distribution would, and our tools beside it."""
+        layer = self.directory / "installed"
+        if layer.is_dir():
+            return layer
+        run = subprocess.run(
+            ["make", "--no-print-directory", "install", f"DESTDIR={layer}", "PREFIX=/usr",
+             "INIT_LINK=yes", f"BUILD={self.build}"],
+            cwd=REPOSITORY, capture_output=True, text=True)
+        if run.returncode != 0:
+            raise RuntimeError(f"make install: {run.stderr.strip()}")
+        (layer / LAB).mkdir(parents=True)
+        for tool in TOOLS:
+            shutil.copy2(self.build / "tools" / tool, layer / LAB / tool)
+        return layer
+
+
+def marked(directory: Path, version: str) -> Path:
+    """A layer that makes an image tell itself apart: another VERSION_ID and PRETTY_NAME."""
+    layer = directory / f"marked-{version}"
+    (layer / "usr/lib").mkdir(parents=True)
+    (layer / "usr/lib/os-release").write_text(
+        f'PRETTY_NAME="Debian GNU/Linux {version}"\nNAME="Debian GNU/Linux"\n'
+        f'VERSION_ID="{version}"\nID=debian\n')
+    return layer

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: MIT
+"""One QEMU machine: started, watched, and always gone in the end.
+
+The machine is a PC with one NVMe disk whose name spaces are the images, a network card on QEMU's
+user network, and two serial lines: the first is the console and goes to a file, the second is the
+guest's agent (qemu/guest.py). There is no boot loader: QEMU loads the kernel itself.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from qemu.qmp import Qmp, connect
+
+# -cx16: with it, 6.12 kernels oops at random under QEMU 7.2's translator.
+CPU = "max,-cx16"
+COMMAND_LINE = ("console=ttyS0 root=/dev/nvme0n1 rootfstype=ext4 ro rootwait panic=-1 "
+                "loglevel=4 init=/sbin/init")
+START_TIMEOUT = 30.0
+
+# The ways from the host to one port of the guest end at addresses of their own, 10.0.2.15 and up,
+# which the guest has to have. Several ways, because QEMU listens with a queue of one connection: of
+# two clients that knock at once, one is heard a second later, when its kernel tries again. And
+# addresses, because QEMU keeps a client's port number: on two ways, two clients may have the same.
+FIRST_ADDRESS = 15
+
+
+class MachineError(Exception):
+    """The text says what was waited for, and shows the end of the console."""
+
+
+@dataclass
+class Config:
+    """What to boot. The disks become /dev/nvme0n1, n2 ... in their order."""
+
+    kernel: Path
+    disks: list[Path]
+    ports: dict[int, int] = field(default_factory=dict)  # guest port -> how many ways to it
+    memory: str = "512M"
+    cpus: int = 1  # more, on a machine with few, steal from each other and from the clients
+    append: str = ""
+
+
+class Machine:
+    """A context manager: inside it QEMU runs, after it nothing is left but the console's log."""
+
+    def __init__(self, config: Config, console: Path) -> None:
+        self.config = config
+        self.console = console
+        self.ports: dict[int, list[int]] = {}  # guest port -> ports on 127.0.0.1
+        self.shutdown_reason = ""
+        self._directory = Path(tempfile.mkdtemp(prefix="molt-qemu-"))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Machine:
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Pulls the plug, if it is still in."""
+        if self._process and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def wait_off(self, timeout: float) -> str:
+        """Waits until the guest has gone off; returns QEMU's reason, e.g. "guest-shutdown"."""
+        assert self._process
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise self.failure(f"the machine was not off within {timeout:.0f} s") from None
+        self.qmp.drain()
+        for event in self.qmp.events:
+            if event.get("event") == "SHUTDOWN":
+                self.shutdown_reason = event.get("data", {}).get("reason", "")
+        return self.shutdown_reason
+
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def failure(self, text: str) -> MachineError:
+        """An error with the last lines of the console, which often say why."""
+        try:
+            lines = self.console.read_text(errors="replace").splitlines()[-25:]
+        except OSError:
+            lines = []
+        return MachineError("\n".join([text, "the end of the console:", *lines]))
+
+    def _start(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        stderr = self._directory / "stderr"
+        with stderr.open("wb") as errors:
+            self._process = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL,
+                                             stdout=subprocess.DEVNULL, stderr=errors,
+                                             start_new_session=True, preexec_fn=_die_with_parent)
+        try:
+            self.qmp = Qmp(self._directory / "qmp", deadline)
+            # Connected before the guest runs: what it says to nobody would be lost.
+            self.agent = connect(self._directory / "agent", deadline)
+            self._learn_ports()
+            self.qmp.execute("cont")
+        except (OSError, EOFError, TimeoutError) as error:
+            said = stderr.read_text(errors="replace").strip()
+            raise MachineError(f"QEMU did not start: {error}: {said}") from error
+
+    def _command(self) -> list[str]:
+        at = self._directory
+        forward = "".join(f",hostfwd=tcp:127.0.0.1:0-10.0.2.{FIRST_ADDRESS + way}:{port}"
+                          for port, ways in self.config.ports.items() for way in range(ways))
+        command = [
+            "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none",
+            "-M", "q35", "-cpu", CPU, "-accel", accelerator(),
+            "-m", self.config.memory, "-smp", str(self.config.cpus), "-no-reboot", "-S",
+            "-kernel", str(self.config.kernel),
+            "-append", f"{COMMAND_LINE} {self.config.append}".strip(),
+            "-qmp", f"unix:{at}/qmp,server=on,wait=off",
+            "-serial", f"file:{self.console}",
+            "-serial", f"unix:{at}/agent,server=on,wait=off",
+            "-netdev", f"user,id=net0,restrict=on{forward}",
+            "-device", "virtio-net-pci,netdev=net0,romfile=",
+            "-device", "nvme,id=nvme0,serial=molt",
+        ]
+        # Name spaces of one controller, not controllers: those are probed side by side, and their
+        # numbers are then a matter of luck.
+        for number, disk in enumerate(self.config.disks, start=1):
+            command += ["-drive", f"file={disk},if=none,id=disk{number},format=raw,cache=unsafe",
+                        "-device", f"nvme-ns,drive=disk{number},bus=nvme0,nsid={number}"]
+        return command
+
+    def _learn_ports(self) -> None:
+        """QEMU took any free port for each that was to be forwarded; asks which."""
+        for line in self.qmp.monitor("info usernet").splitlines():
+            found = re.match(r"\s*TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s+\S+\s+(\d+)",
+                             line)
+            if found:
+                self.ports.setdefault(int(found.group(2)), []).append(int(found.group(1)))
+
+
+def accelerator() -> str:
+    """MOLT_KVM=1 asks for KVM; it is believed only after a boot (see qemu/kvm.py)."""
+    if os.environ.get("MOLT_KVM") != "1":
+        return "tcg,thread=multi"
+    from qemu import kvm
+    return "kvm" if kvm.works() else "tcg,thread=multi"
+
+
+def _die_with_parent() -> None:
+    """In the child: QEMU must not outlive a launcher that was killed and could not clean up. The
+    kernel means the thread that forked, so machines are started from the main thread."""
+    PR_SET_PDEATHSIG = 1
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

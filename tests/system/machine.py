@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: MIT
+"""A machine for tests: molt as PID 1 in namespaces, on throw-away images over the host's files.
+
+An image is a read-only overlay of a small tree of its own over the host's root, so it is a complete
+Debian within a millisecond and a mount of its own. Everything happens below one cgroup of the test's
+own, never above: what molt freezes is its own tree.
+"""
+import ctypes
+import itertools
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+TOP = HERE.parent.parent
+BUILD = pathlib.Path(os.environ.get("MOLT_BUILD", TOP / "build")).resolve()
+counter = itertools.count()
+
+
+def wait_until(condition, timeout=10.0, what="the condition"):
+    """Polls until condition() is true and returns it; a deadline that passes fails loudly."""
+    deadline = time.monotonic() + timeout
+    while True:
+        result = condition()
+        if result:
+            return result
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not come about within {timeout} s")
+        time.sleep(0.005)
+
+
+def cgroup2_root():
+    """The directory of this process's own cgroup in the v2 hierarchy."""
+    for line in open("/proc/self/mounts"):
+        _, target, fstype = line.split()[:3]
+        if fstype == "cgroup2":
+            own = next(l for l in open("/proc/self/cgroup") if l.startswith("0::"))[3:].strip()
+            return target + own.rstrip("/")
+    raise RuntimeError("no cgroup2 file system is mounted: the tests need one")
+
+
+class Image:
+    """A tree of files to be laid over the host's."""
+
+    def __init__(self, directory, version, molt=None):
+        self.directory = pathlib.Path(directory)
+        self.version = version
+        for place in ("usr/sbin", "usr/bin", "etc/molt/system", "etc/molt/init.conf.d", "new"):
+            (self.directory / place).mkdir(parents=True)
+        self.copy(molt or BUILD / "molt", "usr/sbin/init")
+        self.copy(BUILD / "initctl", "usr/bin/initctl")
+        self.write("etc/os-release", f'PRETTY_NAME="Image {version}"\nVERSION_ID={version}\n')
+        self.write("etc/fstab", "")
+        self.write("etc/hostname", "molt-test\n")
+        # The host's own services are none of the test's business.
+        self.conf(services=[])
+
+    def copy(self, source, path):
+        target = self.directory / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, target)
+        return target
+
+    def write(self, path, text, mode=0o644):
+        target = self.directory / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+        target.chmod(mode)
+        return target
+
+    def conf(self, services=(), **sections):
+        lines = ["[Boot]"] + [f"Services={name}" for name in services]
+        for section, keys in sections.items():
+            lines.append(f"[{section}]")
+            lines += [f"{key}={value}" for key, value in keys.items()]
+        self.write("etc/molt/init.conf", "\n".join(lines) + "\n")
+
+    def service(self, name, text):
+        self.write(f"etc/molt/system/{name}.service", text)
+
+
+class Machine:
+    """One running molt. Use as a context manager, or stop() it."""
+
+    def __init__(self, tmp, images=("one", "two"), molt=None, arguments=("molt.debug",), shared=False):
+        self.tmp = pathlib.Path(tempfile.mkdtemp(prefix="machine-", dir=tmp))
+        self.images = {name: Image(self.tmp / "images" / name, name, molt) for name in images}
+        self.first = images[0]
+        self.share = self.tmp / "share"
+        self.share.mkdir()
+        self.arguments = list(arguments)
+        self.shared = shared
+        self.process = None
+        self.pid = None
+        self.cgroup = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def start(self, wait=True):
+        self.cgroup = pathlib.Path(cgroup2_root()) / f"molt-test-{os.getpid()}-{next(counter)}"
+        self.cgroup.mkdir()
+        (self.tmp / "root").mkdir()
+        spec = {
+            "workdir": str(self.tmp), "share": str(self.share), "cgroup": str(self.cgroup),
+            "first": self.first, "arguments": self.arguments, "shared": self.shared,
+            "images": {name: str(image.directory) for name, image in self.images.items()},
+        }
+        self.process = subprocess.Popen([sys.executable, str(HERE / "launch.py")], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.process.stdin.write(json.dumps(spec))
+        self.process.stdin.close()
+        line = self.process.stdout.readline()
+        if not line.strip():
+            raise AssertionError("launch failed: " + self.process.stderr.read())
+        self.pid = int(line)
+        if wait:
+            wait_until(self.is_up, what="molt's control socket")
+        return self
+
+    def path(self, inside):
+        """A path of the machine, as the test process can open it."""
+        return pathlib.Path(f"/proc/{self.pid}/root") / str(inside).lstrip("/")
+
+    def is_up(self):
+        if self.process.poll() is not None:
+            raise AssertionError(f"molt ended: {self.process.returncode} {self.process.stderr.read()}")
+        return self.path("/run/molt/control").exists()
+
+    # Running programs inside
+
+    def _join_tree(self, name):
+        """For a child about to enter: a cgroup in the tree, as every process of the machine has one."""
+        directory = self.cgroup / "tree" / name
+        directory.mkdir(exist_ok=True)
+        (directory / "cgroup.procs").write_text(str(os.getpid()))
+
+    def popen(self, *argv, cgroup="session", **options):
+        options.setdefault("stdout", subprocess.PIPE)
+        options.setdefault("stderr", subprocess.STDOUT)
+        options.setdefault("stdin", subprocess.DEVNULL)
+        options.setdefault("text", True)
+        enter = ["nsenter", "-t", str(self.pid), "-m", "-p", "-u", "-i", "-n", "-C", "--"]
+        return subprocess.Popen(enter + [str(a) for a in argv], preexec_fn=lambda: self._join_tree(cgroup),
+                                **options)
+
+    def run(self, *argv, timeout=60, check=True, **options):
+        process = self.popen(*argv, **options)
+        try:
+            output, _ = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            output, _ = process.communicate()
+            raise AssertionError(f"{argv} did not end within {timeout} s; it said: {output}\n{self.report()}")
+        result = subprocess.CompletedProcess(argv, process.returncode, output)
+        if check and result.returncode != 0:
+            raise AssertionError(f"{argv} exited with {result.returncode}: {output}\n{self.report()}")
+        return result
+
+    def initctl(self, *argv, **options):
+        return self.run("/usr/bin/initctl", *argv, **options)
+
+    def json(self, *argv, **options):
+        return json.loads(self.initctl("--json", *argv, **options).stdout)
+
+    def upgrade(self, image, *options, check=True, timeout=60):
+        """Upgrades and returns (exit code, events)."""
+        result = self.initctl("upgrade", "--json", *options, f"/run/images/{image}", check=False, timeout=timeout)
+        events = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+        if check and result.returncode != 0:
+            raise AssertionError(f"upgrade to {image}: {result.stdout}\n{self.report()}")
+        return result.returncode, events
+
+    def image(self):
+        """Which image a process of the machine sees now."""
+        return self.run("sed", "-n", "s/VERSION_ID=//p", "/etc/os-release").stdout.strip()
+
+    def unit(self, name):
+        status = self.json("status", name, check=False)
+        if "services" not in status:
+            raise AssertionError(f"{status}\n{self.report()}")
+        return status["services"][0]
+
+    def wait_state(self, name, state="running", timeout=10.0):
+        return wait_until(lambda: self.unit(name)["state"] == state and self.unit(name), timeout, f"{name} {state}")
+
+    # Looking from outside
+
+    def pids(self):
+        """Host pids of everything in the tree."""
+        found = []
+        for procs in (self.cgroup / "tree").rglob("cgroup.procs"):
+            try:
+                found += [int(pid) for pid in procs.read_text().split()]
+            except OSError:
+                pass
+        return found
+
+    def service_pids(self, name):
+        found = []
+        for procs in (self.cgroup / "tree" / f"{name}.service").rglob("cgroup.procs"):
+            try:
+                found += [int(pid) for pid in procs.read_text().split()]
+            except OSError:
+                pass
+        return found
+
+    def log(self):
+        try:
+            return self.path("/run/molt/init.log").read_text()
+        except OSError as error:
+            return f"(no log: {error})"
+
+    def report(self):
+        console = ""
+        try:
+            console = self.path("/run/console").read_text()
+        except OSError:
+            pass
+        return f"--- init.log\n{self.log()[-6000:]}\n--- console\n{console[-2000:]}"
+
+    def mount_id(self, pid, link="root"):
+        return mount_id(f"/proc/{pid}/{link}")
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+        if self.process:
+            self.process.wait(timeout=30)
+            self.process.stdout.close()
+            self.process.stderr.close()
+        if self.cgroup and self.cgroup.exists():
+            wait_until(lambda: "populated 0" in (self.cgroup / "cgroup.events").read_text(), 30,
+                       "the end of the machine's processes")
+            for directory in sorted(self.cgroup.rglob("*/"), key=lambda d: -len(d.parts)):
+                if directory.is_dir():
+                    directory.rmdir()
+            self.cgroup.rmdir()
+        shutil.rmtree(self.tmp, ignore_errors=True)
+
+
+class Statx(ctypes.Structure):
+    _fields_ = [("head", ctypes.c_uint8 * 0x90), ("mnt_id", ctypes.c_uint64), ("tail", ctypes.c_uint8 * 0x68)]
+
+
+def mount_id(path):
+    """STATX_MNT_ID of what a path (or magic link) leads to."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    result = Statx()
+    if libc.statx(-100, str(path).encode(), 0x800 | 0x4000, 0x1000, ctypes.byref(result)) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(path))
+    return result.mnt_id
