@@ -115,3 +115,18 @@ format:
 PYTHON := /usr/bin/python3
 demo: all tools
 	$(PYTHON) -m qemu.demo --build $(BUILD)
+
+# What building, testing and the demo need, by name, from Debian.
+PACKAGES := build-essential pkg-config libmount-dev libcap-dev libinih-dev libcmocka-dev \
+	clang clang-format clang-tidy cppcheck python3 python3-pytest python3-pytest-timeout python3-pytest-xdist \
+	util-linux iproute2 procps nginx-light
+deps:
+	@if [ "$$(id -u)" = 0 ]; then \
+		missing=$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(PACKAGES) 2>/dev/null | awk '$$1=="installed"{print $$2}'); \
+		need=; for p in $(PACKAGES); do echo "$$missing" | grep -qx "$$p" || need="$$need $$p"; done; \
+		if [ -n "$$need" ]; then apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$need >/dev/null; fi; \
+	else \
+		echo "As root: apt-get install $(PACKAGES)"; \
+	fi
+	@$(PYTHON) -m qemu.deps

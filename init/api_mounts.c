@@ -47,6 +47,17 @@ static int mount_one(const struct api_mount *m)
 	return errno == EINVAL && mount(m->type, m->target, m->type, m->flags, NULL) == 0 ? 0 : -errno;
 }
 
+/* A kernel that finds no /dev/console leaves 0 to 2 closed: the next descriptors opened would be taken for them. */
+static void fill_standard_streams(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	(void)fd_close(fd);
+}
+
 void boot_mount_kernel_file_systems(void)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(MOUNTS); i++) {
@@ -54,6 +65,7 @@ void boot_mount_kernel_file_systems(void)
 		if (r < 0)
 			log_error("cannot mount %s on %s: %s", MOUNTS[i].type, MOUNTS[i].target, strerror(-r));
 	}
+	fill_standard_streams();
 	if (mkdir("/run/molt", 0755) < 0 && errno != EEXIST)
 		log_error("cannot make /run/molt: %s", strerror(errno));
 	log_open_file();

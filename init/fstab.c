@@ -14,7 +14,8 @@
 
 static bool has_option(struct libmnt_fs *fs, const char *name)
 {
-	return mnt_fs_match_options(fs, name) == 1;
+	/* Not mnt_fs_match_options(): to it, "noauto" means that "auto" is not there. */
+	return mnt_fs_get_option(fs, name, NULL, NULL) == 0;
 }
 
 static int switch_swap_on(struct libmnt_fs *fs)

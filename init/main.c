@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -181,6 +182,7 @@ int main(int argc, char **argv)
 	if (getpid() != 1)
 		return run_as_program(argc, argv);
 	life_parse(&life, argc, argv);
+	(void)prctl(PR_SET_NAME, "molt"); /* whatever the link was called that it was started by */
 	raise_descriptor_limit();
 	system_find_kind();
 	if (life.real_root >= 0 && reexec_come_back(&life, &e) < 0)

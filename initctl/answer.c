@@ -13,8 +13,11 @@ static size_t text_size(const char *text)
 
 static char *append_text(char **end, const char *text)
 {
-	char *copy = text ? strcpy(*end, text) : NULL;
+	char *copy = *end;
 
+	if (!text)
+		return NULL;
+	memcpy(copy, text, text_size(text));
 	*end += text_size(text);
 	return copy;
 }

@@ -32,11 +32,12 @@ static bool has(const struct invocation *i, enum verb_option option)
 static struct request request_of(const struct invocation *i)
 {
 	const char *argument = i->n_arguments > 0 ? i->arguments[0] : NULL;
+	enum subject subject = i->verb->subject;
 
 	return (struct request){
 		.verb = i->verb->name,
-		.unit = i->verb->subject == SUBJECT_SERVICE ? argument : NULL,
-		.path = i->verb->subject == SUBJECT_IMAGE ? argument : NULL,
+		.unit = subject == SUBJECT_SERVICE || subject == SUBJECT_LOG ? argument : NULL,
+		.path = subject == SUBJECT_IMAGE ? argument : NULL,
 		.force = has(i, OPTION_FORCE),
 		.dry_run = has(i, OPTION_DRY_RUN),
 	};

@@ -18,6 +18,7 @@ enum verb_option {
 enum subject {
 	SUBJECT_NONE,
 	SUBJECT_SERVICE,
+	SUBJECT_LOG, /* a service, or "init": PID 1 itself */
 	SUBJECT_IMAGE,
 	SUBJECT_VERB,
 };

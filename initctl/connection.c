@@ -44,7 +44,7 @@ static int connect_to(int fd, const char *path, struct error *e)
 
 	if (strlen(path) >= sizeof(address.sun_path))
 		return error_set(e, ENAMETOOLONG, "cannot reach PID 1 at %s", path);
-	(void)strcpy(address.sun_path, path);
+	memcpy(address.sun_path, path, strlen(path) + 1);
 	/* Sockets without this limit work as well: they only wait longer. */
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
 	if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)

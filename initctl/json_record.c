@@ -108,6 +108,10 @@ static const struct member phase_members[] = {
 
 static const struct member blackout_members[] = {
 	{"usec", "usec", MEMBER_NUMBER},
+	{"processes", "processes", MEMBER_NUMBER},
+	{"migrated", "migrated", MEMBER_NUMBER},
+	{"left", "left", MEMBER_NUMBER},
+	{"tries", "tries", MEMBER_NUMBER},
 	{0},
 };
 

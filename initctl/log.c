@@ -17,7 +17,7 @@
 #include "initctl/terminal.h"
 #include "initctl/text.h"
 
-#define BLOCK (64 * 1024)
+#define BLOCK 65536U
 
 struct log {
 	const char *path;

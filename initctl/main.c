@@ -163,6 +163,12 @@ static int absolute_path(const char *path, char **ret)
 static int complete_argument(enum subject subject, const char *argument, char **ret)
 {
 	switch (subject) {
+	case SUBJECT_LOG:
+		if (strcmp(argument, "init") == 0) {
+			*ret = copy_text(argument);
+			return 0;
+		}
+		return full_service_name(argument, ret);
 	case SUBJECT_SERVICE:
 		return full_service_name(argument, ret);
 	case SUBJECT_IMAGE:

@@ -28,12 +28,6 @@ extern const struct renderer
 bool state_is_active(const char *state);
 enum colour state_colour(const char *state);
 
-/* How long it has been in its state; -1 if that is not known. */
-int64_t usec_in_state(const struct record *unit);
-
-/* Why it stopped; "" if it did as it should. */
-const char *reason_of(const struct record *unit);
-
 /* Whether its main process still runs a program of an image before that generation. */
 bool runs_old_code(const struct record *unit, int64_t generation);
 

@@ -125,11 +125,6 @@ static void print_conclusion(const struct answer *a, size_t n_blockers)
 	free(text);
 }
 
-static bool text_says_more(const struct result *r)
-{
-	return *r->text && strcmp(r->text, RESULT_OK) != 0;
-}
-
 bool plan_is_refused(const struct answer *a)
 {
 	return a->result.exit == CONTROL_EXIT_REFUSED && answer_find(a, "blocker");
@@ -156,8 +151,6 @@ static void plan_people(const struct answer *a)
 	if (a->result.exit != CONTROL_EXIT_OK && !plan_is_refused(a))
 		return; /* what went wrong is said on stderr */
 	(void)putchar('\n');
-	if (text_says_more(&a->result))
-		print_paragraph(0, "", COLOUR_NONE, a->result.text);
 	print_holder_advice(a, true);
 	print_conclusion(a, n_blockers);
 }

@@ -29,7 +29,7 @@ static void print_owned_line(const char *label, enum colour colour, char *text)
 static void print_state(const struct record *unit)
 {
 	const char *state = field(unit, "state");
-	int64_t since = usec_in_state(unit);
+	int64_t since = record_get_int(unit, "since_usec", -1);
 
 	if (since < 0) {
 		print_line("  state", state_colour(state), state);
@@ -72,7 +72,7 @@ static void print_unit(const struct record *unit, int64_t generation)
 	print_line("  description", COLOUR_NONE, field(unit, "description"));
 	print_state(unit);
 	print_line("  status", COLOUR_NONE, field(unit, "status"));
-	print_line("  result", COLOUR_NONE, reason_of(unit));
+	print_line("  result", COLOUR_NONE, field(unit, "result"));
 	print_line("  main pid", COLOUR_NONE, field(unit, "main_pid"));
 	print_line("  restarts", COLOUR_NONE, field(unit, "restarts"));
 	print_memory(unit);

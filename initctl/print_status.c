@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "initctl/format.h"
 #include "initctl/memory.h"
@@ -90,30 +89,11 @@ static const struct column status_columns[] = {
 	{0},
 };
 
-int64_t usec_in_state(const struct record *unit)
-{
-	int64_t since = record_get_int(unit, "since_usec", 0);
-	struct timespec now;
-
-	/* The kernel has one CLOCK_MONOTONIC for PID 1 and us, and it runs on across an upgrade. */
-	if (since <= 0 || clock_gettime(CLOCK_MONOTONIC, &now) < 0)
-		return -1;
-	int64_t usec = now.tv_sec * INT64_C(1000000) + now.tv_nsec / 1000 - since;
-	return usec > 0 ? usec : 0;
-}
-
-const char *reason_of(const struct record *unit)
-{
-	const char *result = field(unit, "result");
-
-	return strcmp(result, "success") == 0 ? "" : result;
-}
-
 /* Of a program that runs, what it says of itself; else why it does not. */
 static const char *best_status(const struct record *unit)
 {
 	bool active = state_is_active(field(unit, "state"));
-	const char *status = active ? field(unit, "status") : reason_of(unit);
+	const char *status = active ? field(unit, "status") : field(unit, "result");
 
 	return *status ? status : field(unit, "description");
 }
@@ -128,7 +108,7 @@ bool runs_old_code(const struct record *unit, int64_t generation)
 static void add_unit(struct table *t, const struct record *unit, int64_t generation)
 {
 	const char *state = field(unit, "state");
-	int64_t since = usec_in_state(unit);
+	int64_t since = record_get_int(unit, "since_usec", -1);
 	int64_t memory = record_get_int(unit, "memory_bytes", -1);
 	int64_t restarts = record_get_int(unit, "restarts", 0);
 	int64_t pid = record_get_int(unit, "main_pid", 0);

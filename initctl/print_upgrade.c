@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "initctl/print_upgrade.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,10 +43,14 @@ static void print_phase(const struct record *phase)
 
 static void print_blackout(const struct record *blackout)
 {
-	(void)printf("  %-*s %10.1f ms", PHASE_WIDTH, "blackout", milliseconds(blackout));
-	(void)fputs("  ", stdout);
-	print_coloured(COLOUR_BOLD, "in all");
+	int64_t processes = record_get_int(blackout, "processes", 0);
+	char *what = processes > 0 ? format_text("in all, of %" PRId64 " processes", processes)
+				   : copy_text("in all");
+
+	(void)printf("  %-*s %10.1f ms  ", PHASE_WIDTH, "blackout", milliseconds(blackout));
+	print_coloured(COLOUR_BOLD, what);
 	(void)putchar('\n');
+	free(what);
 }
 
 /* Shows a record as it arrives. False for one that makes sense only among its like: it is kept. */
@@ -100,11 +105,7 @@ static void end_for_people(struct timeline *t, const struct result *result)
 		(void)putchar('\n');
 		print_plan_body(&t->kept);
 		(void)putchar('\n');
-	} else if (answer_find(&t->kept, "holder")) {
-		(void)putchar('\n');
-		print_coloured(COLOUR_BOLD, "Still on an older generation");
-		(void)putchar('\n');
-		print_holder_table(&t->kept);
+	} else if (result->exit == CONTROL_EXIT_OK) {
 		print_holder_advice(&t->kept, false);
 	}
 	if (!timeline_has_outcome(result))

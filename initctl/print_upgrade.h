@@ -23,7 +23,7 @@ void timeline_record(void *timeline, const struct record *r);
  */
 bool timeline_has_outcome(const struct result *result);
 
-/* The end of it: what still holds the old generation, and the outcome as the last line. */
+/* The end of it: what to do about those left on the old image, and the outcome as the last line. */
 void timeline_end(struct timeline *t, const struct result *result);
 
 #endif

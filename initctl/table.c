@@ -50,7 +50,7 @@ struct table *table_new(const struct column *columns, size_t indent)
 
 static struct row *add_row(struct table *t, size_t n_cells)
 {
-	if (t->n_rows == t->capacity) {
+	if (!t->rows || t->n_rows == t->capacity) {
 		t->capacity = t->capacity ? t->capacity * 2 : 16;
 		t->rows = reallocate(t->rows, t->capacity, sizeof(*t->rows));
 	}

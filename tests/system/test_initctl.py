@@ -276,10 +276,6 @@ def widest(output):
 # ---- what PID 1 has to say -----------------------------------------------------------------------
 
 
-def since(seconds):
-    return time.monotonic_ns() // 1000 - seconds * 10**6
-
-
 SYSTEM = record(
     "system",
     "0.1.0",
@@ -300,10 +296,10 @@ NGINX = record(
     type="forking",
     policy="reexec",
     main_pid=412,
-    since_usec=since(10),
+    since_usec=11520 * 10**6,
     restarts=0,
     status="",
-    result="success",
+    result="",
     source="/usr/lib/molt/system/nginx.service",
     log="/var/log/molt/nginx.log",
     memory_bytes=12582912,
@@ -320,7 +316,7 @@ POSTGRES = record(
     type="notify",
     policy="keep",
     main_pid=512,
-    since_usec=since(8),
+    since_usec=272800 * 10**6,
     restarts=2,
     status="ready to accept connections; 17 clients",
     memory_bytes=412582912,
@@ -334,7 +330,7 @@ BACKUP = record(
     state="failed",
     type="oneshot",
     policy="restart",
-    since_usec=since(5),
+    since_usec=45 * 10**6,
     restarts=5,
     result="exit-code 1",
 )
@@ -382,7 +378,7 @@ UPGRADE = [
     PLAN[0],
     WARNING,
     *[phase(*p) for p in PHASES[:8]],
-    record("blackout", usec=5300),
+    record("blackout", usec=5300, processes=212, migrated=3, left=9, tries=1),
     phase(*PHASES[8]),
     record("progress", text="nginx is on the new image"),
     phase(*PHASES[9]),
@@ -421,6 +417,8 @@ UPGRADE = [
         (["reexec"], "reexec", {}),
         (["version"], "version", {}),
         (["log", "nginx"], "log", {"unit": "nginx.service"}),
+        (["log", "init"], "log", {"unit": "init"}),
+        (["status", "init"], "status", {"unit": "init.service"}),
         (["poweroff"], "poweroff", {}),
         (["reboot"], "reboot", {}),
         (["halt"], "halt", {}),
@@ -746,8 +744,8 @@ def test_status_for_people(init):
     assert lines[3].split() == ["SERVICE", "STATE", "FOR", "PID", "MEMORY", "RESTARTS", "UPGRADE",
                                 "GEN", "STATUS"]
     assert [line.split()[0] for line in lines[4:8]] == ["backup", "nginx", "postgres", "spooler"]
-    assert re.fullmatch(r"backup +failed +\d+s +5 +restart +exit-code 1", lines[4])
-    assert re.fullmatch(r"nginx +running +\d+s +412 +12M +reexec +3 +A high performance web server",
+    assert re.fullmatch(r"backup +failed +45s +5 +restart +exit-code 1", lines[4])
+    assert re.fullmatch(r"nginx +running +3h 12min +412 +12M +reexec +3 +A high performance web server",
                         lines[5])
     assert lines[6].endswith("ready to accept connections; 17 clients")
     assert lines[9:] == [
@@ -911,6 +909,19 @@ def test_upgrade_for_people(init):
     assert lines[-1] == "committed"
 
 
+def test_what_is_left_behind_is_told_only_of_an_upgrade_that_was_made(init):
+    init.answers = [[*HOLDERS, BLOCKER, result("refused", "refused: a blocker")]]
+    out = run(init, "upgrade", "/new").stdout
+    assert b"  blocker: rsyslogd (777)" in out and b"initctl restart" not in out
+    init.answers = [[*HOLDERS, result("ok", "committed")]]
+    out = run(init, "upgrade", "--force", "/new").stdout
+    assert b"`initctl restart postgres syslog` releases it." in out
+    moved = [record("holder", 5, comm="x", unit="x.service", what="cwd", action=a)
+             for a in ("migrate", "replace")]
+    init.answers = [[*moved, result("ok", "committed")]]
+    assert run(init, "upgrade", "/new").stdout == b"committed\n"
+
+
 @pytest.mark.parametrize(
     "id, text", [("refused", "refused: a blocker"), ("rolled-back", "rolled back: nginx never got ready"),
                  ("failed", "failed: no memory"), ("ok", "committed")])
@@ -1053,7 +1064,8 @@ def test_json_upgrade(init):
     assert {"event": "phase", "name": "freeze", "usec": 900, "blackout": True} in events
     assert {"event": "phase", "name": "exec", "usec": 20100, "blackout": False} in events
     assert {"event": "progress", "text": "nginx is on the new image"} in events
-    assert {"event": "blackout", "usec": 5300} in events
+    assert {"event": "blackout", "usec": 5300, "processes": 212, "migrated": 3, "left": 9,
+            "tries": 1} in events
     assert [e["pid"] for e in events if e["event"] == "holder"] == [512]
     assert events[-1] == {"event": "result", "result": "rolled-back",
                           "text": "rolled back: nginx never got ready"}
@@ -1138,10 +1150,10 @@ def test_tables_fit_the_terminal(init, shown, columns):
 @pytest.mark.parametrize(
     "columns, titles",
     [(100, "SERVICE STATE FOR PID MEMORY RESTARTS UPGRADE GEN STATUS"),
-     (55, "SERVICE STATE FOR PID UPGRADE STATUS"), (45, "SERVICE STATE FOR PID STATUS"),
+     (60, "SERVICE STATE FOR PID UPGRADE STATUS"), (45, "SERVICE STATE PID MEMORY STATUS"),
      (25, "SERVICE STATE PID"), (20, "SERVICE STATE")],
 )
-def test_the_least_important_columns_go_first(init, columns, titles):
+def test_columns_find_room_in_the_order_of_their_importance(init, columns, titles):
     init.answers = [[NGINX, POSTGRES, BACKUP, SPOOLER, result()]]
     _, output = run_on_terminal(init, columns=columns, env={"NO_COLOR": "1"})
     assert output.decode().splitlines()[0].split() == titles.split()
