@@ -130,3 +130,23 @@ deps:
 		echo "As root: apt-get install $(PACKAGES)"; \
 	fi
 	@$(PYTHON) -m qemu.deps
+
+# Unit tests, then molt as PID 1 in namespaces two at a time, then alone what measures or loads the
+# machine, and one boot in QEMU. Each runner prints its own count; the last line is pytest's.
+PYTEST := $(PYTHON) -m pytest -q -p no:cacheprovider --timeout 900
+test: all tools nofreeze unit system
+
+unit: $(UNIT_TESTS)
+	@for t in $(UNIT_TESTS); do echo "$$t"; $$t || exit 1; done
+
+system: all tools nofreeze
+	MOLT_BUILD=$(abspath $(BUILD)) $(PYTEST) -n 2 -m "not alone" tests/system
+	MOLT_BUILD=$(abspath $(BUILD)) $(PYTEST) -m alone tests/system
+
+# Compilers and checkers; all must be silent. The clang build is a build of its own.
+lint:
+	$(MAKE) BUILD=$(BUILD)/clang CC=clang all tools $(patsubst $(BUILD)/%,$(BUILD)/clang/%,$(UNIT_TESTS))
+	clang-format --dry-run -Werror $(SOURCES_FORMATTED)
+	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
+		--suppress=missingIncludeSystem --error-exitcode=1 -I. $(DEFINES) $(MOLT_SRC) $(INITCTL_SRC)
+	clang-tidy --quiet $(MOLT_SRC) $(INITCTL_SRC) -- -std=gnu17 -I. $(DEFINES) $(PKG_CFLAGS)

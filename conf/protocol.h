@@ -13,13 +13,13 @@
  *   plan                                    path=/new
  *   upgrade                                 path=/new force=yes dry_run=yes
  *   rollback commit holders reexec version
- *   log                                     unit=NAME; answered by the path: the client reads the file
+ *   log                                     unit=NAME; answered by the path: the client reads the file; "init" is PID 1 itself
  *   poweroff reboot halt
  *
  *   answer kind  id         fields
  *   system       version    generation= state=(booting running upgrading uncommitted stopping) image= (of /etc/os-release, PRETTY_NAME)
  *                           up_usec= rss_bytes= kernel= init_pid= warning= (repeated)
- *   unit         NAME       description= state= (see service.h) type= policy= main_pid= since_usec= (in that state)
+ *   unit         NAME       description= state= (see service.h) type= policy= main_pid= state_usec= (for how long in that state)
  *                           restarts= status= (of STATUS=) result= (why it stopped) source= log= memory_bytes= tasks=
  *                           exe_generation= (of the main process's exe, where it is known) listen= (repeated)
  *   plan         PATH       generation= from= to= (PRETTY_NAME of each)
@@ -31,7 +31,7 @@
  *   warning      ""         text=
  *   phase        NAME       usec= (how long) blackout=yes (part of it)      one as each phase ends
  *   progress     ""         text=            a line for a person
- *   blackout     ""         usec=
+ *   blackout     ""         usec= (from freeze to thaw) processes= (looked at) migrated= left= tries=
  *   log          NAME       path=
  *   result       CODE       text= (why; the last line of an upgrade: "committed", "rolled back: WHY",
  *                           "refused: WHY")
@@ -42,7 +42,7 @@
 #define MOLT_CONF_PROTOCOL_H
 
 #define CONTROL_SOCKET "/run/molt/control"
-#define CONTROL_PACKET_MAX (64 * 1024)
+#define CONTROL_PACKET_MAX 65536
 
 /* The ids of a result record, and initctl's exit codes for them. */
 #define RESULT_OK "ok"                   /* 0 */

@@ -62,6 +62,19 @@ static void write_usage(struct record_writer *w, const struct service *s)
 	pid_array_free(&list);
 }
 
+/* Whose code it runs: the image that its program was started from. */
+static void write_generation(struct record_writer *w, pid_t pid)
+{
+	uint64_t mount_id;
+	unsigned generation;
+
+	if (proc_link_mount(pid, "exe", &mount_id) < 0)
+		return;
+	generation = upgrade_generation_of(mount_id);
+	if (generation)
+		record_int(w, "exe_generation", generation);
+}
+
 void status_send_unit(struct client *c, const struct service *s)
 {
 	const struct unit *u = s->unit;
@@ -74,9 +87,11 @@ void status_send_unit(struct client *c, const struct service *s)
 	record_text(&w, "state", service_state_name(s->state));
 	record_text(&w, "type", service_type_name(u->type));
 	record_text(&w, "policy", upgrade_policy_name(u->policy));
-	if (service_main_pid(s))
+	if (service_main_pid(s)) {
 		record_int(&w, "main_pid", service_main_pid(s));
-	record_int(&w, "since_usec", (int64_t)(clock_usec() - s->since_usec));
+		write_generation(&w, service_main_pid(s));
+	}
+	record_int(&w, "state_usec", (int64_t)(clock_usec() - s->since_usec));
 	record_int(&w, "restarts", s->n_restarts);
 	record_text(&w, "status", s->status_text);
 	record_text(&w, "result", s->why[0] ? s->why : NULL);

@@ -45,7 +45,7 @@ static const struct member unit_members[] = {
 	{"type", "type", MEMBER_TEXT},
 	{"policy", "policy", MEMBER_TEXT},
 	{"main_pid", "main_pid", MEMBER_NUMBER},
-	{"since_usec", "since_usec", MEMBER_NUMBER},
+	{"state_usec", "state_usec", MEMBER_NUMBER},
 	{"restarts", "restarts", MEMBER_NUMBER},
 	{"status", "status", MEMBER_TEXT},
 	{"result", "result", MEMBER_TEXT},

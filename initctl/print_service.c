@@ -29,7 +29,7 @@ static void print_owned_line(const char *label, enum colour colour, char *text)
 static void print_state(const struct record *unit)
 {
 	const char *state = field(unit, "state");
-	int64_t since = record_get_int(unit, "since_usec", -1);
+	int64_t since = record_get_int(unit, "state_usec", -1);
 
 	if (since < 0) {
 		print_line("  state", state_colour(state), state);

@@ -108,7 +108,7 @@ bool runs_old_code(const struct record *unit, int64_t generation)
 static void add_unit(struct table *t, const struct record *unit, int64_t generation)
 {
 	const char *state = field(unit, "state");
-	int64_t since = record_get_int(unit, "since_usec", -1);
+	int64_t since = record_get_int(unit, "state_usec", -1);
 	int64_t memory = record_get_int(unit, "memory_bytes", -1);
 	int64_t restarts = record_get_int(unit, "restarts", 0);
 	int64_t pid = record_get_int(unit, "main_pid", 0);

@@ -101,7 +101,7 @@ static enum colour outcome_colour(const struct result *result)
 
 static void end_for_people(struct timeline *t, const struct result *result)
 {
-	if (t->dry_run) {
+	if (t->dry_run && t->kept.count > 0) {
 		(void)putchar('\n');
 		print_plan_body(&t->kept);
 		(void)putchar('\n');

@@ -98,6 +98,14 @@ void generations_add(unsigned generation, uint64_t mount_id, int root)
 	generations_resume();
 }
 
+unsigned generations_find(uint64_t mount_id)
+{
+	for (unsigned i = 0; i < count; i++)
+		if (list[i].mount_id == mount_id)
+			return list[i].number;
+	return 0;
+}
+
 int generations_report(void (*emit)(const char *text, size_t length), struct error *e)
 {
 	struct holders h = {0};

@@ -16,6 +16,9 @@ void generations_init(int tree);
  */
 void generations_add(unsigned generation, uint64_t mount_id, int root);
 
+/* Which of them that mount was the root of; 0: none. */
+unsigned generations_find(uint64_t mount_id);
+
 /* Looks who holds what; calls `emit` for each holder's record. */
 int generations_report(void (*emit)(const char *text, size_t length), struct error *e);
 

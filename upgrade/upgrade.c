@@ -81,6 +81,15 @@ unsigned upgrade_generation(void)
 	return u.current.generation;
 }
 
+unsigned upgrade_generation_of(uint64_t mount_id)
+{
+	if (mount_id == u.current.mount_id)
+		return u.current.generation;
+	if (u.other.generation && mount_id == u.other.mount_id)
+		return u.other.generation;
+	return generations_find(mount_id);
+}
+
 const char *upgrade_state_name(void)
 {
 	switch (u.phase) {

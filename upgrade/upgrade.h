@@ -50,6 +50,8 @@ void upgrade_configure(const struct system_conf *conf);
 enum upgrade_phase upgrade_phase(void);
 const char *upgrade_state_name(void); /* for `initctl status`: "running", "upgrading", "uncommitted" */
 unsigned upgrade_generation(void);
+/* Which generation a mount is the root of, as far back as one is held; 0: none of ours. */
+unsigned upgrade_generation_of(uint64_t mount_id);
 
 /* Begins; the hooks tell how it ends. -EBUSY: another one is under way. */
 int upgrade_begin(const char *path, enum upgrade_mode mode, bool force, struct error *e);

@@ -296,7 +296,7 @@ NGINX = record(
     type="forking",
     policy="reexec",
     main_pid=412,
-    since_usec=11520 * 10**6,
+    state_usec=11520 * 10**6,
     restarts=0,
     status="",
     result="",
@@ -316,7 +316,7 @@ POSTGRES = record(
     type="notify",
     policy="keep",
     main_pid=512,
-    since_usec=272800 * 10**6,
+    state_usec=272800 * 10**6,
     restarts=2,
     status="ready to accept connections; 17 clients",
     memory_bytes=412582912,
@@ -330,7 +330,7 @@ BACKUP = record(
     state="failed",
     type="oneshot",
     policy="restart",
-    since_usec=45 * 10**6,
+    state_usec=45 * 10**6,
     restarts=5,
     result="exit-code 1",
 )
@@ -970,6 +970,11 @@ def test_dry_run_shows_the_plan_and_ends_with_the_result(init):
     assert out.startswith("  plan               12.0 ms\n\nUpgrade to generation 4: /new\n")
     assert "\nServices, in this order\n" in out and "\nWhat forbids it\n" in out
     assert out.endswith("\n\nnothing was changed\n")
+
+
+def test_dry_run_without_a_plan(init):
+    init.answers = [[result("refused", "refused: /new is no image")]]
+    assert run(init, "upgrade", "--dry-run", "/new").stdout == b"refused: /new is no image\n"
 
 
 def test_interrupted_upgrade_goes_on(init):
