@@ -24,10 +24,7 @@ static void __attribute__((noreturn)) run_shell(const char *why)
 	char *argv[] = {"-sh", NULL};
 	char *env[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TERM=linux",
 		"USER=root", NULL};
-	sigset_t none;
 
-	(void)sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)setsid();
 	int tty = open(sys.conf->console, O_RDWR | O_NOCTTY);
 	if (tty < 0)

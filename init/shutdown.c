@@ -149,6 +149,7 @@ int shutdown_begin(enum shutdown_kind what, struct error *e)
 		return 0;
 	log_notice("going down: %s", NAMES[what]);
 	sys.state = SYSTEM_STOPPING;
+	upgrade_cancel();
 	timer.expired = timer_expired;
 	int fd = cgroup_open_events(sys.tree);
 	events.ready = events_ready;

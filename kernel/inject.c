@@ -21,8 +21,9 @@
 
 /*
  * Not every change in a task sends us a SIGCHLD: when another thread of its process execs, the
- * old thread group leader vanishes without one (de_thread() only wakes sleepers in wait4). So nobody sleeps longer
- * than this without looking again. What matters for speed, the stops, come with a signal.
+ * old thread group leader vanishes without one (de_thread() only wakes sleepers in wait4). So
+ * nobody sleeps longer than this without looking again. What matters for speed, the stops, come
+ * with a signal.
  */
 #define LOOK_AGAIN_USEC (20 * USEC_PER_MSEC)
 /* Half a release helps nobody: it always gets this long. */
@@ -37,8 +38,9 @@ static int trace(int request, pid_t tid, uintptr_t address, uintptr_t data)
 }
 
 /*
- * Whether it has ended, or is no longer ours to wait for. Its status is left to the caller's reaper. The stops of
- * a traced task are reported although WSTOPPED was not asked for (wait_task_stopped() in kernel/exit.c).
+ * Whether it has ended, or is no longer ours to wait for. Its status is left to the caller's
+ * reaper. The stops of a traced task are reported although WSTOPPED was not asked for
+ * (wait_task_stopped() in kernel/exit.c).
  */
 static bool has_ended(pid_t tid)
 {
@@ -68,9 +70,26 @@ static bool collect_stop(struct inject_target *t)
 {
 	siginfo_t info = {0};
 
-	if (waitid(P_PID, (id_t)t->tid, &info, WSTOPPED | WNOHANG | __WALL) < 0 || info.si_pid != t->tid)
+	if (waitid(P_PID, (id_t)t->tid, &info, WSTOPPED | WNOHANG | __WALL) < 0 ||
+		info.si_pid != t->tid)
 		return false;
 	note_stop(t, info.si_status);
+	return true;
+}
+
+/*
+ * A stop that somebody else has collected: a reaper that waits for any child takes the stops of
+ * traced tasks as well. Only a task that stands still can be asked for its siginfo, which tells the
+ * kind of stop.
+ */
+static bool recover_stop(struct inject_target *t)
+{
+	siginfo_t info;
+
+	if (trace(PTRACE_GETSIGINFO, t->tid, 0, (uintptr_t)&info) < 0)
+		return false;
+	bool of_ptrace = info.si_code == SYSCALL_STOP || info.si_code >> 8 == PTRACE_EVENT_STOP;
+	note_stop(t, of_ptrace ? info.si_code : info.si_signo);
 	return true;
 }
 
@@ -97,7 +116,8 @@ static int explain_silence(pid_t tid, struct error *e)
 	if (proc_stat_read(tid, &stat) < 0 || stat.state == 'Z' || stat.state == 'X')
 		return error_say(e, ESRCH, "task %d has ended", tid);
 	proc_where(tid, where, sizeof(where));
-	return error_say(e, ETIMEDOUT, "task %d (%s) does not answer: it is %s", tid, stat.comm, where);
+	return error_say(
+		e, ETIMEDOUT, "task %d (%s) does not answer: it is %s", tid, stat.comm, where);
 }
 
 static int wait_for_stop(struct inject_target *t, uint64_t deadline_usec, struct error *e)
@@ -108,7 +128,7 @@ static int wait_for_stop(struct inject_target *t, uint64_t deadline_usec, struct
 		if (has_ended(t->tid))
 			return error_say(e, ESRCH, "task %d has ended", t->tid);
 		if (now >= deadline_usec)
-			return explain_silence(t->tid, e);
+			return recover_stop(t) ? 0 : explain_silence(t->tid, e);
 		uint64_t left = deadline_usec - now;
 		sleep_until_sigchld(left < LOOK_AGAIN_USEC ? left : LOOK_AGAIN_USEC);
 	}
@@ -138,9 +158,9 @@ static int interrupt(struct inject_target *t, struct error *e)
 
 /*
  * To the one kind of stop from which the kernel, on the way out, still decides about restarting an
- * interrupted call (get_signal() in kernel/signal.c). Any other stop that comes first has used up the INTERRUPT, so
- * it is asked again. A signal that was on its way is let through: its handler's frame is built, and the task
- * stops at the handler's first instruction, with nothing lost.
+ * interrupted call (get_signal() in kernel/signal.c). Any other stop that comes first has used up
+ * the INTERRUPT, so it is asked again. A signal that was on its way is let through: its handler's
+ * frame is built, and the task stops at the handler's first instruction, with nothing lost.
  */
 static int go_to_event_stop(struct inject_target *t, uint64_t deadline_usec, struct error *e)
 {
@@ -162,7 +182,8 @@ static int go_to_event_stop(struct inject_target *t, uint64_t deadline_usec, str
 	return 0;
 }
 
-/* A tracer with SIGCHLD ignored or SA_NOCLDSTOP is never told of a stop: every wait would be long. */
+/* A tracer with SIGCHLD ignored or SA_NOCLDSTOP is never told of a stop: every wait would be long.
+ */
 static int check_sigchld(struct error *e)
 {
 	sigset_t blocked;
@@ -173,13 +194,15 @@ static int check_sigchld(struct error *e)
 	if (!sigismember(&blocked, SIGCHLD))
 		return error_say(e, EINVAL, "SIGCHLD must be blocked during injection");
 	if (action.sa_handler == SIG_IGN || action.sa_flags & SA_NOCLDSTOP)
-		return error_say(e, EINVAL, "SIGCHLD must tell of stopped children during injection");
+		return error_say(
+			e, EINVAL, "SIGCHLD must tell of stopped children during injection");
 	return 0;
 }
 
 /*
- * The filter of a task is suspended without looking whether it has one, which would cost a read of its
- * status. Where the kernel or our own lack of CAP_SYS_ADMIN forbids that, a task without one can still be seized.
+ * The filter of a task is suspended without looking whether it has one, which would cost a read of
+ * its status. Where the kernel or our own lack of CAP_SYS_ADMIN forbids that, a task without one
+ * can still be seized.
  */
 static int attach(pid_t tid, struct error *e)
 {
@@ -197,7 +220,8 @@ int inject_seize(struct inject_target **ret, pid_t tid, struct error *e)
 	if (r < 0)
 		return r;
 	if (inject_waits_for_vfork(tid))
-		return error_say(e, EBUSY, "task %d waits in vfork(2) for its child to exec or exit", tid);
+		return error_say(
+			e, EBUSY, "task %d waits in vfork(2) for its child to exec or exit", tid);
 
 	struct inject_target *t = calloc(1, sizeof(*t));
 	if (!t)
@@ -215,8 +239,9 @@ int inject_seize(struct inject_target **ret, pid_t tid, struct error *e)
 }
 
 /*
- * Syscall user dispatch, prctl(2) PR_SET_SYSCALL_USER_DISPATCH, would turn our calls into SIGSYS. Linux 6.4 lets a
- * tracer switch it off; before, it cannot even be seen, and the SIGSYS is reported as the failure of the call.
+ * Syscall user dispatch, prctl(2) PR_SET_SYSCALL_USER_DISPATCH, would turn our calls into SIGSYS.
+ * Linux 6.4 lets a tracer switch it off; before, it cannot even be seen, and the SIGSYS is reported
+ * as the failure of the call.
  */
 static int suspend_dispatch(struct inject_target *t)
 {
@@ -231,9 +256,10 @@ static int suspend_dispatch(struct inject_target *t)
 }
 
 /*
- * In a call with a mask of its own (sigsuspend, ppoll) PTRACE_GETSIGMASK gives the mask to come back to, and
- * PTRACE_SETSIGMASK forgets the other one (kernel/ptrace.c). Both are right for us: the restarted call sets its own
- * mask again, and a signal that came meanwhile is pending then and ends it, as it would have.
+ * In a call with a mask of its own (sigsuspend, ppoll) PTRACE_GETSIGMASK gives the mask to come
+ * back to, and PTRACE_SETSIGMASK forgets the other one (kernel/ptrace.c). Both are right for us:
+ * the restarted call sets its own mask again, and a signal that came meanwhile is pending then and
+ * ends it, as it would have.
  */
 static int block_signals(struct inject_target *t)
 {
@@ -248,7 +274,8 @@ static int borrow(struct inject_target *t, struct error *e)
 	int r = inject_arch_read(t->tid, &t->saved);
 
 	if (r == -ENOTSUP)
-		return error_say(e, r, "task %d runs in 32-bit mode: its system calls are not ours", t->tid);
+		return error_say(
+			e, r, "task %d runs in 32-bit mode: its system calls are not ours", t->tid);
 	if (r == 0)
 		r = inject_leave_rseq(t->tid, &t->saved);
 	if (r == 0)
@@ -274,13 +301,13 @@ int inject_wait_stopped(struct inject_target *t, uint64_t deadline_usec, struct 
 static bool is_fault(int signal)
 {
 	return signal == SIGSEGV || signal == SIGBUS || signal == SIGILL || signal == SIGFPE ||
-		signal == SIGTRAP || signal == SIGSYS;
+	       signal == SIGTRAP || signal == SIGSYS;
 }
 
 /*
- * Other stops on the way are news of job control (an EVENT_STOP for SIGCONT or another thread's stop) or
- * SIGSTOP itself, which no mask holds back: it takes effect, for the process and its parent, while we go on; after the
- * release the task is stopped for good.
+ * Other stops on the way are news of job control (an EVENT_STOP for SIGCONT or another thread's
+ * stop) or SIGSTOP itself, which no mask holds back: it takes effect, for the process and its
+ * parent, while we go on; after the release the task is stopped for good.
  */
 static int run_to_syscall_stop(struct inject_target *t, uint64_t deadline_usec, struct error *e)
 {
@@ -294,7 +321,8 @@ static int run_to_syscall_stop(struct inject_target *t, uint64_t deadline_usec, 
 			int signal = t->signal;
 
 			t->signal = 0;
-			return error_say(e, EFAULT, "task %d got signal %d instead of running a system call", t->tid,
+			return error_say(e, EFAULT,
+				"task %d got signal %d instead of running a system call", t->tid,
 				signal);
 		}
 	} while (t->stop != INJECT_STOP_SYSCALL);
@@ -323,8 +351,8 @@ static int run_syscall(struct inject_target *t, struct inject_registers *regs,
 	return r < 0 ? error_set(e, r, "cannot read the registers of task %d", t->tid) : 0;
 }
 
-int inject_syscall(struct inject_target *t, long number, const uint64_t args[6], int64_t *ret_result,
-	uint64_t deadline_usec, struct error *e)
+int inject_syscall(struct inject_target *t, long number, const uint64_t args[6],
+	int64_t *ret_result, uint64_t deadline_usec, struct error *e)
 {
 	struct inject_registers regs = t->saved;
 

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Calls that end with EINTR when a task is stopped and goes on, although no handler ran: signal(7),
- * "Interruption of system calls and library functions by stop signals". The kernel restarts all others by itself.
- * The cgroup freezer interrupts like a stop signal does, so every frozen task is met by this, injected into or not;
- * for a task we hold we can do better: the kernel's own code for "again, unless a handler runs", which pause(2) has.
+ * "Interruption of system calls and library functions by stop signals". The kernel restarts all
+ * others by itself. The cgroup freezer interrupts like a stop signal does, so every frozen task is
+ * met by this, injected into or not; for a task we hold we can do better: the kernel's own code for
+ * "again, unless a handler runs", which pause(2) has.
  *
- * Only where waiting is without end: a timeout would start anew, and nobody can know how much of it was
- * left. Such calls keep their EINTR, as after any SIGSTOP and SIGCONT; and so do sockets with SO_RCVTIMEO or SO_SNDTIMEO.
+ * Only where waiting is without end: a timeout would start anew, and nobody can know how much of it
+ * was left. Such calls keep their EINTR, as after any SIGSTOP and SIGCONT; and so do sockets with
+ * SO_RCVTIMEO or SO_SNDTIMEO.
  */
 #include "kernel/inject_target.h"
 
@@ -18,8 +20,8 @@
 
 enum endless {
 	ENDLESS_ALWAYS,
-	ENDLESS_IF_NULL,        /* the argument is a pointer to a timespec */
-	ENDLESS_IF_NEGATIVE,    /* the argument is an int, in milliseconds */
+	ENDLESS_IF_NULL,          /* the argument is a pointer to a timespec */
+	ENDLESS_IF_NEGATIVE,      /* the argument is an int, in milliseconds */
 	ENDLESS_WITHOUT_EXTENDED, /* io_uring_enter(2): the timeout hides behind a flag */
 };
 
@@ -66,6 +68,7 @@ void inject_spare_eintr(struct inject_registers *regs)
 		return;
 	for (size_t i = 0; i < ARRAY_SIZE(spared); i++)
 		if (spared[i].number == number &&
-			is_endless(spared[i].endless, inject_arch_argument(regs, spared[i].argument)))
+			is_endless(
+				spared[i].endless, inject_arch_argument(regs, spared[i].argument)))
 			inject_arch_restart_unless_handled(regs);
 }

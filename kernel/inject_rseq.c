@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Restartable sequences, rseq(2). A task that is preempted inside a critical section must go on at
- * its abort handler. The kernel does that on its way back to user space, by looking whether the ip is inside the section
- * that rseq_cs points to; if it is not, it clears rseq_cs. During injection the ip is in the vDSO: the kernel
- * clears rseq_cs, and with the old ip put back the task would finish its section as if nothing had happened,
- * perhaps on another CPU. So we do what the kernel would have done.
+ * its abort handler. The kernel does that on its way back to user space, by looking whether the ip
+ * is inside the section that rseq_cs points to; if it is not, it clears rseq_cs. During injection
+ * the ip is in the vDSO: the kernel clears rseq_cs, and with the old ip put back the task would
+ * finish its section as if nothing had happened, perhaps on another CPU. So we do what the kernel
+ * would have done.
  */
 #include "kernel/inject_target.h"
 
@@ -41,7 +42,8 @@ int inject_leave_rseq(pid_t tid, struct inject_registers *regs)
 		return errno == ESRCH ? -ESRCH : 0;
 	if (!area.rseq_abi_pointer)
 		return 0;
-	/* What cannot be read, the kernel cannot read either: it kills the task at the next return. */
+	/* What cannot be read, the kernel cannot read either: it kills the task at the next return.
+	 */
 	if (read_memory(tid, area.rseq_abi_pointer + offsetof(struct rseq, rseq_cs), &pointer,
 		    sizeof(pointer)) < 0 ||
 		!pointer || read_memory(tid, pointer, &section, sizeof(section)) < 0)

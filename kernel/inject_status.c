@@ -45,7 +45,8 @@ static int explain_tracer(pid_t tid, pid_t tracer, struct error *e)
 
 	if (proc_stat_read(tracer, &stat) < 0)
 		return error_say(e, EPERM, "task %d is already traced by process %d", tid, tracer);
-	return error_say(e, EPERM, "task %d is already traced by process %d (%s)", tid, tracer, stat.comm);
+	return error_say(
+		e, EPERM, "task %d is already traced by process %d (%s)", tid, tracer, stat.comm);
 }
 
 /* 0 where nothing in sight forbids it. */
@@ -92,14 +93,16 @@ bool inject_filtered(pid_t tid)
 	char status[8192];
 
 	return read_status(tid, status, sizeof(status)) < 0 ||
-		status_field(status, "\nSeccomp:", 1) != 0;
+	       status_field(status, "\nSeccomp:", 1) != 0;
 }
 
 pid_t inject_thread_group(pid_t tid)
 {
 	char status[8192];
 
-	return read_status(tid, status, sizeof(status)) < 0 ? 0 : (pid_t)status_field(status, "\nTgid:", 0);
+	return read_status(tid, status, sizeof(status)) < 0
+		       ? 0
+		       : (pid_t)status_field(status, "\nTgid:", 0);
 }
 
 bool inject_waits_for_vfork(pid_t tid)
@@ -109,7 +112,8 @@ bool inject_waits_for_vfork(pid_t tid)
 	(void)snprintf(path, sizeof(path), "/proc/%d/syscall", tid);
 	if (file_read(AT_FDCWD, path, text, sizeof(text)) <= 0)
 		return false;
-	/* The number of the call it sleeps in; "running", or -1 in user space. clone sleeps for vfork only. */
+	/* The number of the call it sleeps in; "running", or -1 in user space. clone sleeps for
+	 * vfork only. */
 	char *end;
 	long number = strtol(text, &end, 10);
 	if (end == text)

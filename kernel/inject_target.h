@@ -34,7 +34,7 @@ struct inject_target {
 	bool borrowed; /* the fields below are valid and are to be put back */
 	struct inject_registers saved;
 	uint64_t mask;
-	uint64_t instruction; /* address in the target */
+	uint64_t instruction;            /* address in the target */
 	struct inject_dispatch dispatch; /* mode != 0: switched off meanwhile */
 };
 

@@ -42,7 +42,8 @@ static int vdso_from_auxv(pid_t tid, uint64_t *ret)
 	return -ENOEXEC;
 }
 
-/* Slow for a task with many mappings, but follows a vDSO that was moved (mremap by a checkpointer). */
+/* Slow for a task with many mappings, but follows a vDSO that was moved (mremap by a checkpointer).
+ */
 static int vdso_from_maps(pid_t tid, uint64_t *ret)
 {
 	char path[64], line[512];
@@ -67,7 +68,8 @@ static ssize_t search(const unsigned char *image, size_t from, size_t to)
 {
 	size_t step = inject_arch_instruction_align;
 
-	for (size_t i = (from + step - 1) / step * step; i + inject_arch_instruction_size <= to; i += step)
+	for (size_t i = (from + step - 1) / step * step; i + inject_arch_instruction_size <= to;
+		i += step)
 		if (!memcmp(image + i, inject_arch_instruction, inject_arch_instruction_size))
 			return (ssize_t)i;
 	return -ENOEXEC;
@@ -93,11 +95,12 @@ static ssize_t search_segments(const unsigned char *image, size_t size)
 		if (header.e_phentsize != sizeof(segment) || at > size - sizeof(segment))
 			return -ENOEXEC;
 		memcpy(&segment, image + at, sizeof(segment));
-		if (segment.p_type != PT_LOAD || !(segment.p_flags & PF_X) || segment.p_offset > size)
+		if (segment.p_type != PT_LOAD || !(segment.p_flags & PF_X) ||
+			segment.p_offset > size)
 			continue;
 		size_t length = segment.p_filesz < size - segment.p_offset
-			? segment.p_filesz
-			: size - segment.p_offset;
+					? segment.p_filesz
+					: size - segment.p_offset;
 		ssize_t found = search(image, segment.p_offset, segment.p_offset + length);
 		if (found >= 0)
 			return found;
@@ -135,7 +138,8 @@ int inject_find_instruction(pid_t tid, uint64_t *ret_address, struct error *e)
 			r = search_at(tid, base, ret_address);
 	}
 	if (r == -ENOTSUP)
-		return error_say(e, r, "task %d runs in 32-bit mode: its system calls are not ours", tid);
+		return error_say(
+			e, r, "task %d runs in 32-bit mode: its system calls are not ours", tid);
 	if (r == -ENOEXEC)
 		return error_say(e, r, "task %d has no vDSO to run a system call from", tid);
 	if (r < 0)

@@ -32,7 +32,8 @@ int inject_arch_read(pid_t tid, struct inject_registers *ret)
 
 	if (r < 0)
 		return r;
-	/* The kernel picks the view by the code segment: a 32-bit task shows the 68 bytes of i386. */
+	/* The kernel picks the view by the code segment: a 32-bit task shows the 68 bytes of i386.
+	 */
 	if (iov.iov_len != sizeof(user))
 		return -ENOTSUP;
 	ret->user = user;
@@ -43,8 +44,9 @@ int inject_arch_write(pid_t tid, const struct inject_registers *regs)
 {
 	struct user_regs_struct user = regs->user;
 	/*
-	 * Up to ss and no further: nothing we do changes the segment bases and selectors behind it, and
-	 * before Linux 5.9 writing a selector could clear its base, which is the thread pointer.
+	 * Up to ss and no further: nothing we do changes the segment bases and selectors behind it,
+	 * and before Linux 5.9 writing a selector could clear its base, which is the thread
+	 * pointer.
 	 */
 	struct iovec iov = {
 		.iov_base = &user,
@@ -54,12 +56,12 @@ int inject_arch_write(pid_t tid, const struct inject_registers *regs)
 	return regset(tid, PTRACE_SETREGSET, &iov);
 }
 
-void inject_arch_call(struct inject_registers *regs, uint64_t address, long number,
-	const uint64_t args[6])
+void inject_arch_call(
+	struct inject_registers *regs, uint64_t address, long number, const uint64_t args[6])
 {
 	regs->user.rip = address;
 	regs->user.rax = (unsigned long)number;
-	/* Else the kernel takes rax for the result of the interrupted call, and may restart it. */
+	/* No interrupted call: nothing for the kernel to restart, whatever stands in rax. */
 	regs->user.orig_rax = NO_SYSCALL;
 	/* A task that single-steps itself would get its SIGTRAP inside our call. */
 	regs->user.eflags &= ~(unsigned long long)FLAGS_TRAP;

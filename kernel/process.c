@@ -32,6 +32,11 @@ pid_t process_fork(int cgroup, int *ret_pidfd)
 		return -errno;
 	if (pid > 0)
 		*ret_pidfd = pidfd;
+	if (pid == 0) {
+		sigset_t none;
+		(void)sigemptyset(&none);
+		(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	}
 	return (pid_t)pid;
 }
 

@@ -29,8 +29,8 @@ struct process {
 };
 
 /*
- * Like fork(2), with the child born in `cgroup` (a directory descriptor, -1: the caller's) and all
- * signal handlers default (CLONE_CLEAR_SIGHAND). Returns 0 in the child, the pid in the parent with the
+ * Like fork(2), with the child born in `cgroup` (a directory descriptor, -1: the caller's), all
+ * signal handlers default (CLONE_CLEAR_SIGHAND) and no signal blocked. Returns 0 in the child, the pid in the parent with the
  * pidfd in *ret_pidfd (O_CLOEXEC, the caller's), or a negative errno. Never waits for the child.
  */
 pid_t process_fork(int cgroup, int *ret_pidfd);

@@ -288,11 +288,8 @@ static int enter_directory(const struct unit *u, struct error *e)
 static int prepare_child(const struct spawn *s, int *pipe, char ***ret_env, char ***ret_argv, struct error *e)
 {
 	struct identity id = {0};
-	sigset_t none;
 	int r;
 
-	(void)sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)setsid(); /* cannot fail in a fresh child */
 	(void)umask(s->unit->umask);
 	adjust_oom_score(s->unit);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "kernel/cgroup.h"
 #include "kernel/log.h"
@@ -237,10 +238,13 @@ int blackout_run(const struct blackout_request *request, struct blackout_report 
 	int r = -EBUSY;
 
 	log_hold(true);
+	/* Our own pages come from the old image: none may have to be read while everything stands still. */
+	(void)mlockall(MCL_CURRENT | MCL_FUTURE);
 	for (unsigned tries = 1; r == -EBUSY && tries <= TRIES_MAX; tries++) {
 		*ret = (struct blackout_report){.n_tries = tries};
 		r = try_once(request, ret, e);
 	}
+	(void)munlockall();
 	log_hold(false);
 	return r;
 }

@@ -27,9 +27,10 @@ struct task {
 };
 
 struct leaf {
-	char *path;
+	char *path;    /* relative to the tree; "" is the tree itself */
 	bool affected; /* runs while we inject: all its tasks are seized */
 	bool frozen;   /* by us, by its own flag */
+	bool by_user;  /* somebody froze it before us: so it is to be afterwards */
 };
 
 struct migration {
@@ -165,16 +166,17 @@ static int plan_holder(struct migration *m, const struct holder *h, int new_root
 static int add_leaf(int cgroup, const char *path, void *userdata)
 {
 	struct migration *m = userdata;
-	struct leaf *grown;
+	struct leaf *grown = reallocarray(m->leaves, m->n_leaves + 1, sizeof(*grown));
+	bool top = !*path;
+	char flag[8];
 
-	(void)cgroup;
-	if (!*path)
-		return 0; /* the tree itself: nobody lives there */
-	grown = reallocarray(m->leaves, m->n_leaves + 1, sizeof(*grown));
 	if (!grown)
 		return -ENOMEM;
 	m->leaves = grown;
-	grown[m->n_leaves] = (struct leaf){.path = strdup(path)};
+	/* Who lives in the tree itself (we put nobody there) thaws with it. */
+	grown[m->n_leaves] = (struct leaf){.path = strdup(path), .affected = top};
+	if (!top && file_read(cgroup, "cgroup.freeze", flag, sizeof(flag)) > 0)
+		grown[m->n_leaves].by_user = flag[0] == '1';
 	if (!grown[m->n_leaves].path)
 		return -ENOMEM;
 	m->n_leaves++;
@@ -272,7 +274,7 @@ static int seize_process(struct migration *m, pid_t pid, struct error *e)
 
 static int open_leaf(const struct migration *m, const struct leaf *l)
 {
-	int fd = openat(m->tree, l->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	int fd = openat(m->tree, *l->path ? l->path : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 
 	return fd < 0 ? -errno : fd;
 }
@@ -325,7 +327,7 @@ static int freeze_others(struct migration *m, bool freeze, struct error *e)
 
 	for (size_t i = 0; i < m->n_leaves; i++) {
 		struct leaf *l = &m->leaves[i];
-		if (l->affected || l->frozen == freeze)
+		if (l->affected || l->by_user || l->frozen == freeze)
 			continue;
 		CLEANUP_FD int fd = open_leaf(m, l);
 		int r = fd < 0 ? fd : cgroup_freeze(fd, freeze);
@@ -339,6 +341,20 @@ static int freeze_others(struct migration *m, bool freeze, struct error *e)
 			return result; /* thawing goes on with the rest, whatever happens */
 	}
 	return result;
+}
+
+/* A cgroup that somebody froze: its tasks are all in our hands, so it may thaw while we inject. */
+static void lift_users_freeze(struct migration *m, bool lift)
+{
+	for (size_t i = 0; i < m->n_leaves; i++) {
+		struct leaf *l = &m->leaves[i];
+		if (!l->affected || !l->by_user)
+			continue;
+		CLEANUP_FD int fd = open_leaf(m, l);
+		int r = fd < 0 ? fd : cgroup_freeze(fd, !lift);
+		if (r < 0 && r != -ENOENT)
+			log_error("cannot %s the cgroup %s: %s", lift ? "thaw" : "freeze", l->path, strerror(-r));
+	}
 }
 
 static int apply(struct task *t, uint64_t deadline_usec, struct error *e)
@@ -375,6 +391,7 @@ static void freeze_again(struct migration *m)
 		log_error("cannot freeze the tree again: %s", strerror(-r));
 	else
 		m->thawed = false;
+	lift_users_freeze(m, false);
 	if (freeze_others(m, false, &e) < 0)
 		log_error("%s", e.text);
 }
@@ -389,6 +406,7 @@ int migration_run(struct migration *m, uint64_t deadline_usec, struct error *e)
 			(void)error_set(e, r, "cannot thaw the tree for the migration");
 		else
 			m->thawed = true;
+		lift_users_freeze(m, true);
 	}
 	for (size_t i = 0; r == 0 && i < m->n_tasks; i++)
 		r = apply(&m->tasks[i], deadline_usec, e);
@@ -428,6 +446,8 @@ void migration_free(struct migration *m)
 
 	if (!m)
 		return;
+	if (m->thawed)
+		lift_users_freeze(m, false);
 	release_all(m);
 	if (freeze_others(m, false, &e) < 0)
 		log_error("%s", e.text);

@@ -408,6 +408,17 @@ static void judge_timer_expired(struct loop_timer *t)
 	judged();
 }
 
+void upgrade_cancel(void)
+{
+	timer_cancel(&u.commit_timer);
+	timer_cancel(&u.retry_timer);
+	if (u.phase != UPGRADE_PLANNING)
+		return;
+	(void)process_signal(&u.judge, SIGKILL);
+	forget_judge();
+	refuse("the system is going down");
+}
+
 static void copy_field(const struct record *r, const char *key, char *buf, size_t size)
 {
 	const char *text = record_get(r, key);

@@ -59,6 +59,10 @@ int upgrade_begin(const char *path, enum upgrade_mode mode, bool force, struct e
 int upgrade_commit(struct error *e);
 int upgrade_rollback(const char *why, struct error *e);
 
+/* The system goes down: a plan under way is refused, an uncommitted upgrade stays as it is (the boot default was not
+ * changed). Whatever is past that point must end first: shutdown asks upgrade_phase(). */
+void upgrade_cancel(void);
+
 /* The loop asks after each event. */
 bool upgrade_exec_wanted(void);
 /* It could not exec: undoes the pivot, PID 1 lives on as it is. */

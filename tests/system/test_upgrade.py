@@ -22,6 +22,6 @@ def test_upgrade_changes_the_root(machine):
     main = machine.wait_state("a")["main_pid"]
     code, events = machine.upgrade("two")
     assert code == 0
-    assert events[-1]["result"] == "committed", events
+    assert events[-1]["text"] == "committed", events
     assert machine.image() == "two"
     assert machine.unit("a")["main_pid"] == main

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Children to inject into: each is a real process with a page it shares with the test, where it tells how it
- * fares. All waiting is for an event, with a deadline.
+ * Children to inject into: each is a real process with a page it shares with the test, where it
+ * tells how it fares. All waiting is for an event, with a deadline.
  */
 #ifndef MOLT_TESTS_INJECT_CHILD_H
 #define MOLT_TESTS_INJECT_CHILD_H
 
+#include <cmocka.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <setjmp.h>
-#include <cmocka.h>
 
 #include <dirent.h>
 #include <errno.h>
@@ -58,11 +58,11 @@ struct child {
 	struct page *page;
 };
 
-#define assert_ok(call, e)                                                                         \
-	do {                                                                                       \
-		int assert_ok_r = (call);                                                          \
-		if (assert_ok_r != 0)                                                              \
-			fail_msg("%s: %d (%s)", #call, assert_ok_r, (e).text);                     \
+#define assert_ok(call, e)                                                     \
+	do {                                                                   \
+		int assert_ok_r = (call);                                      \
+		if (assert_ok_r != 0)                                          \
+			fail_msg("%s: %d (%s)", #call, assert_ok_r, (e).text); \
 	} while (0)
 
 static inline struct page *page_new(void)
@@ -108,14 +108,14 @@ static inline void pause_briefly(void)
 }
 
 /* For the event `condition`, by looking often. */
-#define wait_until(condition)                                                                      \
-	do {                                                                                       \
-		uint64_t wait_until_end = deadline_in(PATIENCE);                                   \
-		while (!(condition)) {                                                             \
-			if (clock_usec() > wait_until_end)                                         \
-				fail_msg("never: %s", #condition);                                 \
-			pause_briefly();                                                           \
-		}                                                                                  \
+#define wait_until(condition)                                      \
+	do {                                                       \
+		uint64_t wait_until_end = deadline_in(PATIENCE);   \
+		while (!(condition)) {                             \
+			if (clock_usec() > wait_until_end)         \
+				fail_msg("never: %s", #condition); \
+			pause_briefly();                           \
+		}                                                  \
 	} while (0)
 
 static inline long syscall_of(pid_t tid)
@@ -203,7 +203,8 @@ static inline void release(struct inject_target *t)
 	assert_ok(inject_release(t, deadline_in(PATIENCE), &e), e);
 }
 
-static inline int64_t run_in(struct inject_target *t, long number, uint64_t a0, uint64_t a1, uint64_t a2)
+static inline int64_t run_in(
+	struct inject_target *t, long number, uint64_t a0, uint64_t a1, uint64_t a2)
 {
 	const uint64_t args[6] = {a0, a1, a2};
 	struct error e = {0};
@@ -307,13 +308,15 @@ static inline void own_cgroup_remove(struct own_cgroup *g)
 	(void)fd_close(g->parent);
 }
 
-/* What failed tests left behind. PR_SET_PDEATHSIG is not enough: a child that changes its uid loses it. */
+/* What failed tests left behind. PR_SET_PDEATHSIG is not enough: a child that changes its uid loses
+ * it. */
 static inline void kill_started(void)
 {
 	siginfo_t info;
 
 	for (size_t i = 0; i < started_count; i++)
-		if (waitid(P_PID, (id_t)started[i], &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0)
+		if (waitid(P_PID, (id_t)started[i], &info, WEXITED | WNOHANG | WNOWAIT | __WALL) ==
+			0)
 			(void)kill(started[i], SIGKILL);
 }
 

@@ -44,8 +44,9 @@ static void test_runs_syscalls(void **state)
 
 #if defined(__x86_64__)
 /*
- * A loop that keeps a value of its own in every register, in the carry flag, in the vector registers and in the
- * red zone, and looks at all of them all the time. rdi: what to count up; rsi: to be set to stop. Returns the failures.
+ * A loop that keeps a value of its own in every register, in the carry flag, in the vector
+ * registers and in the red zone, and looks at all of them all the time. rdi: what to count up; rsi:
+ * to be set to stop. Returns the failures.
  */
 int inject_test_spin(atomic_long *counter, atomic_int *stop);
 __asm__(".pushsection .text\n"
@@ -107,8 +108,8 @@ static void test_registers_survive(void **state)
 }
 
 /*
- * A hand-made critical section, rseq(2), that counts up inside until it is told to stop; each abort counts in
- * `handled`. rdi: the struct rseq of the thread; rsi: counter; rdx: aborts; rcx: stop.
+ * A hand-made critical section, rseq(2), that counts up inside until it is told to stop; each abort
+ * counts in `handled`. rdi: the struct rseq of the thread; rsi: counter; rdx: aborts; rcx: stop.
  */
 void inject_test_rseq(void *area, atomic_long *counter, atomic_int *aborts, atomic_int *stop);
 __asm__(".pushsection .data.rel.local, \"aw\"\n"
@@ -134,7 +135,8 @@ static void restart_sequence(struct page *p)
 	p->ready = 1;
 	if (__rseq_size == 0)
 		return;
-	inject_test_rseq((char *)__builtin_thread_pointer() + __rseq_offset, &p->counter, &p->handled, &p->go);
+	inject_test_rseq((char *)__builtin_thread_pointer() + __rseq_offset, &p->counter,
+		&p->handled, &p->go);
 }
 
 static void test_rseq_section_is_aborted(void **state)
@@ -226,7 +228,8 @@ static void test_signals_wait_for_release(void **state)
 	child_end(&c);
 }
 
-/* On a processor of its own, where there are two: else it never runs between our seizing and interrupting it. */
+/* On a processor of its own, where there are two: else it never runs between our seizing and
+ * interrupting it. */
 static void stay_on(pid_t pid, int cpu)
 {
 	cpu_set_t set;
@@ -247,7 +250,8 @@ static void signal_itself(struct page *p)
 	}
 }
 
-/* With a signal always on its way, the first stop is often its delivery: neither it nor the stop may get lost. */
+/* With a signal always on its way, the first stop is often its delivery: neither it nor the stop
+ * may get lost. */
 static void test_signal_arrives_first(void **state)
 {
 	struct child c = child_new(signal_itself);
@@ -271,7 +275,8 @@ static void test_signal_arrives_first(void **state)
 	child_end(&c);
 }
 
-/* A shell that writes down what it is told of its job: stops in counter, continuations in handled. */
+/* A shell that writes down what it is told of its job: stops in counter, continuations in handled.
+ */
 static void run_job(struct page *p)
 {
 	pid_t pid = fork();
@@ -307,7 +312,8 @@ static struct child start_job(void)
 	return c;
 }
 
-/* The shell has nothing left to be told: it sleeps, and waited last for what `stops` and `conts` count. */
+/* The shell has nothing left to be told: it sleeps, and waited last for what `stops` and `conts`
+ * count. */
 static void assert_told(const struct child *c, long stops, int conts)
 {
 	wait_until(c->page->counter >= stops && c->page->handled >= conts);
@@ -408,6 +414,32 @@ static void test_stopped_while_frozen(void **state)
 	own_cgroup_remove(&g);
 }
 
+/* An upgrade that gives up between the two: frozen or not, nothing remains. */
+static void test_release_at_once(void **state)
+{
+	struct child c = sleeper();
+	struct own_cgroup g;
+
+	(void)state;
+	release(seize(c.pid));
+	wait_asleep_in(c.pid, SYS_pause);
+	release(seize_and_stop(c.pid));
+	wait_asleep_in(c.pid, SYS_pause);
+	if (!own_cgroup_make(&g)) {
+		child_end(&c);
+		return;
+	}
+	assert_int_equal(cgroup_attach(g.dir, c.pid), 0);
+	own_cgroup_set_frozen(&g, true);
+	release(seize(c.pid));
+	release(seize_and_stop(c.pid));
+	assert_int_equal(cgroup_wait_frozen(g.events, true, deadline_in(PATIENCE)), 0);
+	own_cgroup_set_frozen(&g, false);
+	wait_asleep_in(c.pid, SYS_pause);
+	child_end(&c);
+	own_cgroup_remove(&g);
+}
+
 static int try_getpid(struct inject_target *t, uint64_t usec, struct error *e)
 {
 	const uint64_t args[6] = {0};
@@ -417,8 +449,8 @@ static int try_getpid(struct inject_target *t, uint64_t usec, struct error *e)
 }
 
 /*
- * Without a thaw the call cannot run. The release takes back what was asked: while still frozen, or thawed too late, when
- * the task stands at the entry of a call that would be its end.
+ * Without a thaw the call cannot run. The release takes back what was asked: while still frozen, or
+ * thawed too late, when the task stands at the entry of a call that would be its end.
  */
 static void call_too_late(bool thaw_first)
 {
@@ -434,7 +466,8 @@ static void call_too_late(bool thaw_first)
 	own_cgroup_set_frozen(&g, true);
 	struct inject_target *t = seize_and_stop(c.pid);
 	uint64_t deadline = deadline_in(30 * USEC_PER_MSEC);
-	assert_int_equal(inject_syscall(t, SYS_exit_group, args, &result, deadline, &e), -ETIMEDOUT);
+	assert_int_equal(
+		inject_syscall(t, SYS_exit_group, args, &result, deadline, &e), -ETIMEDOUT);
 	assert_non_null(strstr(e.text, "does not answer"));
 	assert_int_equal(try_getpid(t, PATIENCE, &e), -EINVAL);
 	if (thaw_first) {
@@ -480,7 +513,9 @@ static void test_exits_meanwhile(void **state)
 	int64_t result;
 
 	(void)state;
-	assert_int_equal(inject_syscall(t, SYS_exit_group, args, &result, deadline_in(PATIENCE), &e), -ESRCH);
+	assert_int_equal(
+		inject_syscall(t, SYS_exit_group, args, &result, deadline_in(PATIENCE), &e),
+		-ESRCH);
 	assert_int_equal(inject_release(t, deadline_in(PATIENCE), &e), -ESRCH);
 	assert_int_equal(child_wait(&c), 7 << 8);
 	child_end(&c);
@@ -605,7 +640,8 @@ static void write_to_missing_page(struct page *p)
 {
 	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
 	struct uffdio_api api = {.api = UFFD_API};
-	char *missing = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *missing =
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct uffdio_register range = {
 		.range = {.start = (uintptr_t)missing, .len = 4096},
 		.mode = UFFDIO_REGISTER_MODE_MISSING,
@@ -652,6 +688,8 @@ static void test_silent_target_stays_attached(void **state)
 	assert_non_null(strstr(e.text, number));
 	assert_int_equal(inject_release(t, 0, &e), -ETIMEDOUT);
 	provide_page(&c);
+	/* The stop that comes now is taken by the caller's reaper, as it may be. */
+	wait_until(waitpid(c.pid, NULL, WNOHANG | __WALL) == c.pid);
 	assert_ok(inject_release(t, deadline_in(PATIENCE), &e), e);
 	assert_int_equal(child_wait(&c), 0);
 	assert_int_equal(p->result, 0);
@@ -711,6 +749,22 @@ static void test_dead_target_is_refused(void **state)
 	assert_null(t);
 }
 
+static void test_kernel_thread_is_refused(void **state)
+{
+	struct inject_target *t = NULL;
+	struct error e;
+	char comm[64];
+
+	(void)state;
+	/* In a PID namespace of our own it is not to be seen. */
+	if (file_read(AT_FDCWD, "/proc/2/comm", comm, sizeof(comm)) < 0 ||
+		strcmp(comm, "kthreadd\n") != 0)
+		skip();
+	assert_int_equal(inject_check(2, &e), -EPERM);
+	assert_int_equal(inject_seize(&t, 2, &e), -EPERM);
+	assert_non_null(strstr(e.text, "kernel thread"));
+}
+
 #if defined(__x86_64__)
 /* A program of i386: pause() in a loop. */
 static void exec_32_bit(struct page *p)
@@ -720,25 +774,28 @@ static void exec_32_bit(struct page *p)
 		Elf32_Phdr segment;
 		unsigned char code[16];
 	} image = {
-		.header = {
-			.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS32, ELFDATA2LSB, EV_CURRENT},
-			.e_type = ET_EXEC,
-			.e_machine = EM_386,
-			.e_version = EV_CURRENT,
-			.e_entry = 0x400000 + sizeof(Elf32_Ehdr) + sizeof(Elf32_Phdr),
-			.e_phoff = sizeof(Elf32_Ehdr),
-			.e_ehsize = sizeof(Elf32_Ehdr),
-			.e_phentsize = sizeof(Elf32_Phdr),
-			.e_phnum = 1,
-		},
-		.segment = {
-			.p_type = PT_LOAD,
-			.p_vaddr = 0x400000,
-			.p_filesz = sizeof(image),
-			.p_memsz = sizeof(image),
-			.p_flags = PF_R | PF_X,
-			.p_align = 4096,
-		},
+		.header =
+			{
+				.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS32, ELFDATA2LSB,
+					EV_CURRENT},
+				.e_type = ET_EXEC,
+				.e_machine = EM_386,
+				.e_version = EV_CURRENT,
+				.e_entry = 0x400000 + sizeof(Elf32_Ehdr) + sizeof(Elf32_Phdr),
+				.e_phoff = sizeof(Elf32_Ehdr),
+				.e_ehsize = sizeof(Elf32_Ehdr),
+				.e_phentsize = sizeof(Elf32_Phdr),
+				.e_phnum = 1,
+			},
+		.segment =
+			{
+				.p_type = PT_LOAD,
+				.p_vaddr = 0x400000,
+				.p_filesz = sizeof(image),
+				.p_memsz = sizeof(image),
+				.p_flags = PF_R | PF_X,
+				.p_align = 4096,
+			},
 		/* mov $29, %eax; int $0x80; jmp back */
 		.code = {0xb8, 29, 0, 0, 0, 0xcd, 0x80, 0xeb, 0xf7},
 	};
@@ -963,6 +1020,7 @@ int main(void)
 		cmocka_unit_test(test_job_stopped_meanwhile),
 		cmocka_unit_test(test_job_continued_meanwhile),
 		cmocka_unit_test(test_stopped_while_frozen),
+		cmocka_unit_test(test_release_at_once),
 		cmocka_unit_test(test_frozen_target_does_not_run),
 		cmocka_unit_test(test_killed_meanwhile),
 		cmocka_unit_test(test_exits_meanwhile),
@@ -971,6 +1029,7 @@ int main(void)
 		cmocka_unit_test(test_silent_target_stays_attached),
 		cmocka_unit_test(test_traced_target_is_refused),
 		cmocka_unit_test(test_dead_target_is_refused),
+		cmocka_unit_test(test_kernel_thread_is_refused),
 		cmocka_unit_test(test_vdso_elsewhere_or_gone),
 		cmocka_unit_test(test_syscall_user_dispatch),
 		cmocka_unit_test(test_sigchld_must_be_told),

@@ -186,10 +186,12 @@ static void test_many_fds(void **state)
 	wait_asleep_in(c.pid, SYS_pause);
 	look(c.pid, &before);
 	for (int i = 0; i < MANY; i++)
-		changes[i] = (struct inject_change){.action = INJECT_FD, .fd = new_dir, .target_fd = 100 + 2 * i};
+		changes[i] = (struct inject_change){
+			.action = INJECT_FD, .fd = new_dir, .target_fd = 100 + 2 * i};
 	uint64_t start = clock_usec();
 	assert_int_equal(apply(c.pid, changes, MANY), 0);
-	print_message("%d descriptors: %llu us\n", MANY, (unsigned long long)(clock_usec() - start));
+	print_message(
+		"%d descriptors: %llu us\n", MANY, (unsigned long long)(clock_usec() - start));
 	for (int i = 0; i < MANY; i++) {
 		(void)snprintf(link, sizeof(link), "fd/%d", 100 + 2 * i);
 		assert_int_equal(changes[i].result, 0);
@@ -239,7 +241,8 @@ static void test_seccomp_filter(void **state)
 	(void)state;
 	wait_asleep_in(c.pid, SYS_pause);
 	move_cwd(&c);
-	/* And the filter is in force again: fchdir(2) by hand is still possible, by itself it would be death. */
+	/* And the filter is in force again: fchdir(2) by hand is still possible, by itself it would
+	 * be death. */
 	assert_int_equal(kill(c.pid, 0), 0);
 	child_end(&c);
 }
@@ -271,7 +274,8 @@ static void test_full_table(void **state)
 	move_cwd_of(fill_to_soft_limit);
 }
 
-/* Going over the hard limit takes CAP_SYS_RESOURCE: with it this works, without it the target stays as it was. */
+/* Going over the hard limit takes CAP_SYS_RESOURCE: with it this works, without it the target stays
+ * as it was. */
 static void test_table_full_to_the_hard_limit(void **state)
 {
 	struct child c = child_new(fill_to_hard_limit);
@@ -417,9 +421,11 @@ static void test_closed_descriptor(void **state)
 	assert_true(same_file(c.pid, "cwd", new_dir));
 	assert_no_traces(c.pid, &before);
 
-	/* The other way round: a number that the target does not have open must not come to life. */
+	/* The other way round: a number that the target does not have open must not come to life.
+	 */
 	for (int unused = 40; unused >= 0; unused--) {
-		struct inject_change change = {.action = INJECT_FD, .fd = new_dir, .target_fd = unused};
+		struct inject_change change = {
+			.action = INJECT_FD, .fd = new_dir, .target_fd = unused};
 		char link[64];
 
 		(void)snprintf(link, sizeof(link), "/proc/%d/fd/%d", c.pid, unused);
@@ -465,7 +471,8 @@ static void run_threads(struct page *p)
 	sleep_for_ever(p);
 }
 
-/* A thread that is not the first of its process, once with what is everybody's, once with its own. */
+/* A thread that is not the first of its process, once with what is everybody's, once with its own.
+ */
 static void test_threads(void **state)
 {
 	struct child c = child_new(run_threads);
@@ -479,7 +486,8 @@ static void test_threads(void **state)
 		{.action = INJECT_FD, .fd = new_dir, .target_fd = c.page->fds[0]},
 		{.action = INJECT_CWD, .fd = new_dir},
 	};
-	/* Its own table can be reached since Linux 6.9; before, that must be said and nothing be touched. */
+	/* Its own table can be reached since Linux 6.9; before, that must be said and nothing be
+	 * touched. */
 	int r = apply(c.page->tids[0], changes, ARRAY_SIZE(changes));
 	if (r == 0) {
 		(void)snprintf(link, sizeof(link), "fd/%d", c.page->fds[0]);
@@ -626,7 +634,10 @@ static void test_storm(void **state)
 		int dir = round / STORM_CHILDREN % 2 ? old_dir : new_dir;
 		struct inject_change changes[] = {
 			{.action = INJECT_CWD, .fd = dir},
-			{.action = INJECT_FD, .fd = dir, .target_fd = c->page->fds[2], .cloexec = true},
+			{.action = INJECT_FD,
+				.fd = dir,
+				.target_fd = c->page->fds[2],
+				.cloexec = true},
 		};
 		uint64_t start = clock_usec();
 
@@ -639,8 +650,8 @@ static void test_storm(void **state)
 		wait_until(c->page->counter > counter + 2);
 		assert_int_equal(c->page->failures, 0);
 	}
-	print_message("storm: %llu us each, the worst %llu us\n", (unsigned long long)(total / STORM_ROUNDS),
-		(unsigned long long)worst);
+	print_message("storm: %llu us each, the worst %llu us\n",
+		(unsigned long long)(total / STORM_ROUNDS), (unsigned long long)worst);
 	for (int i = 0; i < STORM_CHILDREN; i++) {
 		children[i].page->go = 1;
 		assert_int_equal(child_wait(&children[i]), 0);
@@ -665,7 +676,8 @@ static void test_time(void **state)
 	(void)state;
 	wait_asleep_in(c.pid, SYS_pause);
 	for (size_t i = 0; i < ARRAY_SIZE(took); i++) {
-		struct inject_change change = {.action = INJECT_CWD, .fd = i % 2 ? old_dir : new_dir};
+		struct inject_change change = {
+			.action = INJECT_CWD, .fd = i % 2 ? old_dir : new_dir};
 		uint64_t start = clock_usec();
 
 		assert_int_equal(apply(c.pid, &change, 1), 0);

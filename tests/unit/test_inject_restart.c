@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What becomes of a task that sleeps in a system call. Each of these calls is disturbed in four ways, and must
- * end as if nothing had happened: with its natural result, no earlier and no later. Some calls end with EINTR
- * whenever a task is stopped and goes on, by SIGSTOP or the cgroup freezer alike; that they do is checked too, so that
- * what injection adds to it is known to be nothing, and what it spares to be real.
+ * What becomes of a task that sleeps in a system call. Each of these calls is disturbed in four
+ * ways, and must end as if nothing had happened: with its natural result, no earlier and no later.
+ * Some calls end with EINTR whenever a task is stopped and goes on, by SIGSTOP or the cgroup
+ * freezer alike; that they do is checked too, so that what injection adds to it is known to be
+ * nothing, and what it spares to be real.
  */
 #include "tests/unit/inject_child.h"
 
@@ -20,19 +21,23 @@
 #include <sys/un.h>
 
 #define NAP_MSEC 700
-#define NAP_TIMESPEC {.tv_nsec = NAP_MSEC * 1000000L}
-/* How much later than asked is still the same sleep: less than what was slept at the disturbance. */
+#define NAP_TIMESPEC                           \
+	{                                      \
+		.tv_nsec = NAP_MSEC * 1000000L \
+	}
+/* How much later than asked is still the same sleep: less than what was slept at the disturbance.
+ */
 #define LATE_MSEC 250
 #define DISTURB_AFTER_MSEC 350
 
-#define RECORD(p, call)                                                                            \
-	do {                                                                                       \
-		(p)->started = clock_usec();                                                       \
-		(p)->ready = 1;                                                                    \
-		errno = 0;                                                                         \
-		(p)->result = (call);                                                              \
-		(p)->error = errno;                                                                \
-		(p)->ended = clock_usec();                                                         \
+#define RECORD(p, call)                      \
+	do {                                 \
+		(p)->started = clock_usec(); \
+		(p)->ready = 1;              \
+		errno = 0;                   \
+		(p)->result = (call);        \
+		(p)->error = errno;          \
+		(p)->ended = clock_usec();   \
 	} while (0)
 
 static void count_signal(int signal)
@@ -97,7 +102,8 @@ static void make_file(struct page *p)
 	assert_true(p->fds[0] >= 0);
 	char link[64];
 	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", p->fds[0]);
-	p->fds[1] = open(link, O_RDWR | O_CLOEXEC); /* another open file description: a lock of its own */
+	p->fds[1] = open(
+		link, O_RDWR | O_CLOEXEC); /* another open file description: a lock of its own */
 	assert_int_equal(unlink(path), 0);
 	assert_int_equal(flock(p->fds[1], LOCK_EX), 0);
 }
@@ -383,9 +389,9 @@ static void drop_semaphore(struct page *p)
 }
 
 enum stopped {
-	RESTARTS,     /* the kernel restarts it by itself */
-	SPARED,       /* EINTR when stopped or frozen, but not when injected into */
-	INTERRUPTED,  /* EINTR in every case: it has a timeout, of which nobody knows the rest */
+	RESTARTS,    /* the kernel restarts it by itself */
+	SPARED,      /* EINTR when stopped or frozen, but not when injected into */
+	INTERRUPTED, /* EINTR in every case: it has a timeout, of which nobody knows the rest */
 };
 
 static const struct call {
@@ -416,7 +422,8 @@ static const struct call {
 	{"pause", NULL, do_pause, end_by_signal, NULL, -1, EINTR, RESTARTS},
 	{"sigsuspend", NULL, do_sigsuspend, end_by_signal, NULL, -1, EINTR, RESTARTS},
 	{"sigtimedwait", NULL, do_sigtimedwait, end_by_signal, NULL, SIGUSR1, 0, SPARED},
-	{"sigtimedwait with timeout", NULL, do_sigtimedwait_nap, NULL, NULL, -1, EAGAIN, INTERRUPTED},
+	{"sigtimedwait with timeout", NULL, do_sigtimedwait_nap, NULL, NULL, -1, EAGAIN,
+		INTERRUPTED},
 	{"wait4", make_pipe, do_wait4, end_by_write, NULL, 1, 0, RESTARTS},
 	{"msgrcv", make_queue, do_msgrcv, end_by_message, drop_queue, 8, 0, RESTARTS},
 	{"semop", make_semaphore, do_semop, end_by_up, drop_semaphore, 0, 0, SPARED},
