@@ -10,22 +10,12 @@
 #include <fcntl.h>
 #include <stddef.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
-#include "kernel/inject_target.h"
-#include "kernel/proc.h"
+#include "kernel/inject_session.h"
 #include "kernel/util.h"
-
-/* Below the kernel's SCM_MAX_FD, 253. */
-#define INJECT_CHUNK_MAX 200
-/* Room above the soft limit on descriptors: a chunk, the socketpair, a cwd. */
-#define ROOM_FDS (INJECT_CHUNK_MAX + 8)
-#define PAGE_BYTES 4096
 
 /* Descriptors that are open in the target on our behalf. */
 struct guests {
@@ -45,20 +35,18 @@ static int highest_target_fd(const struct inject_change *changes, size_t n)
 	return highest;
 }
 
-/* Our end of a new socketpair of the target's; both of its ends stay open there until
- * close_guests(). */
+/* Our end of a new socketpair; both of its ends stay open in the target until close_guests(). */
 static int connect_target(struct inject_session *s, struct guests *g, int *ret_fd)
 {
-	int64_t r = inject_call(s, SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
-		0, s->scratch + offsetof(struct inject_scratch, pair));
+	size_t pair = offsetof(struct inject_scratch, pair);
+	int64_t made = inject_call(s, SYS_socketpair, AF_UNIX,
+		SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, s->scratch + pair);
 
+	if (made < 0)
+		return inject_call_failed(s, made, "make a socketpair");
+	int r = inject_scratch_read(s, g->pair, sizeof(g->pair), pair);
 	if (r < 0)
-		return inject_call_failed(s, r, "make a socketpair");
-	int error = transfer(
-		a, g->pair, sizeof(g->pair), s->scratch + offsetof(struct inject_scratch, pair), false);
-	if (error < 0)
-		return error_set(
-			s->e, error, "cannot read the scratch memory of task %d", inject_tid(s->t));
+		return r;
 	g->connected = true;
 	int fd = (int)syscall(SYS_pidfd_getfd, s->pidfd, g->pair[0], 0);
 	if (fd < 0)
@@ -68,21 +56,22 @@ static int connect_target(struct inject_session *s, struct guests *g, int *ret_f
 	return 0;
 }
 
-static int send_fds(struct inject_session *s, int socket, const struct inject_change *changes, size_t n)
+static int send_fds(
+	struct inject_session *s, int socket, const struct inject_change *changes, size_t n)
 {
-	struct inject_scratch s = {.byte = "x"};
-	struct iovec iov = {.iov_base = s.byte, .iov_len = 1};
+	struct inject_scratch own = {.byte = "x"};
+	struct iovec iov = {.iov_base = own.byte, .iov_len = 1};
 	struct msghdr message = {
 		.msg_iov = &iov,
 		.msg_iovlen = 1,
-		.msg_control = &s.control,
+		.msg_control = &own.control,
 		.msg_controllen = CMSG_SPACE(n * sizeof(int)),
 	};
-	int *fds = (int *)(void *)CMSG_DATA(&s.control.header);
+	int *fds = (int *)(void *)CMSG_DATA(&own.control.header);
 
-	s.control.header.cmsg_level = SOL_SOCKET;
-	s.control.header.cmsg_type = SCM_RIGHTS;
-	s.control.header.cmsg_len = CMSG_LEN(n * sizeof(int));
+	own.control.header.cmsg_level = SOL_SOCKET;
+	own.control.header.cmsg_type = SCM_RIGHTS;
+	own.control.header.cmsg_len = CMSG_LEN(n * sizeof(int));
 	for (size_t i = 0; i < n; i++)
 		fds[i] = changes[i].fd;
 	if (sendmsg(socket, &message, MSG_NOSIGNAL) < 0)
@@ -91,36 +80,31 @@ static int send_fds(struct inject_session *s, int socket, const struct inject_ch
 	return 0;
 }
 
-static void prepare_message(struct inject_session *s, struct inject_scratch *s)
+static void *in_scratch(const struct inject_session *s, size_t offset)
 {
-	*s = (struct inject_scratch){
-		.message =
-			{
-				.msg_iov = (void *)(uintptr_t)(s->scratch +
-							       offsetof(struct inject_scratch, iov)),
-				.msg_iovlen = 1,
-				.msg_control =
-					(void *)(uintptr_t)(s->scratch +
-							    offsetof(struct inject_scratch, control)),
-				.msg_controllen = sizeof(s->control),
-			},
-		.iov =
-			{
-				.iov_base = (void *)(uintptr_t)(s->scratch +
-								offsetof(struct inject_scratch, byte)),
-				.iov_len = 1,
-			},
-		.here = ".",
-	};
+	return (void *)(uintptr_t)(s->scratch + offset);
+}
+
+static int prepare_message(struct inject_session *s)
+{
+	struct inject_scratch theirs = {.here = "."};
+
+	theirs.message.msg_iov = in_scratch(s, offsetof(struct inject_scratch, iov));
+	theirs.message.msg_iovlen = 1;
+	theirs.message.msg_control = in_scratch(s, offsetof(struct inject_scratch, control));
+	theirs.message.msg_controllen = sizeof(theirs.control);
+	theirs.iov.iov_base = in_scratch(s, offsetof(struct inject_scratch, byte));
+	theirs.iov.iov_len = 1;
+	return inject_scratch_write(s, &theirs);
 }
 
 /* Whatever arrived is noted, also when it was not all, so that it will be closed. */
-static void note_received(const struct inject_scratch *s, struct guests *g)
+static void note_received(const struct inject_scratch *theirs, struct guests *g)
 {
-	const struct cmsghdr *header = &s->control.header;
+	const struct cmsghdr *header = &theirs->control.header;
 
-	if (s->message.msg_controllen < CMSG_LEN(0) || header->cmsg_type != SCM_RIGHTS ||
-		header->cmsg_len > sizeof(s->control))
+	if (theirs->message.msg_controllen < CMSG_LEN(0) || header->cmsg_type != SCM_RIGHTS ||
+		header->cmsg_len > sizeof(theirs->control))
 		return;
 	g->count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 	memcpy(g->fds, CMSG_DATA(header), g->count * sizeof(int));
@@ -128,32 +112,26 @@ static void note_received(const struct inject_scratch *s, struct guests *g)
 
 static int receive_fds(struct inject_session *s, struct guests *g, size_t n)
 {
-	struct inject_scratch s;
+	struct inject_scratch theirs;
+	int r = prepare_message(s);
 
-	prepare_message(s, &s);
-	int r = transfer(s, &s, sizeof(s), s->scratch, true);
 	if (r < 0)
-		return error_set(
-			s->e, r, "cannot write the scratch memory of task %d", inject_tid(s->t));
+		return r;
 	int64_t got = inject_call(s, SYS_recvmsg, (uint64_t)g->pair[1], s->scratch,
 		MSG_CMSG_CLOEXEC | MSG_DONTWAIT, 0);
 	if (got < 0)
 		return inject_call_failed(s, got, "receive descriptors");
-	r = transfer(s, &s, sizeof(s), s->scratch, false);
+	r = inject_scratch_read(s, &theirs, sizeof(theirs), 0);
 	if (r < 0)
-		return error_set(
-			s->e, r, "cannot read the scratch memory of task %d", inject_tid(s->t));
-	note_received(&s, g);
-	if (g->count != n)
-		return error_set(s->e, EMFILE,
-			"task %d received %zu of %zu descriptors (RLIMIT_NOFILE or a security "
-			"module)",
-			inject_tid(s->t), g->count, n);
-	return 0;
+		return r;
+	note_received(&theirs, g);
+	if (g->count == n)
+		return 0;
+	return error_set(s->e, EMFILE, "task %d got %zu of %zu descriptors, by its limit or LSM",
+		inject_tid(s->t), g->count, n);
 }
 
-/* The longest run of consecutive numbers from `start`: they are all ours, so one call closes them.
- */
+/* The longest run of consecutive numbers from `start`: all are ours, so one call closes them. */
 static size_t run_length(const int *fds, size_t start, size_t n)
 {
 	size_t i = start + 1;
@@ -177,7 +155,8 @@ static int close_guests(struct inject_session *s, const struct guests *g)
 	n += g->count;
 	for (size_t i = 0, length; i < n; i += length) {
 		length = run_length(fds, i, n);
-		int64_t closed = inject_call(s, SYS_close_range, (uint64_t)fds[i], (uint64_t)fds[i + length - 1], 0, 0);
+		int64_t closed = inject_call(
+			s, SYS_close_range, (uint64_t)fds[i], (uint64_t)fds[i + length - 1], 0, 0);
 		if (closed < 0)
 			r = closed;
 	}
@@ -189,8 +168,7 @@ static int64_t change_cwd(struct inject_session *s, int fd)
 	return inject_call(s, SYS_fchdir, (uint64_t)fd, 0, 0, 0);
 }
 
-/* All threads that share the table stand still, so nobody is in the middle of a call on the number.
- */
+/* All threads that share the table stand still: nobody is in the middle of a call on the number. */
 static int64_t change_fd(struct inject_session *s, const struct inject_change *change, int fd)
 {
 	return inject_call(s, SYS_dup3, (uint64_t)fd, (uint64_t)change->target_fd,
@@ -205,8 +183,8 @@ static int64_t change_fd(struct inject_session *s, const struct inject_change *c
 static int64_t change_root(struct inject_session *s, int fd)
 {
 	uint64_t here = s->scratch + offsetof(struct inject_scratch, here);
-	int64_t cwd =
-		inject_call(s, SYS_openat, (uint64_t)AT_FDCWD, here, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+	int64_t cwd = inject_call(
+		s, SYS_openat, (uint64_t)AT_FDCWD, here, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
 
 	if (cwd < 0)
 		return cwd;
@@ -320,8 +298,7 @@ static int apply_changes(struct inject_session *s, struct inject_change *changes
 	return 0;
 }
 
-/* One bad descriptor would fail its whole message. Asked before a descriptor of ours can get its
- * number. */
+/* One bad descriptor fails its whole message. Asked before one of ours can get its number. */
 static size_t count_sendable(const struct inject_change *changes, size_t n)
 {
 	size_t i = 0;
@@ -340,31 +317,21 @@ static int refuse_unsendable(struct inject_session *s, struct inject_change *cha
 
 static int apply_sendable(struct inject_session *s, struct inject_change *changes, size_t n)
 {
-	int r = open_table(s);
+	int r = inject_session_open(s, highest_target_fd(changes, n));
 
-	if (r < 0)
-		return r;
-	raise_limit(s, highest_target_fd(changes, n));
-	r = open_scratch(s);
 	if (r == 0)
 		r = apply_changes(s, changes, n);
-	inject_keep_first_error(s, r);
-	int cleaned = close_scratch(s);
-	int restored = restore_limit(s);
-	s->pidfd = fd_close(s->pidfd);
-	if (r < 0)
-		return r;
-	return cleaned < 0 ? cleaned : restored;
+	return inject_session_close(s, r);
 }
 
 int inject_apply(struct inject_target *t, struct inject_change *changes, size_t n,
 	uint64_t deadline_usec, struct error *e)
 {
-	struct inject_session a = {.t = t, .deadline_usec = deadline_usec, .e = e, .pidfd = -1};
+	struct inject_session s = {.t = t, .deadline_usec = deadline_usec, .e = e, .pidfd = -1};
 
 	for (size_t i = 0; i < n; i++)
 		changes[i].result = -ECANCELED;
 	size_t sendable = count_sendable(changes, n);
-	int r = sendable ? apply_sendable(&a, changes, sendable) : 0;
-	return r == 0 && sendable < n ? refuse_unsendable(&a, &changes[sendable]) : r;
+	int r = sendable ? apply_sendable(&s, changes, sendable) : 0;
+	return r == 0 && sendable < n ? refuse_unsendable(&s, &changes[sendable]) : r;
 }

@@ -17,11 +17,10 @@
 
 _Static_assert(sizeof(struct inject_scratch) <= PAGE_BYTES, "the scratch memory is one page");
 
-/* The raw result of a call in the target; once it is lost, a quick refusal: clean-up can call on.
- */
-static int64_t call(
+int64_t inject_call(
 	struct inject_session *s, long number, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3)
 {
+	/* The fifth: mmap(2) wants -1 for no file, and nobody else here has one. */
 	const uint64_t args[6] = {a0, a1, a2, a3, (uint64_t)-1, 0};
 	int64_t result;
 
@@ -33,16 +32,14 @@ static int64_t call(
 	return r < 0 ? r : result;
 }
 
-/* The text of a call that failed; a lost target has its text already. */
-static int inject_call_failed(struct inject_session *s, int64_t result, const char *what)
+int inject_call_failed(struct inject_session *s, int64_t result, const char *what)
 {
 	if (s->lost)
 		return s->lost;
 	return error_set(s->e, (int)result, "cannot %s in task %d", what, inject_tid(s->t));
 }
 
-/* What goes wrong while cleaning up after a failure must not hide it. */
-static void inject_keep_first_error(struct inject_session *s, int r)
+void inject_keep_first_error(struct inject_session *s, int r)
 {
 	if (r < 0)
 		s->e = NULL;
@@ -61,8 +58,25 @@ static int transfer(struct inject_session *s, void *buf, size_t size, uint64_t a
 	return (size_t)n == size ? 0 : -EFAULT;
 }
 
-/* Where mmap is refused (RLIMIT_AS, too many mappings): below the red zone, where only signal
- * frames go. */
+int inject_scratch_read(struct inject_session *s, void *buf, size_t size, size_t offset)
+{
+	int r = transfer(s, buf, size, s->scratch + offset, false);
+
+	return r < 0 ? error_set(s->e, r, "cannot read memory of task %d", inject_tid(s->t)) : 0;
+}
+
+int inject_scratch_write(struct inject_session *s, const struct inject_scratch *scratch)
+{
+	struct inject_scratch copy = *scratch; /* struct iovec knows no const */
+	int r = transfer(s, &copy, sizeof(copy), s->scratch, true);
+
+	return r < 0 ? error_set(s->e, r, "cannot write memory of task %d", inject_tid(s->t)) : 0;
+}
+
+/*
+ * Where mmap is refused (RLIMIT_AS, too many mappings): below the red zone, where only signal
+ * frames go.
+ */
 static int borrow_stack(struct inject_session *s, int64_t reason)
 {
 	uint64_t top = inject_arch_stack(&s->t->saved) - inject_arch_red_zone;
@@ -77,7 +91,8 @@ static int borrow_stack(struct inject_session *s, int64_t reason)
 
 static int open_scratch(struct inject_session *s)
 {
-	int64_t r = inject_call(s, SYS_mmap, 0, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
+	int64_t r = inject_call(
+		s, SYS_mmap, 0, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
 
 	if (s->lost)
 		return s->lost;
@@ -164,3 +179,23 @@ static int restore_limit(struct inject_session *s)
 	return error_set(s->e, errno, "cannot restore RLIMIT_NOFILE of task %d", inject_tid(s->t));
 }
 
+int inject_session_open(struct inject_session *s, int highest_target_fd)
+{
+	int r = open_table(s);
+
+	if (r < 0)
+		return r;
+	raise_limit(s, highest_target_fd);
+	return open_scratch(s);
+}
+
+int inject_session_close(struct inject_session *s, int r)
+{
+	inject_keep_first_error(s, r);
+	int cleaned = close_scratch(s);
+	int restored = restore_limit(s);
+	s->pidfd = fd_close(s->pidfd);
+	if (r < 0)
+		return r;
+	return cleaned < 0 ? cleaned : restored;
+}

@@ -44,19 +44,24 @@ struct inject_session {
 	struct rlimit limit;
 };
 
-/* Clean-up is safe after a failed open as well; what goes wrong in it is an error only if `r`, what came before, is none. */
+/*
+ * Clean-up is safe after a failed open as well; what goes wrong in it is an error only if `r`, what
+ * came before, is none.
+ */
 int inject_session_open(struct inject_session *s, int highest_target_fd);
 int inject_session_close(struct inject_session *s, int r);
 
-/* The raw result of a call in the target; once it is lost, a quick refusal: clean-up can call on. */
-int64_t inject_call(struct inject_session *s, long number, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3);
+/* The raw result of a call in the target; once it is lost, a quick refusal: clean-up can call on.
+ */
+int64_t inject_call(
+	struct inject_session *s, long number, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3);
 /* The text of a call that failed; a lost target has its text already. Returns the errno. */
 int inject_call_failed(struct inject_session *s, int64_t result, const char *what);
 /* What goes wrong while cleaning up after a failure must not hide it. */
 void inject_keep_first_error(struct inject_session *s, int r);
 
-/* `size` bytes at `offset` of the scratch memory. */
+/* `size` bytes at `offset` of the scratch memory; all of it. 0 or -errno, with text. */
 int inject_scratch_read(struct inject_session *s, void *buf, size_t size, size_t offset);
-int inject_scratch_write(struct inject_session *s, const void *buf, size_t size);
+int inject_scratch_write(struct inject_session *s, const struct inject_scratch *scratch);
 
 #endif

@@ -112,8 +112,10 @@ bool inject_waits_for_vfork(pid_t tid)
 	(void)snprintf(path, sizeof(path), "/proc/%d/syscall", tid);
 	if (file_read(AT_FDCWD, path, text, sizeof(text)) <= 0)
 		return false;
-	/* The number of the call it sleeps in; "running", or -1 in user space. clone sleeps for
-	 * vfork only. */
+	/*
+	 * The number of the call it sleeps in; "running", or -1 in user space. clone sleeps for
+	 * vfork only.
+	 */
 	char *end;
 	long number = strtol(text, &end, 10);
 	if (end == text)

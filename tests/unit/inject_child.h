@@ -6,11 +6,12 @@
 #ifndef MOLT_TESTS_INJECT_CHILD_H
 #define MOLT_TESTS_INJECT_CHILD_H
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h>
 
 #include <dirent.h>
 #include <errno.h>
@@ -178,6 +179,37 @@ static inline void child_end(struct child *c)
 	*c = (struct child){0};
 }
 
+static inline void sleep_for_ever(struct page *p)
+{
+	p->ready = 1;
+	for (;;)
+		(void)pause();
+}
+
+static inline struct child sleeper(void)
+{
+	struct child c = child_new(sleep_for_ever);
+
+	wait_asleep_in(c.pid, SYS_pause);
+	return c;
+}
+
+static struct page *handler_page;
+
+static inline void count_signal(int signal)
+{
+	(void)signal;
+	handler_page->handled++;
+}
+
+static inline void handle(struct page *p, int signal)
+{
+	struct sigaction action = {.sa_handler = count_signal};
+
+	handler_page = p;
+	(void)sigaction(signal, &action, NULL);
+}
+
 static inline struct inject_target *seize(pid_t tid)
 {
 	struct inject_target *t = NULL;
@@ -308,8 +340,10 @@ static inline void own_cgroup_remove(struct own_cgroup *g)
 	(void)fd_close(g->parent);
 }
 
-/* What failed tests left behind. PR_SET_PDEATHSIG is not enough: a child that changes its uid loses
- * it. */
+/*
+ * What failed tests left behind. PR_SET_PDEATHSIG is not enough: a child that changes its uid loses
+ * it.
+ */
 static inline void kill_started(void)
 {
 	siginfo_t info;

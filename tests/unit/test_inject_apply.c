@@ -16,13 +16,6 @@
 static char base[] = "/tmp/molt-test-inject-XXXXXX";
 static int old_dir, new_dir;
 
-static void sleep_for_ever(struct page *p)
-{
-	p->ready = 1;
-	for (;;)
-		(void)pause();
-}
-
 static void sleep_in_old_dir(struct page *p)
 {
 	if (fchdir(old_dir) == 0)
@@ -241,8 +234,10 @@ static void test_seccomp_filter(void **state)
 	(void)state;
 	wait_asleep_in(c.pid, SYS_pause);
 	move_cwd(&c);
-	/* And the filter is in force again: fchdir(2) by hand is still possible, by itself it would
-	 * be death. */
+	/*
+	 * And the filter is in force again: fchdir(2) by hand is still possible, by itself it would
+	 * be death.
+	 */
 	assert_int_equal(kill(c.pid, 0), 0);
 	child_end(&c);
 }
@@ -274,8 +269,10 @@ static void test_full_table(void **state)
 	move_cwd_of(fill_to_soft_limit);
 }
 
-/* Going over the hard limit takes CAP_SYS_RESOURCE: with it this works, without it the target stays
- * as it was. */
+/*
+ * Going over the hard limit takes CAP_SYS_RESOURCE: with it this works, without it the target stays
+ * as it was.
+ */
 static void test_table_full_to_the_hard_limit(void **state)
 {
 	struct child c = child_new(fill_to_hard_limit);
@@ -486,8 +483,10 @@ static void test_threads(void **state)
 		{.action = INJECT_FD, .fd = new_dir, .target_fd = c.page->fds[0]},
 		{.action = INJECT_CWD, .fd = new_dir},
 	};
-	/* Its own table can be reached since Linux 6.9; before, that must be said and nothing be
-	 * touched. */
+	/*
+	 * Its own table can be reached since Linux 6.9; before, that must be said and nothing be
+	 * touched.
+	 */
 	int r = apply(c.page->tids[0], changes, ARRAY_SIZE(changes));
 	if (r == 0) {
 		(void)snprintf(link, sizeof(link), "fd/%d", c.page->fds[0]);
