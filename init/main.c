@@ -90,7 +90,6 @@ static int take_up(const struct life *l, struct error *e)
 	if (r < 0)
 		return r;
 	(void)fd_close(l->state_fd);
-	(void)fd_close(l->fallback_root);
 	state_keep_descriptors(false);
 	system_spread_conf();
 	log_notice("molt %s: took up the state, generation %u", MOLT_VERSION, upgrade_generation());

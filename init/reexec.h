@@ -10,7 +10,7 @@
 /* What a life was begun with, from its arguments. They come before everything else in argv. */
 struct life {
 	int state_fd;      /* --molt-state FD; -1: a boot */
-	int fallback_root; /* --molt-fallback FD: the root to go back to if the state cannot be taken; -1 */
+	int fallback_root; /* --molt-fallback FD: the root to go back to if the state cannot be taken; named in the state too, and its; -1 */
 	int real_root;     /* --molt-returned FD: we are that way back; the root of the system; -1 */
 	int argc;          /* what is left: the kernel's */
 	char **argv;

@@ -127,7 +127,8 @@ static int make_directories(const struct unit *u, const struct identity *id, str
 	return r;
 }
 
-static int append_format(char ***list, struct error *e, const char *format, ...)
+static int __attribute__((format(printf, 3, 4)))
+append_format(char ***list, struct error *e, const char *format, ...)
 {
 	char *text;
 	va_list ap;

@@ -40,18 +40,6 @@
 		(p)->ended = clock_usec();   \
 	} while (0)
 
-static void count_signal(int signal)
-{
-	(void)signal;
-}
-
-static void handle(int signal)
-{
-	struct sigaction action = {.sa_handler = count_signal};
-
-	(void)sigaction(signal, &action, NULL);
-}
-
 static void block(int signal, sigset_t *ret_before)
 {
 	sigset_t set;
@@ -194,7 +182,7 @@ static void do_epoll_pwait(struct page *p)
 	int fd = epoll_of(p);
 
 	block(SIGUSR1, NULL);
-	handle(SIGUSR1);
+	handle(p, SIGUSR1);
 	(void)sigemptyset(&open);
 	RECORD(p, epoll_pwait(fd, &event, 1, -1, &open));
 }
@@ -242,7 +230,7 @@ static void do_recv_nap(struct page *p)
 
 static void do_pause(struct page *p)
 {
-	handle(SIGUSR1);
+	handle(p, SIGUSR1);
 	RECORD(p, pause());
 }
 
@@ -250,7 +238,7 @@ static void do_sigsuspend(struct page *p)
 {
 	sigset_t before;
 
-	handle(SIGUSR1);
+	handle(p, SIGUSR1);
 	block(SIGUSR1, &before);
 	RECORD(p, sigsuspend(&before));
 	/* Its mask must be the one from before the call again. */
