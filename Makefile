@@ -113,33 +113,43 @@ format:
 	clang-format -i $(SOURCES_FORMATTED)
 
 PYTHON := /usr/bin/python3
-demo: all tools
+demo: deps
+	$(MAKE) all tools
 	$(PYTHON) -m qemu.demo --build $(BUILD)
 
-# What building, testing and the demo need, by name, from Debian.
+# What building, testing and the demo need, by name, from Debian. Who is not root needs two more for
+# the demo: user name spaces for mmdebstrap, and root's ownership in images.
 PACKAGES := build-essential pkg-config libmount-dev libcap-dev libinih-dev libcmocka-dev \
 	clang clang-format clang-tidy cppcheck python3 python3-pytest python3-pytest-timeout python3-pytest-xdist \
-	util-linux iproute2 procps nginx-light
+	util-linux iproute2 procps nginx-light qemu-system-x86 mmdebstrap debian-archive-keyring e2fsprogs kmod \
+	xz-utils busybox-static
+PACKAGES_USER := uidmap fakeroot
+# Installs what is missing (root), or says the one line that does.
 deps:
-	@if [ "$$(id -u)" = 0 ]; then \
-		missing=$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(PACKAGES) 2>/dev/null | awk '$$1=="installed"{print $$2}'); \
-		need=; for p in $(PACKAGES); do echo "$$missing" | grep -qx "$$p" || need="$$need $$p"; done; \
-		if [ -n "$$need" ]; then apt-get update -qq && \
-		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$need >/dev/null; fi; \
-	else \
-		echo "As root: apt-get install $(PACKAGES)"; \
-	fi
-	@$(PYTHON) -m qemu.deps
+	@list="$(PACKAGES)"; [ "$$(id -u)" = 0 ] || list="$$list $(PACKAGES_USER)"; \
+	have=$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $$list 2>/dev/null | sed -n 's/^installed //p'); \
+	missing=; for p in $$list; do printf '%s\n' $$have | grep -qx "$$p" || missing="$$missing $$p"; done; \
+	[ -n "$$missing" ] || exit 0; \
+	if [ "$$(id -u)" != 0 ]; then \
+		echo "Missing packages. As root: apt-get install --no-install-recommends$$missing"; exit 1; \
+	fi; \
+	echo "installing$$missing"; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+		-o Dpkg::Use-Pty=0 $$missing >/dev/null
 
 # Unit tests, then molt as PID 1 in namespaces two at a time, then alone what measures or loads the
 # machine, and one boot in QEMU. Each runner prints its own count; the last line is pytest's.
 PYTEST := $(PYTHON) -m pytest -q -p no:cacheprovider --timeout 900
-test: all tools nofreeze unit system
+test: deps
+	$(MAKE) all tools nofreeze
+	$(MAKE) unit
+	$(MAKE) system
 
 unit: $(UNIT_TESTS)
 	@for t in $(UNIT_TESTS); do echo "$$t"; $$t || exit 1; done
 
 system: all tools nofreeze
+	@[ "$$(id -u)" = 0 ] || { echo "The system tests make namespaces, mounts and cgroups: run them as root."; exit 1; }
 	MOLT_BUILD=$(abspath $(BUILD)) $(PYTEST) -n 2 -m "not alone" tests/system
 	MOLT_BUILD=$(abspath $(BUILD)) $(PYTEST) -m alone tests/system
 

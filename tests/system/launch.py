@@ -66,8 +66,17 @@ def copy_layers(spec: dict) -> None:
 
 
 def mount_image(spec: dict, name: str, target: str) -> None:
-    own = os.path.join(spec["workdir"], "layers", name)
-    mount("image-" + name, target, "overlay", MS_RDONLY, f"lowerdir={own}:/")
+    layers = os.path.join(spec["workdir"], "layers")
+    options = f"lowerdir={layers}/{name}:/"
+    if name not in spec["writable"]:
+        mount("image-" + name, target, "overlay", MS_RDONLY, options)
+        return
+    # Mounted twice for one image (as the root and below /run/images), yet one file system each.
+    number = len(os.listdir(layers))
+    upper, work = f"{layers}/upper-{number}", f"{layers}/work-{number}"
+    os.mkdir(upper)
+    os.mkdir(work)
+    mount("image-" + name, target, "overlay", 0, f"{options},upperdir={upper},workdir={work}")
 
 
 def enter_root(spec: dict) -> None:

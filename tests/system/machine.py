@@ -88,7 +88,9 @@ class Image:
 class Machine:
     """One running molt. Use as a context manager, or stop() it."""
 
-    def __init__(self, tmp, images=("one", "two"), molt=None, arguments=("molt.debug",), shared=False):
+    def __init__(self, tmp, images=("one", "two"), molt=None, arguments=("molt.debug",), shared=False,
+                 writable=()):
+        """`images`: their names; the first is booted. `writable`: those that can be written to."""
         self.tmp = pathlib.Path(tempfile.mkdtemp(prefix="machine-", dir=tmp))
         self.images = {name: Image(self.tmp / "images" / name, name, molt) for name in images}
         self.first = images[0]
@@ -96,6 +98,7 @@ class Machine:
         self.share.mkdir()
         self.arguments = list(arguments)
         self.shared = shared
+        self.writable = list(writable)
         self.process = None
         self.pid = None
         self.cgroup = None
@@ -113,6 +116,7 @@ class Machine:
         spec = {
             "workdir": str(self.tmp), "share": str(self.share), "cgroup": str(self.cgroup),
             "first": self.first, "arguments": self.arguments, "shared": self.shared,
+            "writable": self.writable,
             "images": {name: str(image.directory) for name, image in self.images.items()},
         }
         self.process = subprocess.Popen([sys.executable, str(HERE / "launch.py")], stdin=subprocess.PIPE,
@@ -141,7 +145,7 @@ class Machine:
     def _join_tree(self, name):
         """For a child about to enter: a cgroup in the tree, as every process of the machine has one."""
         directory = self.cgroup / "tree" / name
-        directory.mkdir(exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
         (directory / "cgroup.procs").write_text(str(os.getpid()))
 
     def popen(self, *argv, cgroup="session", **options):
