@@ -26,6 +26,7 @@
 #include "kernel/util.h"
 #include "services/notify.h"
 #include "services/set.h"
+#include "upgrade/limbo.h"
 #include "upgrade/upgrade.h"
 
 static const struct upgrade_hooks UPGRADE_HOOKS = {
@@ -129,7 +130,7 @@ static void __attribute__((noreturn)) live(void)
 			log_error("the event loop: %s", strerror(-r));
 		if (upgrade_exec_wanted())
 			exec_for_upgrade();
-		else if (sys.reexec_wanted && upgrade_phase() != UPGRADE_PLANNING)
+		else if (sys.reexec_wanted && upgrade_phase() != UPGRADE_PLANNING && limbo_is_empty())
 			exec_again(); /* a plan under way ends soon, one way or the other, and would be lost */
 	}
 }

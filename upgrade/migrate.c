@@ -14,6 +14,7 @@
 #include "kernel/log.h"
 #include "kernel/proc.h"
 #include "kernel/util.h"
+#include "upgrade/limbo.h"
 #include "upgrade/pivot.h"
 
 #define RELEASE_USEC (50 * USEC_PER_MSEC)
@@ -249,7 +250,7 @@ static int seize_thread(struct migration *m, pid_t tid, struct error *e)
 		return r;
 	r = remember(m, target);
 	if (r < 0) {
-		(void)inject_release(target, deadline_in(RELEASE_USEC), NULL);
+		limbo_release(target);
 		return error_set(e, r, "cannot hold task %d", (int)tid);
 	}
 	if (task)
@@ -421,12 +422,8 @@ int migration_run(struct migration *m, uint64_t deadline_usec, struct error *e)
 
 static void release_all(struct migration *m)
 {
-	for (size_t i = 0; i < m->n_seized; i++) {
-		struct error e;
-		int r = inject_release(m->seized[i], deadline_in(RELEASE_USEC), &e);
-		if (r < 0 && r != -ESRCH)
-			log_error("%s", e.text);
-	}
+	for (size_t i = 0; i < m->n_seized; i++)
+		limbo_release(m->seized[i]);
 	m->n_seized = 0;
 }
 

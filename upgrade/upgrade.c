@@ -23,6 +23,7 @@
 #include "upgrade/blackout.h"
 #include "upgrade/generations.h"
 #include "upgrade/image.h"
+#include "upgrade/limbo.h"
 #include "upgrade/pivot.h"
 #include "upgrade/report.h"
 #include "upgrade/rollout.h"
@@ -511,6 +512,8 @@ int upgrade_begin(const char *path, enum upgrade_mode mode, bool force, struct e
 		return error_say(e, EBUSY, u.phase == UPGRADE_UNCOMMITTED ?
 			"generation %u is not committed yet: `initctl commit` or `initctl rollback` first" :
 			"busy: an upgrade of generation %u is under way", u.current.generation);
+	if (!limbo_is_empty())
+		return error_say(e, EBUSY, "busy: a process still does not answer since the last attempt (see `initctl log init`)");
 	CLEANUP_FD int state_fd = u.hooks.snapshot();
 	if (state_fd < 0)
 		return error_set(e, state_fd, "cannot copy the state for the new init to look at");
