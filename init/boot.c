@@ -17,7 +17,12 @@
 #include "kernel/util.h"
 #include "services/set.h"
 
+/* A file server that does not answer would keep the boot waiting for ever. */
+#define MOUNT_USEC (180 * USEC_PER_SEC)
+
 static struct process mounter;
+static struct loop_timer mounter_timer;
+static bool mounter_late;
 
 static void set_hostname(void)
 {
@@ -47,6 +52,8 @@ static void start_services(void)
 {
 	struct error e;
 
+	if (sys.state == SYSTEM_STOPPING)
+		return;
 	for (char **name = sys.conf->services; *name; name++)
 		if (set_start(*name, &e) < 0)
 			log_error("%s", e.text);
@@ -55,6 +62,8 @@ static void start_services(void)
 
 static void start_services_unless_single(void)
 {
+	if (sys.state == SYSTEM_STOPPING)
+		return;
 	if (sys.single)
 		rescue_shell("single-user mode, as the kernel command line says", start_services);
 	else
@@ -64,22 +73,40 @@ static void start_services_unless_single(void)
 static void mounter_exited(struct process *p, const struct process_exit *ended)
 {
 	(void)p;
-	if (process_exit_clean(ended))
+	timer_cancel(&mounter_timer);
+	/* Late: the shell that stands in for it goes on with the boot. */
+	if (mounter_late)
+		log_notice("mounting the local file systems has ended after all");
+	else if (process_exit_clean(ended))
 		start_services_unless_single();
 	else
 		rescue_shell("not all local file systems of /etc/fstab could be mounted", start_services_unless_single);
 }
 
+static void mounter_timed_out(struct loop_timer *t)
+{
+	(void)t;
+	mounter_late = true;
+	rescue_shell("mounting the local file systems takes too long", start_services_unless_single);
+}
+
 static void mount_local(void)
 {
 	int pidfd;
+
+	if (sys.state == SYSTEM_STOPPING)
+		return;
+	mounter_timer.expired = mounter_timed_out;
+	timer_set(&mounter_timer, deadline_in(MOUNT_USEC));
 	pid_t pid = process_fork(-1, &pidfd);
 
 	if (pid == 0)
 		fstab_mount_all();
 	mounter.exited = mounter_exited;
-	if (pid < 0 || process_watch(&mounter, pid, pidfd) < 0)
+	if (pid < 0 || process_watch(&mounter, pid, pidfd) < 0) {
+		timer_cancel(&mounter_timer);
 		rescue_shell("cannot fork to mount the local file systems", start_services_unless_single);
+	}
 }
 
 void boot_begin(void)

@@ -17,9 +17,9 @@
 
 static void fail_with(struct client *c, const struct error *e)
 {
-	const char *result = e->code == -ENOENT ? RESULT_NOT_FOUND :
-		e->code == -EBUSY		? RESULT_BUSY :
-						  RESULT_FAILED;
+	const char *result = e->code == -ENOENT			 ? RESULT_NOT_FOUND :
+		e->code == -EBUSY || e->code == -ESHUTDOWN ? RESULT_BUSY :
+							     RESULT_FAILED;
 
 	control_finish(c, result, e->text);
 }
@@ -132,6 +132,11 @@ void command_check_wait(struct client *c, const char *verb, const char *unit)
 		control_finish(c, RESULT_NOT_FOUND, "the service is gone");
 		return;
 	}
+	if (strcmp(verb, "reload") == 0 && s->state == STATE_RUNNING && s->why[0]) {
+		(void)snprintf(text, sizeof(text), "%s: %s", s->unit->name, s->why);
+		control_finish(c, RESULT_FAILED, text);
+		return;
+	}
 	if (!service_is_settled(s) || s->stop_queued || (stopping && !service_is_down(s)))
 		return;
 	bool failed = s->state == STATE_FAILED || s->state == STATE_BACKOFF;
@@ -155,6 +160,13 @@ void command_upgrade_finished(const char *result, const char *text)
 	control_finish(control_upgrade_client(), result, text);
 }
 
+/* How far a boot or a shutdown has got is not part of the state that an exec carries over. */
+static void finish_busy(struct client *c)
+{
+	control_finish(c, RESULT_BUSY,
+		sys.state == SYSTEM_STOPPING ? "busy: the system is going down" : "busy: the system is booting");
+}
+
 static void begin_upgrade(struct client *c, const struct record *r, enum upgrade_mode mode)
 {
 	const char *path = field(r, "path");
@@ -164,8 +176,8 @@ static void begin_upgrade(struct client *c, const struct record *r, enum upgrade
 		control_finish(c, RESULT_USAGE, "which image?");
 		return;
 	}
-	if (sys.state == SYSTEM_STOPPING) {
-		control_finish(c, RESULT_BUSY, "busy: the system is going down");
+	if (sys.state != SYSTEM_RUNNING) {
+		finish_busy(c);
 		return;
 	}
 	/* Before it begins: what it reports right away has to reach somebody. */
@@ -230,6 +242,10 @@ static void run_holders(struct client *c, const struct record *r)
 static void run_reexec(struct client *c, const struct record *r)
 {
 	(void)r;
+	if (sys.state != SYSTEM_RUNNING) {
+		finish_busy(c);
+		return;
+	}
 	if (upgrade_phase() != UPGRADE_IDLE && upgrade_phase() != UPGRADE_UNCOMMITTED) {
 		control_finish(c, RESULT_BUSY, "busy: an upgrade is under way");
 		return;

@@ -20,10 +20,14 @@
 
 #define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))
 #define CLIENTS_MAX 128
+/* Of other users than root, who could keep root out otherwise. */
+#define STRANGERS_MAX 64
 /* Of answers that a client has not read yet. */
 #define QUEUE_MAX_BYTES (8 * 1024 * 1024)
 /* One that connects and asks nothing would hold a place for ever. */
 #define REQUEST_USEC (10 * USEC_PER_SEC)
+/* And so would one that does not read its answer. */
+#define READ_USEC (30 * USEC_PER_SEC)
 
 struct packet {
 	struct packet *next;
@@ -47,7 +51,8 @@ struct client {
 };
 
 static struct client *clients;
-static unsigned n_clients;
+static unsigned n_clients, n_strangers;
+static bool turned_away; /* somebody was, since there last was room: said once */
 static struct loop_source listener = {.fd = -1};
 
 static void drop(struct client *c)
@@ -59,6 +64,7 @@ static void drop(struct client *c)
 	if (*at)
 		*at = c->next;
 	n_clients--;
+	n_strangers -= c->uid != 0;
 	timer_cancel(&c->timer);
 	loop_remove(&c->source);
 	(void)fd_close(c->fd);
@@ -135,8 +141,7 @@ void control_finish(struct client *c, const char *result, const char *text)
 	c->finished = true;
 	c->upgrade = false;
 	c->verb[0] = '\0';
-	if (!c->queue)
-		timer_set(&c->timer, clock_usec());
+	timer_set(&c->timer, c->queue ? deadline_in(READ_USEC) : clock_usec());
 }
 
 static void flush_queue(struct client *c)
@@ -167,6 +172,10 @@ static void take_request(struct client *c, char *text, size_t length)
 
 	timer_cancel(&c->timer);
 	c->asked = true;
+	if (length > CONTROL_PACKET_MAX) {
+		control_finish(c, RESULT_USAGE, "the request is too long");
+		return;
+	}
 	if (record_reader_new(&reader, text, length) < 0) {
 		control_finish(c, RESULT_FAILED, "out of memory");
 		return;
@@ -187,7 +196,7 @@ static void client_ready(struct loop_source *source, uint32_t events)
 		flush_queue(c);
 	if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
 		return;
-	ssize_t n = recv(c->fd, buf, sizeof(buf), MSG_DONTWAIT);
+	ssize_t n = recv(c->fd, buf, sizeof(buf), MSG_DONTWAIT | MSG_TRUNC);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0)
@@ -203,7 +212,8 @@ static void client_timer_expired(struct loop_timer *t)
 
 static struct client *add_client(int fd, uid_t uid)
 {
-	struct client *c = n_clients < CLIENTS_MAX ? calloc(1, sizeof(*c)) : NULL;
+	bool full = n_clients >= CLIENTS_MAX || (uid != 0 && n_strangers >= STRANGERS_MAX);
+	struct client *c = full ? NULL : calloc(1, sizeof(*c));
 
 	if (!c)
 		return NULL;
@@ -219,6 +229,7 @@ static struct client *add_client(int fd, uid_t uid)
 	c->next = clients;
 	clients = c;
 	n_clients++;
+	n_strangers += uid != 0;
 	return c;
 }
 
@@ -234,10 +245,11 @@ static void listener_ready(struct loop_source *source, uint32_t events)
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &length) < 0)
 		return;
 	struct client *c = add_client(fd, cred.uid);
-	if (!c) {
-		log_warning("more than %d clients on the control socket: one is turned away", CLIENTS_MAX);
+	if (!c && !turned_away)
+		log_warning("too many clients on the control socket: some are turned away");
+	turned_away = !c;
+	if (!c)
 		return;
-	}
 	(void)fd_steal(&fd);
 	timer_set(&c->timer, deadline_in(REQUEST_USEC));
 }
@@ -348,8 +360,7 @@ int control_load_client(const struct record *r, struct error *e)
 		(void)enqueue(c, text, strlen(text));
 	if (record_get_bool(r, "finished", false)) {
 		c->finished = true;
-		if (!c->queue)
-			drop_soon(c);
+		timer_set(&c->timer, c->queue ? deadline_in(READ_USEC) : clock_usec());
 	} else if (!c->asked) {
 		timer_set(&c->timer, deadline_in(REQUEST_USEC));
 	}

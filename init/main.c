@@ -130,7 +130,7 @@ static void __attribute__((noreturn)) live(void)
 			log_error("the event loop: %s", strerror(-r));
 		if (upgrade_exec_wanted())
 			exec_for_upgrade();
-		else if (sys.reexec_wanted && upgrade_phase() != UPGRADE_PLANNING && limbo_is_empty())
+		else if (sys.reexec_wanted && sys.state == SYSTEM_RUNNING && upgrade_phase() != UPGRADE_PLANNING && limbo_is_empty())
 			exec_again(); /* a plan under way ends soon, one way or the other, and would be lost */
 	}
 }

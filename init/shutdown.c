@@ -43,7 +43,8 @@ static void events_ready(struct loop_source *s, uint32_t what)
 	bool populated;
 
 	(void)what;
-	if ((step == STEP_TERM || step == STEP_KILL) && cgroup_events(s->fd, &populated, NULL) == 0 && !populated)
+	/* Read in every step: what is not read stays ready, and the loop would spin on it. */
+	if (cgroup_events(s->fd, &populated, NULL) == 0 && !populated && (step == STEP_TERM || step == STEP_KILL))
 		advance();
 }
 

@@ -42,10 +42,18 @@ static void reload_conf(void)
 		log_notice("init.conf read again");
 }
 
+static void reap(struct loop_timer *t)
+{
+	if (process_reap_all())
+		timer_set(t, clock_usec());
+}
+
+static struct loop_timer reaper = {.expired = reap};
+
 static void handle(int signal)
 {
 	if (signal == SIGCHLD)
-		process_reap_all();
+		reap(&reaper);
 	else if (signal == SIGINT)
 		ctrl_alt_del();
 	else if (signal == SIGTERM)

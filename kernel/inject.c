@@ -156,6 +156,14 @@ static int interrupt(struct inject_target *t, struct error *e)
 	return 0;
 }
 
+/* Late, after its deadline: a call of ours that must not run any more. */
+static int cancel(struct inject_target *t, struct error *e)
+{
+	int r = inject_arch_cancel(t->tid);
+
+	return r < 0 ? error_set(e, r, "cannot cancel a call in task %d", t->tid) : 0;
+}
+
 /*
  * To the one kind of stop from which the kernel, on the way out, still decides about restarting an
  * interrupted call (get_signal() in kernel/signal.c). Any other stop that comes first has used up
@@ -169,9 +177,8 @@ static int go_to_event_stop(struct inject_target *t, uint64_t deadline_usec, str
 
 		if (!t->asked)
 			r = interrupt(t, e);
-		/* Late, after its deadline: a call of ours that must not run any more. */
 		if (r == 0 && t->stop == INJECT_STOP_SYSCALL && t->astray)
-			r = inject_arch_cancel(t->tid);
+			r = cancel(t, e);
 		if (r == 0 && t->stop != INJECT_STOP_NONE)
 			r = resume(t, PTRACE_CONT, e);
 		if (r == 0)
@@ -182,8 +189,7 @@ static int go_to_event_stop(struct inject_target *t, uint64_t deadline_usec, str
 	return 0;
 }
 
-/* A tracer with SIGCHLD ignored or SA_NOCLDSTOP is never told of a stop: every wait would be long.
- */
+/* With SIGCHLD ignored or SA_NOCLDSTOP nobody tells us of a stop: every wait would be long. */
 static int check_sigchld(struct error *e)
 {
 	sigset_t blocked;

@@ -12,9 +12,9 @@
  * The caller is the only thread of its process; waits are bounded by deadlines on CLOCK_MONOTONIC,
  * in microseconds. SIGCHLD must be blocked in the caller, neither ignored nor with SA_NOCLDSTOP
  * (waits use sigtimedwait(2) on it, so a SIGCHLD for another child may be eaten: the caller reaps
- * once more afterwards). A task that ends meanwhile is not reaped here: the caller's reaper does
- * it, with its exit status if it is a child; it must not be anybody's business until then, since
- * the kernel tells the real parent of a traced task only after its tracer has reaped it.
+ * once more afterwards). A task that ends meanwhile is left to the caller's reaper, with its exit
+ * status if it is a child. That must come soon: until then the kernel does not tell its real
+ * parent, and an exec by another thread of its process waits for it.
  */
 #ifndef MOLT_KERNEL_INJECT_H
 #define MOLT_KERNEL_INJECT_H
@@ -76,16 +76,16 @@ pid_t inject_tid(const struct inject_target *t);
 /* One change in a target, in terms of what the kernel holds for it. */
 enum inject_action {
 	INJECT_CWD, /* fchdir to `fd` */
-	INJECT_FD,  /* replace descriptor `target_fd` by `fd`, O_CLOEXEC as `cloexec` says (dup3) */
+	INJECT_FD, /* replace descriptor `target_fd` by `fd`, O_CLOEXEC as `cloexec` says (dup3) */
 	INJECT_ROOT, /* chroot to `fd`, its cwd left as it is: needs CAP_SYS_CHROOT in the target */
 };
 
 struct inject_change {
 	enum inject_action action;
-	int fd;        /* ours: the directory to pass in; stays ours */
+	int fd; /* ours: the directory to pass in; stays ours */
 	int target_fd; /* INJECT_FD: the number in the target */
-	bool cloexec;  /* INJECT_FD */
-	int result;    /* out: 0 done, negative errno, or -ECANCELED if never tried */
+	bool cloexec; /* INJECT_FD */
+	int result; /* out: 0 done, negative errno, or -ECANCELED if never tried */
 };
 
 /*

@@ -20,8 +20,8 @@
 
 enum endless {
 	ENDLESS_ALWAYS,
-	ENDLESS_IF_NULL,          /* the argument is a pointer to a timespec */
-	ENDLESS_IF_NEGATIVE,      /* the argument is an int, in milliseconds */
+	ENDLESS_IF_NULL, /* the argument is a pointer to a timespec */
+	ENDLESS_IF_NEGATIVE, /* the argument is an int, in milliseconds */
 	ENDLESS_WITHOUT_EXTENDED, /* io_uring_enter(2): the timeout hides behind a flag */
 };
 

@@ -35,9 +35,9 @@ struct inject_session {
 	struct inject_target *t;
 	uint64_t deadline_usec;
 	struct error *e;
-	int lost;         /* the errno after which the target answers no more calls */
+	int lost; /* the errno after which the target answers no more calls */
 	uint64_t scratch; /* address in the target */
-	bool on_stack;    /* it is below the target's stack pointer, not a page of its own */
+	bool on_stack; /* it is below the target's stack pointer, not a page of its own */
 	char before[sizeof(struct inject_scratch)]; /* what was on the stack there */
 	int pidfd;
 	bool limit_raised;
@@ -51,7 +51,7 @@ struct inject_session {
 int inject_session_open(struct inject_session *s, int highest_target_fd);
 int inject_session_close(struct inject_session *s, int r);
 
-/* The raw result of a call in the target; once it is lost, a quick refusal: clean-up can call on.
+/* The raw result of a call in the target. Once that is lost, at once its errno: clean-up goes on.
  */
 int64_t inject_call(
 	struct inject_session *s, long number, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3);

@@ -19,22 +19,22 @@ struct inject_dispatch {
 };
 
 enum inject_stop {
-	INJECT_STOP_NONE,    /* it runs, as far as we know */
-	INJECT_STOP_EVENT,   /* PTRACE_EVENT_STOP: where registers may be put back */
+	INJECT_STOP_NONE, /* it runs, as far as we know */
+	INJECT_STOP_EVENT, /* PTRACE_EVENT_STOP: where registers may be put back */
 	INJECT_STOP_SYSCALL, /* entry or exit of a system call */
-	INJECT_STOP_SIGNAL,  /* a signal is about to be delivered */
+	INJECT_STOP_SIGNAL, /* a signal is about to be delivered */
 };
 
 struct inject_target {
 	pid_t tid;
 	enum inject_stop stop;
-	int signal;    /* INJECT_STOP_SIGNAL: which; 0 once it must not be delivered */
-	bool asked;    /* an INTERRUPT is pending: the next stop of any kind uses it up */
-	bool astray;   /* a call went wrong half way: no further one */
+	int signal; /* INJECT_STOP_SIGNAL: which; 0 once it must not be delivered */
+	bool asked; /* an INTERRUPT is pending: the next stop of any kind uses it up */
+	bool astray; /* a call went wrong half way: no further one */
 	bool borrowed; /* the fields below are valid and are to be put back */
 	struct inject_registers saved;
 	uint64_t mask;
-	uint64_t instruction;            /* address in the target */
+	uint64_t instruction; /* address in the target */
 	struct inject_dispatch dispatch; /* mode != 0: switched off meanwhile */
 };
 

@@ -17,7 +17,7 @@ const uint64_t inject_arch_red_zone = 128;
 
 #define NO_SYSCALL (-1ULL)
 #define ERESTARTNOHAND 514 /* include/linux/errno.h: never seen by user space */
-#define FLAGS_TRAP 0x100   /* TF: single step */
+#define FLAGS_TRAP 0x100 /* TF: single step */
 
 static int regset(pid_t tid, enum __ptrace_request request, struct iovec *iov)
 {

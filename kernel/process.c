@@ -14,6 +14,9 @@
 
 #include "kernel/util.h"
 
+/* Who forks faster than we bury would keep us at it for ever. */
+#define REAP_MAX 256
+
 static struct process *watched;
 
 pid_t process_fork(int cgroup, int *ret_pidfd)
@@ -89,6 +92,11 @@ static void pidfd_ready(struct loop_source *s, uint32_t events)
 
 int process_watch(struct process *p, pid_t pid, int pidfd)
 {
+	if (p->pid) {
+		/* Twice in the list, it would make a ring of it. */
+		(void)fd_close(pidfd);
+		return -EBUSY;
+	}
 	if (pidfd < 0)
 		pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (pidfd < 0)
@@ -125,17 +133,19 @@ static struct process *find(pid_t pid)
 	return p;
 }
 
-void process_reap_all(void)
+bool process_reap_all(void)
 {
-	for (;;) {
+	for (unsigned i = 0; i < REAP_MAX; i++) {
 		siginfo_t info = {0};
 		/* Peek first: what is watched is reaped by its own descriptor, with its status. */
 		if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0)
-			return;
+			return false;
 		struct process *p = find(info.si_pid);
-		if (p ? !reap(p) : waitid(P_PID, (id_t)info.si_pid, &info, WEXITED | WNOHANG) < 0)
-			return;
+		/* One whose descriptor does not say so has ended all the same: it must not hide those behind it. */
+		if ((!p || !reap(p)) && waitid(P_PID, (id_t)info.si_pid, &info, WEXITED | WNOHANG) < 0)
+			return false;
 	}
+	return true;
 }
 
 void process_exit_describe(const struct process_exit *ended, char *buf, size_t size)

@@ -35,15 +35,18 @@ struct process {
  */
 pid_t process_fork(int cgroup, int *ret_pidfd);
 
-/* Watches pid; takes over `pidfd` (-1: one is opened). 0 or negative errno (pidfd closed then). */
+/* Watches pid; takes over `pidfd` (-1: one is opened). 0 or negative errno (pidfd closed then); -EBUSY: p watches one. */
 int process_watch(struct process *p, pid_t pid, int pidfd);
 /* Stops watching; it lives on. */
 void process_forget(struct process *p);
 /* Sends by pidfd, so never to a stranger that got the number. 0 or negative errno; -ESRCH: none. */
 int process_signal(const struct process *p, int signal);
 
-/* Reaps everything that has ended: what is watched gets its call, strangers are just buried. */
-void process_reap_all(void);
+/*
+ * Reaps what has ended: what is watched gets its call, strangers are just buried. True: there may be more, but that is
+ * enough for one turn of the loop.
+ */
+bool process_reap_all(void);
 
 /* "exited with code 1", "was killed by SIGSEGV", "ended". */
 void process_exit_describe(const struct process_exit *exit, char *buf, size_t size);

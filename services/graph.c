@@ -31,6 +31,8 @@ struct work {
 	unsigned *missing;   /* how many of those it comes after have no rank yet */
 	size_t *first;       /* of each unit in `follow` */
 	unsigned *follow;    /* who comes after it */
+	size_t *first_before;
+	unsigned *before;    /* whom it comes after */
 	unsigned *rank;
 };
 
@@ -118,9 +120,9 @@ static int group(const struct work *w, bool by_later, size_t **ret_first, unsign
 /* Somebody that u waits for and that has no rank: there is one, as none is free. */
 static unsigned waits_for(const struct work *w, unsigned u)
 {
-	for (size_t k = 0; k < w->n_edges; k++)
-		if (w->edges[k].later == u && w->rank[w->edges[k].earlier] == UNRANKED)
-			return w->edges[k].earlier;
+	for (size_t k = w->first_before[u]; k < w->first_before[u + 1]; k++)
+		if (w->rank[w->before[k]] == UNRANKED)
+			return w->before[k];
 	return u;
 }
 
@@ -188,6 +190,8 @@ static int build(struct work *w, struct graph *ret, graph_broken broken, void *u
 		r = collect_edges(w);
 	if (r == 0)
 		r = group(w, false, &w->first, &w->follow);
+	if (r == 0)
+		r = group(w, true, &w->first_before, &w->before);
 	w->missing = calloc(w->n + 1, sizeof(*w->missing));
 	w->rank = malloc((w->n + 1) * sizeof(*w->rank));
 	if (r < 0 || !w->missing || !w->rank)
@@ -217,6 +221,8 @@ int graph_build(struct graph *ret, const struct unit *const *units, size_t n, gr
 	free(w.missing);
 	free(w.first);
 	free(w.follow);
+	free(w.first_before);
+	free(w.before);
 	free(w.rank);
 	return r;
 }

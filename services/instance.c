@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "services/instance.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -9,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/pidfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "kernel/cgroup.h"
@@ -24,12 +27,20 @@ static void cgroup_name(const struct instance *i, char *buf, size_t size)
 	(void)snprintf(buf, size, "%s/%u", i->service->unit->name, i->number);
 }
 
+/* A cgroup that cannot be read has been removed from outside: nothing can be in it. */
+static bool reads_empty(int events_fd)
+{
+	bool populated;
+
+	return cgroup_events(events_fd, &populated, NULL) < 0 || !populated;
+}
+
 static void events_ready(struct loop_source *source, uint32_t events)
 {
 	struct instance *i = CONTAINER_OF(source, struct instance, events);
 
 	(void)events;
-	if (instance_is_empty(i))
+	if (reads_empty(i->events_fd))
 		instance_on_empty(i);
 }
 
@@ -87,8 +98,36 @@ struct instance *instance_adopt(struct service *s, unsigned number, struct error
 	return i;
 }
 
+static bool is_held(const struct instance *i, const char *name)
+{
+	char number[16];
+
+	if (!i)
+		return false;
+	(void)snprintf(number, sizeof(number), "%u", i->number);
+	return strcmp(number, name) == 0;
+}
+
+/* What earlier instances could not remove because a process outlived them goes now, if it is empty. */
+static void sweep(const struct service *s)
+{
+	CLEANUP_FD int parent = openat(world.tree, s->unit->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP_FD int fd = parent < 0 ? -1 : openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+
+	if (!d)
+		return;
+	(void)fd_steal(&fd);
+	for (struct dirent *entry; (entry = readdir(d));)
+		if (entry->d_type == DT_DIR && entry->d_name[0] != '.' && !is_held(s->current, entry->d_name) &&
+			!is_held(s->incoming, entry->d_name) && !is_held(s->draining, entry->d_name))
+			(void)cgroup_remove(parent, entry->d_name);
+	(void)closedir(d);
+}
+
 struct instance *instance_new(struct service *s, struct error *e)
 {
+	sweep(s);
 	struct instance *i = instance_adopt(s, s->last_instance + 1, e);
 
 	if (i)
@@ -125,17 +164,16 @@ void instance_free(struct instance *i)
 /* Reads why the exec failed: true with the text, or false if it did not (or it is not known yet). */
 static bool take_exec_failure(struct instance *i, char *text, size_t size)
 {
-	ssize_t n;
+	int r;
 
 	if (i->exec_pipe < 0)
 		return false;
-	n = read(i->exec_pipe, text, size - 1);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	r = spawn_read_failure(i->exec_pipe, text, size);
+	if (r < 0)
 		return false;
 	close_exec_pipe(i);
-	i->execed = n <= 0;
-	text[n > 0 ? n : 0] = '\0';
-	return n > 0;
+	i->execed = r == 0;
+	return r > 0;
 }
 
 static void exec_ready(struct loop_source *source, uint32_t events)
@@ -150,16 +188,27 @@ static void exec_ready(struct loop_source *source, uint32_t events)
 		instance_on_exec(i, NULL);
 }
 
+static bool is_of(const struct instance *held, const struct instance *i, unsigned number)
+{
+	return held == i && held->number == number;
+}
+
 static void main_exited(struct process *p, const struct process_exit *ended)
 {
 	struct instance *i = CONTAINER_OF(p, struct instance, main);
+	struct service *s = i->service;
+	unsigned number = i->number;
+	bool waiting = i->exec_pipe >= 0;
 	char text[512];
 
-	/* Why it could not exec comes first, whichever of the two descriptors was seen first; that it could is of
-	 * no interest any more. */
+	/* How its exec went comes first, whichever of the two descriptors was seen first. */
 	if (take_exec_failure(i, text, sizeof(text)))
 		instance_on_exec(i, text);
-	instance_on_main_exit(i, ended);
+	else if (waiting && i->execed)
+		instance_on_exec(i, NULL);
+	/* That may have ended the instance. */
+	if (is_of(s->current, i, number) || is_of(s->incoming, i, number) || is_of(s->draining, i, number))
+		instance_on_main_exit(i, ended);
 }
 
 static pid_t start(struct instance *i, const struct command *c, bool sockets, int *ret_pidfd, int *ret_pipe,
@@ -212,8 +261,8 @@ int instance_start_control(struct instance *i, const struct command *c, struct e
 
 	if (pid < 0)
 		return pid;
-	/* Its exit code 203 says enough: only of the main process do we wait for the exec itself. */
-	(void)fd_close(pipe);
+	/* Read when it has ended: only of the main process do we wait for the exec itself. */
+	i->service->control_pipe = pipe;
 	int r = process_watch(&i->service->control, pid, pidfd);
 	return r < 0 ? error_set(e, r, "cannot watch process %d", (int)pid) : 0;
 }
@@ -233,19 +282,36 @@ int instance_set_main(struct instance *i, pid_t pid)
 {
 	if (i->main.pid == pid)
 		return 0;
-	if (!instance_owns(i, pid))
-		return -EPERM;
+	int pidfd = pidfd_open(pid, 0);
+	if (pidfd < 0)
+		return -errno;
+	/* In this order: were the number somebody else's by now, the descriptor's process would have ended. */
+	int r = instance_owns(i, pid) ? 0 : -EPERM;
+	if (r == 0 && pidfd_send_signal(pidfd, 0, NULL, 0) < 0)
+		r = -errno;
+	if (r < 0) {
+		(void)fd_close(pidfd);
+		return r;
+	}
 	process_forget(&i->main);
-	return process_watch(&i->main, pid, -1);
+	return process_watch(&i->main, pid, pidfd);
 }
 
 int instance_read_pid_file(const struct instance *i, pid_t *ret)
 {
-	char text[32];
+	char text[32], path[64];
+	struct stat st;
 
 	if (!i->service->unit->pid_file)
 		return -ENOENT;
-	ssize_t n = file_read(AT_FDCWD, i->service->unit->pid_file, text, sizeof(text));
+	/* The service's user may write there: a pipe or a device put in its place must not hold up PID 1. */
+	CLEANUP_FD int fd = open(i->service->unit->pid_file, O_PATH | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EBADMSG;
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	ssize_t n = file_read(AT_FDCWD, path, text, sizeof(text));
 	if (n < 0)
 		return (int)n;
 	text[strcspn(text, "\n")] = '\0';
@@ -254,10 +320,10 @@ int instance_read_pid_file(const struct instance *i, pid_t *ret)
 
 bool instance_is_empty(const struct instance *i)
 {
-	bool populated;
+	CLEANUP_FD int fd = cgroup_open_events(i->cgroup);
 
-	/* A cgroup that cannot be read has been removed from outside: nothing can be in it. */
-	return cgroup_events(i->events_fd, &populated, NULL) < 0 || !populated;
+	/* Not through the watched descriptor: that the last process has gone must stay an event for whoever waits. */
+	return reads_empty(fd);
 }
 
 void instance_terminate(struct instance *i)
@@ -265,7 +331,7 @@ void instance_terminate(struct instance *i)
 	const struct unit *u = i->service->unit;
 	bool main_only = u->kill_mode == KILL_MIXED || u->kill_mode == KILL_PROCESS;
 
-	if (u->kill_mode == KILL_NONE)
+	if (u->kill_mode == KILL_NONE || (u->kill_mode == KILL_PROCESS && !i->main.pid))
 		return;
 	if (main_only && i->main.pid) {
 		(void)process_signal(&i->main, u->kill_signal);

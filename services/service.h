@@ -9,13 +9,18 @@
  * its work is EXITED (RemainAfterExit=yes: active) or INACTIVE.
  *
  * On its way down it is STOPPING while ExecStop= runs, TERMINATING once KillSignal= was sent and KILLING after
- * SIGKILL: each ends when the cgroup of the instance is empty, or at its deadline with the next. Then ExecStopPost= (CLEANUP)
- * and the service is INACTIVE, FAILED, or in BACKOFF until Restart= brings it back.
+ * SIGKILL: each ends when the cgroup of the instance is empty (KillMode=process: when the main process has gone), or at
+ * its deadline with the next. Then ExecStopPost= (CLEANUP) and the service is INACTIVE, FAILED, or in BACKOFF until
+ * Restart= brings it back.
+ *
+ * Its listening sockets are open from its first start on, whatever becomes of its processes: what connects meanwhile
+ * queues. Only whoever stops the service closes them.
  *
  * Each run of the program is an instance with a cgroup of its own, tree/NAME/NUMBER, so that two
  * instances can stand side by side while one hands over to the other.
  *
- * What a service does is a table, state x event -> action, in service.c.
+ * What a service does is a table, state x event -> action, in service.c; the actions are in starting.c, running.c and
+ * stopping.c.
  */
 #ifndef MOLT_SERVICES_SERVICE_H
 #define MOLT_SERVICES_SERVICE_H
@@ -112,6 +117,11 @@ struct service {
 	enum service_result result;
 	uint64_t since_usec; /* CLOCK_MONOTONIC, in this state */
 	unsigned order;      /* rank by After=; see graph.h */
+	struct service **after, **before; /* whom it comes after, who comes after it; see catalog.h */
+	size_t n_after, n_before;
+	bool is_new;         /* came in with the load that is under way */
+	bool needs_loaded;   /* what it Requires= and Wants= was looked for */
+	bool circle_told;
 
 	struct instance *current;  /* what serves; NULL in INACTIVE and FAILED */
 	struct instance *incoming; /* the new one of a handover, not ready yet */
@@ -120,6 +130,8 @@ struct service {
 	unsigned last_instance;
 
 	struct process control; /* an Exec*= command other than the main one */
+	int control_pipe;       /* tells why its exec failed; -1: none */
+	char exec_failure[256]; /* what it told of the last one; "" if its exec worked */
 	size_t command_index;   /* which line of that Exec*= list */
 	struct loop_timer timer; /* of the state */
 	struct loop_timer drain_timer;
@@ -135,7 +147,7 @@ struct service {
 	unsigned backoff;     /* in a row without staying up */
 	struct process_exit last_exit;
 	char *status_text;    /* STATUS=, cut to 200 bytes; NULL: none */
-	char why[256];        /* a sentence on the last failure */
+	char why[256];        /* a sentence on the last failure, of a reload too */
 	struct roll roll;
 };
 
@@ -149,6 +161,8 @@ void service_free(struct service *s);
 
 /* Feeds an event to the table. */
 void service_event(struct service *s, enum service_event event);
+/* Whether the table decides that pair. It does for all: this is for the test that says so. */
+bool service_decides(enum service_state state, enum service_event event);
 
 bool service_is_active(const struct service *s);  /* ready: what waits for it may go on */
 bool service_is_down(const struct service *s);    /* nothing of it runs and nothing is planned to */

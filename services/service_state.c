@@ -40,7 +40,8 @@ void service_save(const struct service *s, struct record_writer *w)
 	save_instance(w, "incoming", s->incoming);
 	save_instance(w, "draining", s->draining);
 	save_process(w, "old_main", &s->old_main);
-	save_process(w, "control", &s->control);
+	if (s->control.pid)
+		record_format(w, "control", "%d %d %d", (int)s->control.pid, s->control.pidfd, s->control_pipe);
 	record_int(w, "command_index", (int64_t)s->command_index);
 	for (size_t i = 0; i < s->n_listen; i++)
 		record_format(w, "listen", "%d %s", s->listen[i].fd, s->listen[i].address);
@@ -79,6 +80,8 @@ void service_each_fd(const struct service *s, int (*visit)(int fd))
 	visit_instance(s->draining, visit);
 	(void)visit_process(&s->old_main, visit);
 	(void)visit_process(&s->control, visit);
+	if (s->control_pipe >= 0)
+		(void)visit(s->control_pipe);
 	for (size_t i = 0; i < s->n_listen; i++)
 		(void)visit(s->listen[i].fd);
 }
@@ -92,6 +95,16 @@ static int load_process(const char *text, struct process *p)
 	if (sscanf(text, "%d %d", &pid, &pidfd) != 2 || pid <= 0)
 		return -EBADMSG;
 	return process_watch(p, pid, pidfd);
+}
+
+static int load_control(struct service *s, const char *text)
+{
+	int pid, pidfd, pipe;
+
+	/* Version 0.1.0 wrote no pipe. */
+	if (text && sscanf(text, "%d %d %d", &pid, &pidfd, &pipe) == 3)
+		s->control_pipe = pipe;
+	return load_process(text, &s->control);
 }
 
 static int load_instance(struct service *s, const char *text, struct instance **ret, struct error *e)
@@ -200,10 +213,13 @@ int service_load(struct service *s, const struct record *r, struct error *e)
 		(result = load_instance(s, record_get(r, "draining"), &s->draining, e)) < 0)
 		return result;
 	if ((result = load_process(record_get(r, "old_main"), &s->old_main)) < 0 ||
-		(result = load_process(record_get(r, "control"), &s->control)) < 0 ||
+		(result = load_control(s, record_get(r, "control"))) < 0 ||
 		(result = load_all_listen(s, r)) < 0)
 		return error_set(e, result, "%s: cannot take up its state", s->unit->name);
 	if (deadline > 0)
 		timer_set(&s->timer, (uint64_t)deadline);
+	/* Its start had gone that far: only the PID file is missing. */
+	if (s->state == STATE_STARTING && s->unit->type == SERVICE_FORKING && s->current && !s->control.pid)
+		timer_set(&s->pid_file_timer, clock_usec());
 	return 0;
 }

@@ -14,9 +14,6 @@ void set_init(void (*changed)(void));
 struct service *set_first(void); /* then ->next; sorted by name */
 struct service *set_find(const char *name); /* with or without ".service"; NULL */
 
-/* Loads NAME (if it is not there yet) and all it Requires= and Wants=. */
-int set_load(const char *name, struct service **ret, struct error *e);
-
 /* Each is 0 or negative errno with text: -ENOENT no such service. What they began may still fail later. */
 int set_start(const char *name, struct error *e);
 int set_stop(const char *name, struct error *e);

@@ -46,8 +46,9 @@ static int find_user(const char *user, struct identity *id, struct error *e)
 	struct passwd *pw;
 
 	errno = 0;
-	pw = parse_u64(user, &number) ? getpwuid((uid_t)number) : getpwnam(user);
-	if (!pw && !parse_u64(user, &number))
+	pw = parse_u64(user, &number) && number < (uid_t)-1 ? getpwuid((uid_t)number) : getpwnam(user);
+	/* setresuid(2) takes the highest number for "no change": root would stay root. */
+	if (!pw && (!parse_u64(user, &number) || number >= (uid_t)-1))
 		return error_say(e, ENOENT, "User=%s: no such user", user);
 	id->switch_user = true;
 	id->uid = pw ? pw->pw_uid : (uid_t)number;
@@ -64,7 +65,7 @@ static int find_group(const char *group, struct identity *id, struct error *e)
 {
 	uint64_t number;
 
-	if (parse_u64(group, &number)) {
+	if (parse_u64(group, &number) && number < (gid_t)-1) {
 		id->gid = (gid_t)number;
 		return 0;
 	}
@@ -313,6 +314,16 @@ static void __attribute__((noreturn)) run_child(const struct spawn *s, int pipe)
 	(void)execve(s->command->path, argv, env);
 	(void)error_set(&e, errno, "cannot execute %s", s->command->path);
 	give_up(pipe, &e);
+}
+
+int spawn_read_failure(int pipe, char *text, size_t size)
+{
+	ssize_t n = pipe < 0 ? 0 : read(pipe, text, size - 1);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return -EAGAIN;
+	text[n > 0 ? n : 0] = '\0';
+	return n > 0;
 }
 
 pid_t spawn_start(const struct spawn *s, int *ret_pidfd, int *ret_pipe, struct error *e)

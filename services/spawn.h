@@ -25,4 +25,7 @@ struct spawn {
  */
 pid_t spawn_start(const struct spawn *s, int *ret_pidfd, int *ret_pipe, struct error *e);
 
+/* Reads the failure pipe: 1 with the text, 0 if the exec worked, -EAGAIN: not known yet. -1 for a pipe is 0. */
+int spawn_read_failure(int pipe, char *text, size_t size);
+
 #endif

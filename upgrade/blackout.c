@@ -159,9 +159,10 @@ static int verify(struct blackout *b, struct error *e)
 	if (r == 0)
 		r = refuse_writers(b, e);
 	if (r == 0)
-		r = migration_plan(&b->migration, &b->holders, p->new_root, b->request->tree, &b->report->n_left, e);
+		r = migration_plan(&b->migration, &b->holders, p->new_root, b->request->tree, e);
 	b->report->n_processes = b->holders.n_processes;
 	b->report->n_migrated = migration_tasks(b->migration);
+	b->report->n_left = migration_left(b->migration);
 	end_phase(b, PHASE_VERIFY);
 	return r;
 }
@@ -180,6 +181,7 @@ static int migrate(struct blackout *b, struct error *e)
 {
 	int r = b->migration ? migration_run(b->migration, b->deadline_usec, e) : 0;
 
+	b->report->n_left = migration_left(b->migration);
 	end_phase(b, PHASE_MIGRATE);
 	return r;
 }

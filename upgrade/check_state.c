@@ -79,9 +79,13 @@ static int verdict(const struct words *w, const siginfo_t *info, struct error *e
 {
 	if (info->si_code == CLD_EXITED && info->si_status == 0)
 		return 0;
-	if (info->si_code != CLD_EXITED)
-		return error_say(e, EINVAL, "the image's init was killed by signal %d when asked whether it could take over%s%s",
-			info->si_status, w->last[0] ? ": " : "", w->last);
+	if (info->si_code != CLD_EXITED) {
+		struct process_exit ended = {.known = true, .signal = true, .status = info->si_status};
+		char text[64];
+		process_exit_describe(&ended, text, sizeof(text));
+		return error_say(e, EINVAL, "the image's init %s when asked whether it could take over%s%s", text,
+			w->last[0] ? ": " : "", w->last);
+	}
 	return error_say(e, EINVAL, "the image's init could not take over (exit code %d): %s", info->si_status,
 		w->last[0] ? w->last : "it did not say why");
 }

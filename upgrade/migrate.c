@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "kernel/cgroup.h"
@@ -15,17 +14,9 @@
 #include "kernel/proc.h"
 #include "kernel/util.h"
 #include "upgrade/limbo.h"
-#include "upgrade/pivot.h"
+#include "upgrade/relocate.h"
 
 #define RELEASE_USEC (50 * USEC_PER_MSEC)
-
-/* One task that holds something, with its changes and what takes them back. */
-struct task {
-	pid_t pid, tid;
-	struct inject_target *target; /* borrowed from `seized` */
-	struct inject_change *changes, *inverse;
-	size_t n, n_done;
-};
 
 struct leaf {
 	char *path;    /* relative to the tree; "" is the tree itself */
@@ -36,8 +27,8 @@ struct leaf {
 
 struct migration {
 	int tree; /* borrowed */
-	struct task *tasks;
-	size_t n_tasks;
+	struct relocation *tasks;
+	size_t n_tasks, n_left;
 	struct leaf *leaves;
 	size_t n_leaves;
 	struct inject_target **seized;
@@ -47,69 +38,26 @@ struct migration {
 
 /* Planning */
 
-static struct task *task_of(struct migration *m, const struct holder *h)
+static struct relocation *find_task(struct migration *m, pid_t tid)
 {
 	for (size_t i = 0; i < m->n_tasks; i++)
-		if (m->tasks[i].tid == h->tid)
+		if (m->tasks[i].tid == tid)
 			return &m->tasks[i];
-	struct task *grown = reallocarray(m->tasks, m->n_tasks + 1, sizeof(*grown));
+	return NULL;
+}
+
+static struct relocation *task_of(struct migration *m, const struct holder *h)
+{
+	struct relocation *t = find_task(m, h->tid);
+
+	if (t)
+		return t;
+	struct relocation *grown = reallocarray(m->tasks, m->n_tasks + 1, sizeof(*grown));
 	if (!grown)
 		return NULL;
 	m->tasks = grown;
-	grown[m->n_tasks] = (struct task){.pid = h->pid, .tid = h->tid};
+	grown[m->n_tasks] = (struct relocation){.pid = h->pid, .tid = h->tid};
 	return &m->tasks[m->n_tasks++];
-}
-
-/* The very thing it holds, to give it back: the open file itself for a descriptor, offset and all. */
-static int open_held(const struct holder *h)
-{
-	char path[64];
-
-	if (h->what == HELD_DIRFD) {
-		CLEANUP_FD int pidfd = (int)syscall(SYS_pidfd_open, h->pid, 0);
-		int fd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, h->fd, 0);
-		return fd < 0 ? -errno : fd;
-	}
-	(void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)h->tid, h->what == HELD_CWD ? "cwd" : "root");
-	int fd = open(path, O_PATH | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
-}
-
-static int open_counterpart(const struct holder *h, int new_root)
-{
-	bool path_only = h->what != HELD_DIRFD || (h->flags & O_PATH);
-	int fd = open_in_root(new_root, h->path, path_only ? O_PATH | O_DIRECTORY : O_RDONLY | O_DIRECTORY);
-
-	/* A reader in the middle of the directory goes on there as far as the two file systems count alike. */
-	if (fd >= 0 && h->what == HELD_DIRFD && !path_only && h->offset > 0)
-		(void)lseek(fd, h->offset, SEEK_SET);
-	return fd;
-}
-
-static enum inject_action action_of(enum held what)
-{
-	return what == HELD_CWD ? INJECT_CWD : what == HELD_ROOT ? INJECT_ROOT : INJECT_FD;
-}
-
-static int add_change(struct migration *m, const struct holder *h, int fd, int held)
-{
-	struct task *t = task_of(m, h);
-	struct inject_change *changes = t ? reallocarray(t->changes, t->n + 1, sizeof(*changes)) : NULL;
-	struct inject_change *inverse;
-
-	if (!changes)
-		return -ENOMEM;
-	t->changes = changes;
-	inverse = reallocarray(t->inverse, t->n + 1, sizeof(*inverse));
-	if (!inverse)
-		return -ENOMEM;
-	t->inverse = inverse;
-	changes[t->n] = (struct inject_change){.action = action_of(h->what), .fd = fd, .target_fd = h->fd,
-		.cloexec = h->flags & O_CLOEXEC, .result = -ECANCELED};
-	inverse[t->n] = changes[t->n];
-	inverse[t->n].fd = held;
-	t->n++;
-	return 0;
 }
 
 static struct leaf *find_leaf(struct migration *m, const char *path, size_t length)
@@ -134,34 +82,21 @@ static void mark_affected(struct migration *m, const char *path)
 	}
 }
 
-static int plan_holder(struct migration *m, const struct holder *h, int new_root, size_t *left)
+static int plan_holder(struct migration *m, const struct holder *h, int new_root)
 {
-	CLEANUP_FD int fd = -1;
-	CLEANUP_FD int held = -1;
-
 	if (h->what == HELD_FILE || h->what == HELD_EXE || h->deleted) {
-		(*left)++;
+		m->n_left++;
 		return 0;
 	}
-	fd = open_counterpart(h, new_root);
-	if (fd == -ENOMEM || fd == -EMFILE || fd == -ENFILE)
-		return fd;
-	if (fd < 0) {
-		(*left)++; /* the directory is not there: the plan has said so */
+	struct relocation *t = task_of(m, h);
+	int r = t ? relocation_add(t, h, new_root) : -ENOMEM;
+	if (r == -ENOENT) {
+		m->n_left++; /* the plan has said so */
 		return 0;
 	}
-	held = open_held(h);
-	if (held == -ESRCH || held == -ENOENT)
-		return 0; /* gone */
-	if (held < 0)
-		return held;
-	int r = add_change(m, h, fd, held);
-	if (r < 0)
-		return r;
-	(void)fd_steal(&fd);
-	(void)fd_steal(&held);
-	mark_affected(m, h->cgroup);
-	return 0;
+	if (r > 0)
+		mark_affected(m, h->cgroup);
+	return r < 0 ? r : 0;
 }
 
 static int add_leaf(int cgroup, const char *path, void *userdata)
@@ -184,26 +119,33 @@ static int add_leaf(int cgroup, const char *path, void *userdata)
 	return 0;
 }
 
-int migration_plan(struct migration **ret, const struct holders *h, int new_root, int tree, size_t *ret_left,
-	struct error *e)
+/* Whoever was looked at and has nothing to change. */
+static void drop_idle_tasks(struct migration *m)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < m->n_tasks; i++)
+		if (m->tasks[i].n > 0)
+			m->tasks[kept++] = m->tasks[i];
+	m->n_tasks = kept;
+}
+
+int migration_plan(struct migration **ret, const struct holders *h, int new_root, int tree, struct error *e)
 {
 	struct migration *m = calloc(1, sizeof(*m));
-	size_t left = 0;
 
 	if (!m)
 		return error_set(e, ENOMEM, "cannot plan the migration");
 	m->tree = tree;
 	int r = cgroup_walk(tree, add_leaf, m);
 	for (size_t i = 0; r == 0 && i < h->count; i++)
-		r = plan_holder(m, &h->list[i], new_root, &left);
-	if (r < 0 || m->n_tasks == 0) {
+		r = plan_holder(m, &h->list[i], new_root);
+	drop_idle_tasks(m);
+	if (r < 0) {
 		migration_free(m);
-		m = NULL;
-	}
-	if (r < 0)
 		return error_set(e, r, "cannot plan the migration");
+	}
 	*ret = m;
-	*ret_left = left;
 	return 0;
 }
 
@@ -212,15 +154,12 @@ size_t migration_tasks(const struct migration *m)
 	return m ? m->n_tasks : 0;
 }
 
-/* Seizing */
-
-static struct task *find_task(struct migration *m, pid_t tid)
+size_t migration_left(const struct migration *m)
 {
-	for (size_t i = 0; i < m->n_tasks; i++)
-		if (m->tasks[i].tid == tid)
-			return &m->tasks[i];
-	return NULL;
+	return m ? m->n_left : 0;
 }
+
+/* Seizing */
 
 static int remember(struct migration *m, struct inject_target *target)
 {
@@ -239,7 +178,7 @@ static int remember(struct migration *m, struct inject_target *target)
 static int seize_thread(struct migration *m, pid_t tid, struct error *e)
 {
 	struct inject_target *target;
-	struct task *task = find_task(m, tid);
+	struct relocation *task = find_task(m, tid);
 	int r = inject_seize(&target, tid, e);
 
 	if (r == -ESRCH)
@@ -303,6 +242,8 @@ static bool is_holder(struct migration *m, const struct inject_target *target)
 
 int migration_seize(struct migration *m, uint64_t deadline_usec, struct error *e)
 {
+	if (m->n_tasks == 0)
+		return 0;
 	for (size_t i = 0; i < m->n_leaves; i++) {
 		int r = m->leaves[i].affected ? seize_leaf(m, &m->leaves[i], e) : 0;
 		if (r < 0)
@@ -358,13 +299,28 @@ static void lift_users_freeze(struct migration *m, bool lift)
 	}
 }
 
-static int apply(struct task *t, uint64_t deadline_usec, struct error *e)
+/* The threads of one process share memory and mostly more: what keeps one in its jail keeps all of them. */
+static int leave_process(struct migration *m, pid_t pid, uint64_t deadline_usec, struct error *e)
+{
+	for (size_t i = 0; i < m->n_tasks; i++) {
+		struct relocation *t = &m->tasks[i];
+		if (t->pid != pid || !t->target)
+			continue;
+		int r = relocation_take_back(t, deadline_usec, e);
+		if (r < 0)
+			return r;
+		t->target = NULL;
+	}
+	return 0;
+}
+
+static int apply(struct migration *m, struct relocation *t, uint64_t deadline_usec, struct error *e)
 {
 	if (!t->target)
-		return 0; /* it has ended since */
-	int r = inject_apply(t->target, t->changes, t->n, deadline_usec, e);
-	while (t->n_done < t->n && t->changes[t->n_done].result == 0)
-		t->n_done++;
+		return 0; /* it has ended since, or is left where it is */
+	int r = relocation_apply(t, deadline_usec, &m->n_left, e);
+	if (r == -EACCES)
+		r = leave_process(m, t->pid, deadline_usec, e);
 	if (r == -ESRCH)
 		return 0;
 	return r < 0 ? error_prefix(e, "cannot migrate process %d", (int)t->pid) : 0;
@@ -373,13 +329,10 @@ static int apply(struct task *t, uint64_t deadline_usec, struct error *e)
 static void take_back(struct migration *m, uint64_t deadline_usec)
 {
 	for (size_t i = 0; i < m->n_tasks; i++) {
-		struct task *t = &m->tasks[i];
+		struct relocation *t = &m->tasks[i];
 		struct error e;
-		if (!t->target || t->n_done == 0)
-			continue;
-		if (inject_apply(t->target, t->inverse, t->n_done, deadline_usec, &e) < 0)
+		if (t->target && relocation_take_back(t, deadline_usec, &e) < 0)
 			log_error("process %d could not be put back: %s", (int)t->pid, e.text);
-		t->n_done = 0;
 	}
 }
 
@@ -399,6 +352,8 @@ static void freeze_again(struct migration *m)
 
 int migration_run(struct migration *m, uint64_t deadline_usec, struct error *e)
 {
+	if (m->n_tasks == 0)
+		return 0;
 	int r = freeze_others(m, true, e);
 
 	if (r == 0) {
@@ -410,7 +365,7 @@ int migration_run(struct migration *m, uint64_t deadline_usec, struct error *e)
 		lift_users_freeze(m, true);
 	}
 	for (size_t i = 0; r == 0 && i < m->n_tasks; i++)
-		r = apply(&m->tasks[i], deadline_usec, e);
+		r = apply(m, &m->tasks[i], deadline_usec, e);
 	if (r < 0) {
 		take_back(m, deadline_in(RELEASE_USEC * 4));
 		freeze_again(m);
@@ -427,16 +382,6 @@ static void release_all(struct migration *m)
 	m->n_seized = 0;
 }
 
-static void free_task(struct task *t)
-{
-	for (size_t i = 0; i < t->n; i++) {
-		(void)fd_close(t->changes[i].fd);
-		(void)fd_close(t->inverse[i].fd);
-	}
-	free(t->changes);
-	free(t->inverse);
-}
-
 void migration_free(struct migration *m)
 {
 	struct error e;
@@ -449,7 +394,7 @@ void migration_free(struct migration *m)
 	if (freeze_others(m, false, &e) < 0)
 		log_error("%s", e.text);
 	for (size_t i = 0; i < m->n_tasks; i++)
-		free_task(&m->tasks[i]);
+		relocation_done(&m->tasks[i]);
 	for (size_t i = 0; i < m->n_leaves; i++)
 		free(m->leaves[i].path);
 	free(m->tasks);

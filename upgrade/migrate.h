@@ -22,22 +22,22 @@ struct migration; /* opaque */
 
 /*
  * Works out the changes for the holders of a frozen tree: opens each directory on the new root. What has no counterpart there, or is
- * no directory, is left as it is and counted in *ret_left. *ret is NULL where nothing is to be done.
+ * no directory, is left as it is. *ret is the caller's, migration_free().
  */
-int migration_plan(struct migration **ret, const struct holders *h, int new_root, int tree, size_t *ret_left,
-	struct error *e);
+int migration_plan(struct migration **ret, const struct holders *h, int new_root, int tree, struct error *e);
 
 /* Seizes all tasks that will have to stand still. -EBUSY: one is in the middle of vfork(2); worth another try after a thaw. */
 int migration_seize(struct migration *m, uint64_t deadline_usec, struct error *e);
 
 /*
- * Thaws the tree as described and applies the changes. On failure those done are taken back, the tree is frozen again and
+ * Thaws the tree as described and applies the changes; what a task has no permission for is left. On failure those done are taken back, the tree is frozen again and
  * nobody has run. On success everybody migrated stands still until migration_free().
  */
 int migration_run(struct migration *m, uint64_t deadline_usec, struct error *e);
 
-/* How many processes and changes there are, for the report. */
+/* For the report: how many tasks are given something else; how many references stay on the old image. */
 size_t migration_tasks(const struct migration *m);
+size_t migration_left(const struct migration *m);
 
 /* Lets the tasks go and thaws what it froze; frees. NULL is fine. */
 void migration_free(struct migration *m);

@@ -34,6 +34,8 @@
 #define ROLLBACK_TRIES 10
 #define ROLLBACK_RETRY_USEC (500 * USEC_PER_MSEC)
 
+static const uint64_t BUSY_RETRY_USEC[] = {1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000, 300000, 400000, 500000};
+
 /* One root and what it is called. */
 struct side {
 	unsigned generation;
@@ -62,6 +64,8 @@ static struct {
 	struct process judge;
 	struct loop_source answers;
 	struct loop_timer judge_timer;
+	struct loop_timer again_timer;
+	unsigned busy_tries;
 	int image;
 	char *leave;
 	char unfit[512];
@@ -349,10 +353,19 @@ static void forget_judge(void)
 	timer_cancel(&u.judge_timer);
 }
 
+/* Somebody was in the middle of vfork(2) at each try: its child goes on only while nothing is frozen. */
+static bool later(int r)
+{
+	if (r != -EBUSY || u.busy_tries == ARRAY_SIZE(BUSY_RETRY_USEC))
+		return false;
+	timer_set(&u.again_timer, deadline_in(BUSY_RETRY_USEC[u.busy_tries++]));
+	return true;
+}
+
 static void upgrade_now(void)
 {
 	struct error e;
-	struct side to = {.generation = u.last_generation + 1, .root = fd_steal(&u.image)};
+	struct side to = {.generation = u.last_generation + 1, .root = u.image};
 	int r = mount_id_of_fd(to.root, &to.mount_id);
 
 	if (r < 0)
@@ -361,16 +374,22 @@ static void upgrade_now(void)
 		r = vault_open(&e);
 	if (r == 0)
 		r = swap_to(to, -1, u.leave, u.force, &e);
-	if (r < 0) {
+	if (r == 0) {
+		u.image = -1;
+		u.last_generation = to.generation;
+		begin_exec(UPGRADE_EXECING);
+	} else if (!later(r)) {
 		struct error ignored;
 		/* A pivot that was taken back has left the new root in the slot of the old. */
 		(void)vault_release(u.current.generation, &ignored);
-		(void)fd_close(to.root);
 		refuse("%s", e.text);
-		return;
 	}
-	u.last_generation = to.generation;
-	begin_exec(UPGRADE_EXECING);
+}
+
+static void again_timer_expired(struct loop_timer *t)
+{
+	(void)t;
+	upgrade_now();
 }
 
 static void judged(void)
@@ -415,6 +434,7 @@ void upgrade_cancel(void)
 	timer_cancel(&u.retry_timer);
 	if (u.phase != UPGRADE_PLANNING)
 		return;
+	timer_cancel(&u.again_timer);
 	(void)process_signal(&u.judge, SIGKILL);
 	forget_judge();
 	refuse("the system is going down");
@@ -528,6 +548,7 @@ int upgrade_begin(const char *path, enum upgrade_mode mode, bool force, struct e
 	u.force = force;
 	u.unfit[0] = u.blocker[0] = '\0';
 	u.n_blockers = 0;
+	u.busy_tries = 0;
 	report_begin();
 	int r = start_judge(state_fd, e);
 	if (r == 0)
@@ -569,6 +590,7 @@ int upgrade_init(int tree, const struct upgrade_hooks *hooks, struct error *e)
 	u.judge.source.fd = -1;
 	u.answers.ready = answers_ready;
 	u.judge_timer.expired = judge_timer_expired;
+	u.again_timer.expired = again_timer_expired;
 	u.commit_timer.expired = commit_timer_expired;
 	u.retry_timer.expired = try_rollback;
 	u.current.generation = u.last_generation = 1;

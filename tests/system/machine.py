@@ -55,20 +55,24 @@ class Image:
             (self.directory / place).mkdir(parents=True)
         self.copy(molt or BUILD / "molt", "usr/sbin/init")
         self.copy(BUILD / "initctl", "usr/bin/initctl")
-        self.write("etc/os-release", f'PRETTY_NAME="Image {version}"\nVERSION_ID={version}\n')
+        self.write("etc/os-release", f'PRETTY_NAME="Image {version}"\nVERSION_ID="{version}"\n')
         self.write("etc/fstab", "")
         self.write("etc/hostname", "molt-test\n")
         # The host's own services are none of the test's business.
         self.conf(services=[])
 
+    def place(self, path):
+        """Where that path of the image is: "/etc/x" and "etc/x" alike, and never the host's own."""
+        return self.directory / str(path).lstrip("/")
+
     def copy(self, source, path):
-        target = self.directory / path
+        target = self.place(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, target)
         return target
 
     def write(self, path, text, mode=0o644):
-        target = self.directory / path
+        target = self.place(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text)
         target.chmod(mode)
@@ -186,7 +190,7 @@ class Machine:
 
     def image(self):
         """Which image a process of the machine sees now."""
-        return self.run("sed", "-n", "s/VERSION_ID=//p", "/etc/os-release").stdout.strip()
+        return self.run("sed", "-n", "s/VERSION_ID=//p", "/etc/os-release").stdout.strip().strip('"')
 
     def unit(self, name):
         status = self.json("status", name, check=False)

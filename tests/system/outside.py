@@ -92,7 +92,7 @@ class Snapshot:
         status = machine.json("status")
         self.mounts = mount_table(machine)
         self.root = machine.mount_id(machine.pid)
-        self.generation = status["generation"]
+        self.generation = status["system"]["generation"]
         self.services = {s["name"]: (s["state"], s["main_pid"]) for s in status["services"]}
         self.start = pathlib.Path(f"/proc/{machine.pid}/stat").read_text().rpartition(")")[2].split()[19]
 

@@ -5,6 +5,7 @@ The same test on a molt that does not freeze finds some at once: it can see what
 """
 import itertools
 import os
+import subprocess
 import time
 
 import pytest
@@ -22,7 +23,7 @@ def begin_storm(machine):
     (machine.share / "forkstorm").write_bytes((BUILD / "tools/forkstorm").read_bytes())
     (machine.share / "forkstorm").chmod(0o755)
     storm = machine.popen("/run/share/forkstorm", cores, max(1, cores // 2), max(1, cores // 2),
-                          stdin=__import__("subprocess").PIPE)
+                          stdin=subprocess.PIPE)
     assert storm.stdout.readline() == "ready\n"
     return storm
 

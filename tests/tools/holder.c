@@ -6,7 +6,8 @@
  * with everything that should not have been. Whether it has moved to another image along with the
  * system it knows by mount ids: what it holds must lie on the same mount as "/".
  *
- * usage: holder SUBJECT DIRECTORY [USER]      (DIRECTORY: one of the image, not its root)
+ * usage: holder SUBJECT DIRECTORY [MSEC]      (DIRECTORY: one of the image, not its root; MSEC: how
+ *                                              long "vfork" keeps its parents waiting)
  */
 #include <dirent.h>
 #include <err.h>
@@ -353,7 +354,7 @@ static void waiter_check(void)
 
 /* Without any privilege */
 
-static uid_t user = 65534;
+static const uid_t user = 65534;
 
 static void drop_privileges(void)
 {
@@ -472,6 +473,7 @@ static void stopped_check(void)
 /* Parents in vfork(2) at any moment one may look */
 
 static pthread_t spawner;
+static long vfork_msec = 3;
 
 static void *vfork_for_ever(void *unused)
 {
@@ -480,7 +482,7 @@ static void *vfork_for_ever(void *unused)
 		int status;
 		pid_t pid = vfork();
 		if (pid == 0) {
-			struct timespec span = { 0, 3000000 };
+			struct timespec span = { 0, vfork_msec * 1000000 };
 			(void)nanosleep(&span, NULL);
 			(void)execl("/bin/true", "true", NULL);
 			_exit(127);
@@ -643,10 +645,10 @@ int main(int argc, char *argv[])
 		if (strcmp(SUBJECTS[i].name, argv[1]) == 0)
 			subject = &SUBJECTS[i];
 	if (!subject)
-		errx(2, "usage: holder SUBJECT DIRECTORY [USER]");
+		errx(2, "usage: holder SUBJECT DIRECTORY [MSEC]");
 	directory = argv[2];
 	if (argc > 3)
-		user = (uid_t)atoi(argv[3]);
+		vfork_msec = atol(argv[3]);
 	subject->set_up();
 	say("ready");
 	wait_for_end_of_input();

@@ -39,7 +39,7 @@
 
 struct page {
 	atomic_int ready; /* set by the child: it is about to do its thing */
-	atomic_int go;    /* set by the test */
+	atomic_int go; /* set by the test */
 	atomic_int done;
 	atomic_int failures;
 	atomic_int handled; /* signals */

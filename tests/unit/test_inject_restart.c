@@ -377,8 +377,8 @@ static void drop_semaphore(struct page *p)
 }
 
 enum stopped {
-	RESTARTS,    /* the kernel restarts it by itself */
-	SPARED,      /* EINTR when stopped or frozen, but not when injected into */
+	RESTARTS, /* the kernel restarts it by itself */
+	SPARED, /* EINTR when stopped or frozen, but not when injected into */
 	INTERRUPTED, /* EINTR in every case: it has a timeout, of which nobody knows the rest */
 };
 

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/life.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "kernel/log.h"
+#include "kernel/util.h"
+#include "services/instance.h"
+
+void life_set_state(struct service *s, enum service_state state, uint64_t timeout_usec)
+{
+	if (s->state != state) {
+		log_debug("%s: %s -> %s", s->unit->name, service_state_name(s->state), service_state_name(state));
+		s->state = state;
+		s->since_usec = clock_usec();
+	}
+	timer_set(&s->timer, deadline_in(timeout_usec));
+	if (service_changed)
+		service_changed(s);
+}
+
+void life_blame(struct service *s, enum service_result result, const char *format, ...)
+{
+	va_list ap;
+
+	if (s->result != RESULT_SUCCESS)
+		return;
+	s->result = result;
+	va_start(ap, format);
+	(void)vsnprintf(s->why, sizeof(s->why), format, ap);
+	va_end(ap);
+	log_warning("%s: %s", s->unit->name, s->why);
+}
+
+void life_blame_exit(struct service *s, const char *what, const struct process_exit *ended)
+{
+	char text[64];
+
+	process_exit_describe(ended, text, sizeof(text));
+	life_blame(s, ended->signal ? RESULT_SIGNAL : RESULT_EXIT_CODE, "%s %s", what, text);
+}
+
+/* systemd.service(5): the signals by which a daemon ends well are SIGHUP, SIGINT, SIGTERM and SIGPIPE. */
+bool life_ended_well(const struct service *s, const struct process_exit *ended)
+{
+	if (!ended->known)
+		return true;
+	if (!ended->signal)
+		return ended->status == 0;
+	return s->unit->type != SERVICE_ONESHOT &&
+		(ended->status == SIGHUP || ended->status == SIGINT || ended->status == SIGTERM ||
+			ended->status == SIGPIPE || ended->status == s->unit->kill_signal);
+}
+
+void life_forget_control(struct service *s)
+{
+	process_forget(&s->control);
+	s->control_pipe = fd_close(s->control_pipe);
+}
+
+void life_kill_control(struct service *s)
+{
+	(void)process_signal(&s->control, SIGKILL);
+	life_forget_control(s);
+}
+
+void life_drop_current(struct service *s)
+{
+	life_forget_control(s);
+	process_forget(&s->old_main);
+	timer_cancel(&s->pid_file_timer);
+	instance_free(s->current);
+	s->current = NULL;
+}
+
+int life_run_control(struct service *s, const struct commands *list, enum service_state state, uint64_t timeout_usec)
+{
+	struct error e;
+
+	if (s->command_index >= list->count)
+		return 0;
+	life_forget_control(s);
+	int r = instance_start_control(s->current, &list->items[s->command_index], &e);
+	if (r < 0) {
+		life_blame(s, RESULT_RESOURCES, "%s", e.text);
+		return r;
+	}
+	life_set_state(s, state, timeout_usec);
+	return 1;
+}
+
+bool life_ignores(const struct service *s, const struct commands *list)
+{
+	/* Another image's file may have fewer lines than the one that this began with. */
+	return s->command_index < list->count && list->items[s->command_index].ignore_failure;
+}
+
+bool life_control_succeeded(struct service *s, const struct commands *list, const char *key)
+{
+	if (process_exit_clean(&s->last_exit) || life_ignores(s, list))
+		return true;
+	if (s->exec_failure[0])
+		life_blame(s, RESULT_EXEC, "%s %s", key, s->exec_failure);
+	else
+		life_blame_exit(s, key, &s->last_exit);
+	return false;
+}
