@@ -80,14 +80,16 @@ static void mounter_exited(struct process *p, const struct process_exit *ended)
 	else if (process_exit_clean(ended))
 		start_services_unless_single();
 	else
-		rescue_shell("not all local file systems of /etc/fstab could be mounted", start_services_unless_single);
+		rescue_shell("not all local file systems of /etc/fstab could be mounted",
+			start_services_unless_single);
 }
 
 static void mounter_timed_out(struct loop_timer *t)
 {
 	(void)t;
 	mounter_late = true;
-	rescue_shell("mounting the local file systems takes too long", start_services_unless_single);
+	rescue_shell(
+		"mounting the local file systems takes too long", start_services_unless_single);
 }
 
 static void mount_local(void)
@@ -105,7 +107,8 @@ static void mount_local(void)
 	mounter.exited = mounter_exited;
 	if (pid < 0 || process_watch(&mounter, pid, pidfd) < 0) {
 		timer_cancel(&mounter_timer);
-		rescue_shell("cannot fork to mount the local file systems", start_services_unless_single);
+		rescue_shell("cannot fork to mount the local file systems",
+			start_services_unless_single);
 	}
 }
 

@@ -17,9 +17,9 @@
 
 static void fail_with(struct client *c, const struct error *e)
 {
-	const char *result = e->code == -ENOENT			 ? RESULT_NOT_FOUND :
-		e->code == -EBUSY || e->code == -ESHUTDOWN ? RESULT_BUSY :
-							     RESULT_FAILED;
+	const char *result = e->code == -ENOENT                           ? RESULT_NOT_FOUND
+			     : e->code == -EBUSY || e->code == -ESHUTDOWN ? RESULT_BUSY
+									  : RESULT_FAILED;
 
 	control_finish(c, result, e->text);
 }
@@ -38,7 +38,8 @@ static void run_status(struct client *c, const struct record *r)
 
 	if (unit && !s) {
 		char text[400];
-		(void)snprintf(text, sizeof(text), "no service %s is loaded (`initctl` lists them)", unit);
+		(void)snprintf(
+			text, sizeof(text), "no service %s is loaded (`initctl` lists them)", unit);
 		control_finish(c, RESULT_NOT_FOUND, text);
 		return;
 	}
@@ -69,7 +70,8 @@ static void run_log(struct client *c, const struct record *r)
 	} else if (s) {
 		output_find(path, sizeof(path), s->unit->name);
 	} else {
-		(void)snprintf(path, sizeof(path), "no service %s is loaded (`initctl log init` is PID 1's own log)",
+		(void)snprintf(path, sizeof(path),
+			"no service %s is loaded (`initctl log init` is PID 1's own log)",
 			unit ? unit : "");
 		control_finish(c, RESULT_NOT_FOUND, path);
 		return;
@@ -132,6 +134,12 @@ void command_check_wait(struct client *c, const char *verb, const char *unit)
 		control_finish(c, RESULT_NOT_FOUND, "the service is gone");
 		return;
 	}
+	if (stopping && service_is_active(s) && !s->stop_queued) {
+		(void)snprintf(text, sizeof(text),
+			"%s: not stopped: it was started again meanwhile", s->unit->name);
+		control_finish(c, RESULT_FAILED, text);
+		return;
+	}
 	if (strcmp(verb, "reload") == 0 && s->state == STATE_RUNNING && s->why[0]) {
 		(void)snprintf(text, sizeof(text), "%s: %s", s->unit->name, s->why);
 		control_finish(c, RESULT_FAILED, text);
@@ -144,7 +152,8 @@ void command_check_wait(struct client *c, const char *verb, const char *unit)
 		control_finish(c, RESULT_OK, NULL);
 		return;
 	}
-	(void)snprintf(text, sizeof(text), "%s: %s (`initctl log %s` shows what it said)", s->unit->name, s->why, unit);
+	(void)snprintf(text, sizeof(text), "%s: %s (`initctl log %s` shows what it said)",
+		s->unit->name, s->why, unit);
 	control_finish(c, RESULT_FAILED, text);
 }
 
@@ -164,7 +173,8 @@ void command_upgrade_finished(const char *result, const char *text)
 static void finish_busy(struct client *c)
 {
 	control_finish(c, RESULT_BUSY,
-		sys.state == SYSTEM_STOPPING ? "busy: the system is going down" : "busy: the system is booting");
+		sys.state == SYSTEM_STOPPING ? "busy: the system is going down"
+					     : "busy: the system is booting");
 }
 
 static void begin_upgrade(struct client *c, const struct record *r, enum upgrade_mode mode)
@@ -323,7 +333,8 @@ void command_run(struct client *c, const struct record *request)
 		VERBS[i].run(c, request);
 		return;
 	}
-	(void)snprintf(text, sizeof(text), "this init (version %s) does not know the request \"%.40s\"", MOLT_VERSION,
+	(void)snprintf(text, sizeof(text),
+		"this init (version %s) does not know the request \"%.40s\"", MOLT_VERSION,
 		request->id);
 	control_finish(c, RESULT_USAGE, text);
 }

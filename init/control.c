@@ -18,7 +18,7 @@
 #include "kernel/loop.h"
 #include "kernel/util.h"
 
-#define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))
+#define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 #define CLIENTS_MAX 128
 /* Of other users than root, who could keep root out otherwise. */
 #define STRANGERS_MAX 64
@@ -43,10 +43,10 @@ struct client {
 	struct loop_timer timer;
 	struct packet *queue, **queue_end;
 	size_t queued_bytes;
-	bool asked;       /* its request is being answered */
-	bool upgrade;     /* it waits for the end of an upgrade */
-	bool finished;    /* its result is sent or queued */
-	char verb[16];    /* what it waits for a service to have done; "" */
+	bool asked; /* its request is being answered */
+	bool upgrade; /* it waits for the end of an upgrade */
+	bool finished; /* its result is sent or queued */
+	char verb[16]; /* what it waits for a service to have done; "" */
 	char unit[256];
 };
 
@@ -263,8 +263,8 @@ int control_open(struct error *e)
 		return error_set(e, errno, "cannot make the socket %s", CONTROL_SOCKET);
 	(void)unlink(CONTROL_SOCKET);
 	/* Anybody may ask how things are; what changes anything asks for root's credentials. */
-	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || chmod(CONTROL_SOCKET, 0666) < 0 ||
-		listen(fd, 64) < 0)
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+		chmod(CONTROL_SOCKET, 0666) < 0 || listen(fd, 64) < 0)
 		return error_set(e, errno, "cannot make the socket %s", CONTROL_SOCKET);
 	listener.ready = listener_ready;
 	int r = loop_add(&listener, fd, EPOLLIN);
@@ -337,7 +337,8 @@ int control_load(const struct record *r, struct error *e)
 
 	listener.ready = listener_ready;
 	int result = fd >= 0 ? loop_add(&listener, fd, EPOLLIN) : -EBADMSG;
-	return result < 0 ? error_set(e, result, "cannot take up the socket %s", CONTROL_SOCKET) : 0;
+	return result < 0 ? error_set(e, result, "cannot take up the socket %s", CONTROL_SOCKET)
+			  : 0;
 }
 
 int control_load_client(const struct record *r, struct error *e)

@@ -44,7 +44,8 @@ static void events_ready(struct loop_source *s, uint32_t what)
 
 	(void)what;
 	/* Read in every step: what is not read stays ready, and the loop would spin on it. */
-	if (cgroup_events(s->fd, &populated, NULL) == 0 && !populated && (step == STEP_TERM || step == STEP_KILL))
+	if (cgroup_events(s->fd, &populated, NULL) == 0 && !populated &&
+		(step == STEP_TERM || step == STEP_KILL))
 		advance();
 }
 
@@ -57,12 +58,13 @@ static bool tree_is_empty(void)
 
 static void __attribute__((noreturn)) end_system(void)
 {
-	static const int REAL[] = {
-		[SHUTDOWN_POWEROFF] = RB_POWER_OFF, [SHUTDOWN_REBOOT] = RB_AUTOBOOT, [SHUTDOWN_HALT] = RB_HALT_SYSTEM};
+	static const int REAL[] = {[SHUTDOWN_POWEROFF] = RB_POWER_OFF,
+		[SHUTDOWN_REBOOT] = RB_AUTOBOOT,
+		[SHUTDOWN_HALT] = RB_HALT_SYSTEM};
 
 	log_notice("good-bye");
-	/* In a PID namespace the kernel ends us here (reboot(2)); on a machine it never returns, but for a halt that
-	 * cannot be, or a power-off without the hardware for it. */
+	/* In a PID namespace the kernel ends us here (reboot(2)); on a machine it never returns,
+	 * but for a halt that cannot be, or a power-off without the hardware for it. */
 	(void)reboot(REAL[kind]);
 	(void)reboot(RB_HALT_SYSTEM);
 	for (;;)

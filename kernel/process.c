@@ -29,7 +29,8 @@ pid_t process_fork(int cgroup, int *ret_pidfd)
 		.cgroup = cgroup >= 0 ? (uint64_t)cgroup : 0,
 	};
 
-	/* The bare call: with one thread there is nothing for libc's fork handlers to put in order. */
+	/* The bare call: with one thread there is nothing for libc's fork handlers to put in order.
+	 */
 	long pid = syscall(SYS_clone3, &args, sizeof(args));
 	if (pid < 0)
 		return -errno;
@@ -141,8 +142,10 @@ bool process_reap_all(void)
 		if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0)
 			return false;
 		struct process *p = find(info.si_pid);
-		/* One whose descriptor does not say so has ended all the same: it must not hide those behind it. */
-		if ((!p || !reap(p)) && waitid(P_PID, (id_t)info.si_pid, &info, WEXITED | WNOHANG) < 0)
+		/* One whose descriptor does not say so has ended all the same: it must not hide
+		 * those behind it. */
+		if ((!p || !reap(p)) &&
+			waitid(P_PID, (id_t)info.si_pid, &info, WEXITED | WNOHANG) < 0)
 			return false;
 	}
 	return true;
@@ -156,7 +159,11 @@ void process_exit_describe(const struct process_exit *ended, char *buf, size_t s
 		(void)snprintf(buf, size, "ended");
 	} else if (ended->signal) {
 		name = sigabbrev_np(ended->status);
-		(void)snprintf(buf, size, "was killed by %s%s", name ? "SIG" : "signal ", name ? name : "?");
+		if (name)
+			(void)snprintf(buf, size, "was killed by SIG%s", name);
+		else
+			(void)snprintf(buf, size, "was killed by signal %d",
+				ended->status); /* a real-time one */
 	} else {
 		(void)snprintf(buf, size, "exited with code %d", ended->status);
 	}

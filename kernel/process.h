@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Processes that PID 1 watches: by pidfd (pidfd_open(2)), in the event loop. A process may be our child or,
- * after a daemon re-executed itself by forking, somebody else's: both are watched alike, only the exit status of the latter
- * is unknown.
+ * Processes that PID 1 watches: by pidfd (pidfd_open(2)), in the event loop. A process may be our
+ * child or, after a daemon re-executed itself by forking, somebody else's: both are watched alike,
+ * only the exit status of the latter is unknown.
  */
 #ifndef MOLT_KERNEL_PROCESS_H
 #define MOLT_KERNEL_PROCESS_H
@@ -13,9 +13,9 @@
 #include "kernel/loop.h"
 
 struct process_exit {
-	bool known;  /* false: it was not our child */
+	bool known; /* false: it was not our child */
 	bool signal; /* killed by a signal; else it exited */
-	int status;  /* the exit code or the signal */
+	int status; /* the exit code or the signal */
 };
 
 /* Embedded in its owner; zero is "no process". */
@@ -23,19 +23,22 @@ struct process {
 	pid_t pid; /* 0: none */
 	int pidfd; /* owned while pid is not 0 */
 	struct loop_source source;
-	/* Called once, when it has ended and was reaped; the struct is "no process" again by then. */
+	/* Called once, when it has ended and was reaped; the struct is "no process" again by then.
+	 */
 	void (*exited)(struct process *p, const struct process_exit *exit);
 	struct process *next, *previous; /* of all that are watched */
 };
 
 /*
  * Like fork(2), with the child born in `cgroup` (a directory descriptor, -1: the caller's), all
- * signal handlers default (CLONE_CLEAR_SIGHAND) and no signal blocked. Returns 0 in the child, the pid in the parent with the
- * pidfd in *ret_pidfd (O_CLOEXEC, the caller's), or a negative errno. Never waits for the child.
+ * signal handlers default (CLONE_CLEAR_SIGHAND) and no signal blocked. Returns 0 in the child, the
+ * pid in the parent with the pidfd in *ret_pidfd (O_CLOEXEC, the caller's), or a negative errno.
+ * Never waits for the child.
  */
 pid_t process_fork(int cgroup, int *ret_pidfd);
 
-/* Watches pid; takes over `pidfd` (-1: one is opened). 0 or negative errno (pidfd closed then); -EBUSY: p watches one. */
+/* Watches pid; takes over `pidfd` (-1: one is opened). 0 or negative errno (pidfd closed then);
+ * -EBUSY: p watches one. */
 int process_watch(struct process *p, pid_t pid, int pidfd);
 /* Stops watching; it lives on. */
 void process_forget(struct process *p);
@@ -43,8 +46,8 @@ void process_forget(struct process *p);
 int process_signal(const struct process *p, int signal);
 
 /*
- * Reaps what has ended: what is watched gets its call, strangers are just buried. True: there may be more, but that is
- * enough for one turn of the loop.
+ * Reaps what has ended: what is watched gets its call, strangers are just buried. True: there may
+ * be more, but that is enough for one turn of the loop.
  */
 bool process_reap_all(void);
 

@@ -109,7 +109,8 @@ static void report_circle(const struct unit *u, void *userdata)
 	if (s->circle_told)
 		return;
 	s->circle_told = true;
-	log_warning("%s: After= and Before= go round in circles; %s goes first", u->source, u->name);
+	log_warning(
+		"%s: After= and Before= go round in circles; %s goes first", u->source, u->name);
 }
 
 static int append_edge(struct service ***list, size_t *n, struct service *s)
@@ -165,7 +166,8 @@ static int load_one(const char *name, struct service **ret, struct error *e)
 	struct unit *u;
 
 	if (count >= SERVICES_MAX)
-		return error_say(e, ENOSPC, "cannot load %s: there are %d services already", name, SERVICES_MAX);
+		return error_say(e, ENOSPC, "cannot load %s: there are %d services already", name,
+			SERVICES_MAX);
 	int r = load_unit(name, &u, e);
 	if (r < 0)
 		return r;
@@ -207,7 +209,8 @@ static struct service *next_incomplete(void)
 	return NULL;
 }
 
-/* Once for each service: no recursion on what files say, and no looking twice for a file that is not there. */
+/* Once for each service: no recursion on what files say, and no looking twice for a file that is
+ * not there. */
 static void load_needs(void)
 {
 	struct service *s;
@@ -333,7 +336,8 @@ int catalog_reload(struct service *s, struct error *e)
 	return rank_all(e);
 }
 
-/* A service whose file has gone from the image still runs: keep it in hand, with what every unit has. */
+/* A service whose file has gone from the image still runs: keep it in hand, with what every unit
+ * has. */
 static int load_bare(const char *name, struct service **ret, struct error *e)
 {
 	static const char text[] = "[Service]\nExecStart=/bin/false\n[Upgrade]\nPolicy=keep\n";

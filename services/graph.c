@@ -9,7 +9,8 @@
 
 bool graph_is_after(const struct unit *a, const struct unit *b)
 {
-	return a != b && (strings_contain(a->after, b->name) || strings_contain(b->before, a->name));
+	return a != b &&
+	       (strings_contain(a->after, b->name) || strings_contain(b->before, a->name));
 }
 
 struct edge {
@@ -28,11 +29,11 @@ struct work {
 	struct named *names; /* sorted */
 	struct edge *edges;
 	size_t n_edges, capacity;
-	unsigned *missing;   /* how many of those it comes after have no rank yet */
-	size_t *first;       /* of each unit in `follow` */
-	unsigned *follow;    /* who comes after it */
+	unsigned *missing; /* how many of those it comes after have no rank yet */
+	size_t *first; /* of each unit in `follow` */
+	unsigned *follow; /* who comes after it */
 	size_t *first_before;
-	unsigned *before;    /* whom it comes after */
+	unsigned *before; /* whom it comes after */
 	unsigned *rank;
 };
 
@@ -110,7 +111,8 @@ static int group(const struct work *w, bool by_later, size_t **ret_first, unsign
 		first[i] += first[i - 1];
 	for (size_t k = 0; k < w->n_edges; k++) {
 		const struct edge *e = &w->edges[k];
-		others[first[(by_later ? e->later : e->earlier) + 1]++] = by_later ? e->earlier : e->later;
+		others[first[(by_later ? e->later : e->earlier) + 1]++] =
+			by_later ? e->earlier : e->later;
 	}
 	*ret_first = first;
 	*ret_others = others;
@@ -211,7 +213,8 @@ static int build(struct work *w, struct graph *ret, graph_broken broken, void *u
 	return 0;
 }
 
-int graph_build(struct graph *ret, const struct unit *const *units, size_t n, graph_broken broken, void *userdata)
+int graph_build(struct graph *ret, const struct unit *const *units, size_t n, graph_broken broken,
+	void *userdata)
 {
 	struct work w = {.units = units, .n = n};
 	int r = build(&w, ret, broken, userdata);

@@ -20,7 +20,7 @@
 #include "services/output.h"
 #include "services/spawn.h"
 
-#define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))
+#define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 static void cgroup_name(const struct instance *i, char *buf, size_t size)
 {
@@ -108,19 +108,24 @@ static bool is_held(const struct instance *i, const char *name)
 	return strcmp(number, name) == 0;
 }
 
-/* What earlier instances could not remove because a process outlived them goes now, if it is empty. */
+/* What earlier instances could not remove because a process outlived them goes now, if it is empty.
+ */
 static void sweep(const struct service *s)
 {
-	CLEANUP_FD int parent = openat(world.tree, s->unit->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	CLEANUP_FD int fd = parent < 0 ? -1 : openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP_FD int parent =
+		openat(world.tree, s->unit->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP_FD int fd =
+		parent < 0 ? -1 : openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
 
 	if (!d)
 		return;
 	(void)fd_steal(&fd);
 	for (struct dirent *entry; (entry = readdir(d));)
-		if (entry->d_type == DT_DIR && entry->d_name[0] != '.' && !is_held(s->current, entry->d_name) &&
-			!is_held(s->incoming, entry->d_name) && !is_held(s->draining, entry->d_name))
+		if (entry->d_type == DT_DIR && entry->d_name[0] != '.' &&
+			!is_held(s->current, entry->d_name) &&
+			!is_held(s->incoming, entry->d_name) &&
+			!is_held(s->draining, entry->d_name))
 			(void)cgroup_remove(parent, entry->d_name);
 	(void)closedir(d);
 }
@@ -161,7 +166,8 @@ void instance_free(struct instance *i)
 	free(i);
 }
 
-/* Reads why the exec failed: true with the text, or false if it did not (or it is not known yet). */
+/* Reads why the exec failed: true with the text, or false if it did not (or it is not known yet).
+ */
 static bool take_exec_failure(struct instance *i, char *text, size_t size)
 {
 	int r;
@@ -207,12 +213,13 @@ static void main_exited(struct process *p, const struct process_exit *ended)
 	else if (waiting && i->execed)
 		instance_on_exec(i, NULL);
 	/* That may have ended the instance. */
-	if (is_of(s->current, i, number) || is_of(s->incoming, i, number) || is_of(s->draining, i, number))
+	if (is_of(s->current, i, number) || is_of(s->incoming, i, number) ||
+		is_of(s->draining, i, number))
 		instance_on_main_exit(i, ended);
 }
 
-static pid_t start(struct instance *i, const struct command *c, bool sockets, int *ret_pidfd, int *ret_pipe,
-	struct error *e)
+static pid_t start(struct instance *i, const struct command *c, bool sockets, int *ret_pidfd,
+	int *ret_pipe, struct error *e)
 {
 	struct service *s = i->service;
 	char log_path[512];
@@ -273,7 +280,8 @@ bool instance_owns(const struct instance *i, pid_t pid)
 
 	if (cgroup_of_pid(pid, path, sizeof(path)) < 0)
 		return false;
-	(void)snprintf(own, sizeof(own), "%s/%s/%u", world.tree_path, i->service->unit->name, i->number);
+	(void)snprintf(
+		own, sizeof(own), "%s/%s/%u", world.tree_path, i->service->unit->name, i->number);
 	size_t length = strlen(own);
 	return strncmp(path, own, length) == 0 && (path[length] == '\0' || path[length] == '/');
 }
@@ -285,7 +293,8 @@ int instance_set_main(struct instance *i, pid_t pid)
 	int pidfd = pidfd_open(pid, 0);
 	if (pidfd < 0)
 		return -errno;
-	/* In this order: were the number somebody else's by now, the descriptor's process would have ended. */
+	/* In this order: were the number somebody else's by now, the descriptor's process would
+	 * have ended. */
 	int r = instance_owns(i, pid) ? 0 : -EPERM;
 	if (r == 0 && pidfd_send_signal(pidfd, 0, NULL, 0) < 0)
 		r = -errno;
@@ -304,7 +313,8 @@ int instance_read_pid_file(const struct instance *i, pid_t *ret)
 
 	if (!i->service->unit->pid_file)
 		return -ENOENT;
-	/* The service's user may write there: a pipe or a device put in its place must not hold up PID 1. */
+	/* The service's user may write there: a pipe or a device put in its place must not hold up
+	 * PID 1. */
 	CLEANUP_FD int fd = open(i->service->unit->pid_file, O_PATH | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
@@ -322,7 +332,8 @@ bool instance_is_empty(const struct instance *i)
 {
 	CLEANUP_FD int fd = cgroup_open_events(i->cgroup);
 
-	/* Not through the watched descriptor: that the last process has gone must stay an event for whoever waits. */
+	/* Not through the watched descriptor: that the last process has gone must stay an event for
+	 * whoever waits. */
 	return reads_empty(fd);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* One run of a service's program: a cgroup, a main process, and the pipe that tells of a failed exec. */
+/* One run of a service's program: a cgroup, a main process, and the pipe that tells of a failed
+ * exec. */
 #ifndef MOLT_SERVICES_INSTANCE_H
 #define MOLT_SERVICES_INSTANCE_H
 
@@ -19,7 +20,8 @@ void instance_free(struct instance *i);
 int instance_start_main(struct instance *i, const struct command *c, struct error *e);
 /* Starts another command of the service in its cgroup and watches it in s->control. */
 int instance_start_control(struct instance *i, const struct command *c, struct error *e);
-/* Makes `pid` the main process (MAINPID=, PIDFile=). -EPERM if it is not in the instance's cgroup. */
+/* Makes `pid` the main process (MAINPID=, PIDFile=). -EPERM if it is not in the instance's cgroup.
+ */
 int instance_set_main(struct instance *i, pid_t pid);
 
 /* The number in PIDFile=, whatever it is worth. 0 or negative errno. */

@@ -12,7 +12,8 @@
 void life_set_state(struct service *s, enum service_state state, uint64_t timeout_usec)
 {
 	if (s->state != state) {
-		log_debug("%s: %s -> %s", s->unit->name, service_state_name(s->state), service_state_name(state));
+		log_debug("%s: %s -> %s", s->unit->name, service_state_name(s->state),
+			service_state_name(state));
 		s->state = state;
 		s->since_usec = clock_usec();
 	}
@@ -42,7 +43,8 @@ void life_blame_exit(struct service *s, const char *what, const struct process_e
 	life_blame(s, ended->signal ? RESULT_SIGNAL : RESULT_EXIT_CODE, "%s %s", what, text);
 }
 
-/* systemd.service(5): the signals by which a daemon ends well are SIGHUP, SIGINT, SIGTERM and SIGPIPE. */
+/* systemd.service(5): the signals by which a daemon ends well are SIGHUP, SIGINT, SIGTERM and
+ * SIGPIPE. */
 bool life_ended_well(const struct service *s, const struct process_exit *ended)
 {
 	if (!ended->known)
@@ -50,8 +52,8 @@ bool life_ended_well(const struct service *s, const struct process_exit *ended)
 	if (!ended->signal)
 		return ended->status == 0;
 	return s->unit->type != SERVICE_ONESHOT &&
-		(ended->status == SIGHUP || ended->status == SIGINT || ended->status == SIGTERM ||
-			ended->status == SIGPIPE || ended->status == s->unit->kill_signal);
+	       (ended->status == SIGHUP || ended->status == SIGINT || ended->status == SIGTERM ||
+		       ended->status == SIGPIPE || ended->status == s->unit->kill_signal);
 }
 
 void life_forget_control(struct service *s)
@@ -75,7 +77,8 @@ void life_drop_current(struct service *s)
 	s->current = NULL;
 }
 
-int life_run_control(struct service *s, const struct commands *list, enum service_state state, uint64_t timeout_usec)
+int life_run_control(struct service *s, const struct commands *list, enum service_state state,
+	uint64_t timeout_usec)
 {
 	struct error e;
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the actions of a service have in common: the steps that they are made of. For service.c, which has the table, and
- * starting.c, running.c and stopping.c, which have the actions; for nobody else.
+ * What the actions of a service have in common: the steps that they are made of. For service.c,
+ * which has the table, and starting.c, running.c and stopping.c, which have the actions; for nobody
+ * else.
  */
 #ifndef MOLT_SERVICES_LIFE_H
 #define MOLT_SERVICES_LIFE_H
@@ -10,18 +11,22 @@
 
 void life_set_state(struct service *s, enum service_state state, uint64_t timeout_usec);
 
-/* Notes and logs why it fails. The first failure is the cause, what follows are its consequences. */
+/* Notes and logs why it fails. The first failure is the cause, what follows are its consequences.
+ */
 void life_blame(struct service *s, enum service_result result, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 void life_blame_exit(struct service *s, const char *what, const struct process_exit *ended);
 bool life_ended_well(const struct service *s, const struct process_exit *ended);
 
 /*
- * Starts the line of the list that s->command_index names, and enters the state. 1: it runs, 0: there is no such line,
- * negative errno: it could not be started (blamed). What was the control process before is forgotten.
+ * Starts the line of the list that s->command_index names, and enters the state. 1: it runs, 0:
+ * there is no such line, negative errno: it could not be started (blamed). What was the control
+ * process before is forgotten.
  */
-int life_run_control(struct service *s, const struct commands *list, enum service_state state, uint64_t timeout_usec);
-/* The control process has ended: did its line of the list allow to go on? If not, `key` is blamed. */
+int life_run_control(struct service *s, const struct commands *list, enum service_state state,
+	uint64_t timeout_usec);
+/* The control process has ended: did its line of the list allow to go on? If not, `key` is blamed.
+ */
 bool life_control_succeeded(struct service *s, const struct commands *list, const char *key);
 /* Whether that line has the prefix "-". */
 bool life_ignores(const struct service *s, const struct commands *list);
@@ -29,8 +34,9 @@ void life_forget_control(struct service *s);
 void life_kill_control(struct service *s); /* SIGKILL, and forgotten */
 
 /* The steps that several actions end with; each leads on by itself. */
-void life_terminate(struct service *s); /* the processes are told to end; ExecStopPost= and finish once they have */
-void life_finish(struct service *s);    /* nothing of it runs any more: what next? */
+void life_terminate(struct service
+		*s); /* the processes are told to end; ExecStopPost= and finish once they have */
+void life_finish(struct service *s); /* nothing of it runs any more: what next? */
 void life_drop_current(struct service *s);
 
 /* The actions of the table. */

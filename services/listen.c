@@ -27,7 +27,8 @@ struct address {
 static int tcp_address(const struct listen_config *c, struct address *a)
 {
 	if (!c->host) {
-		a->sa.v6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons(c->port)};
+		a->sa.v6 =
+			(struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons(c->port)};
 		a->length = sizeof(a->sa.v6);
 	} else if (inet_pton(AF_INET, c->host, &a->sa.v4.sin_addr) == 1) {
 		a->sa.v4.sin_family = AF_INET;
@@ -67,7 +68,8 @@ static int open_socket(const struct listen_config *c, int *ret_fd)
 
 	if (r < 0)
 		return r;
-	CLEANUP_FD int fd = socket(a.sa.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	CLEANUP_FD int fd =
+		socket(a.sa.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0 && errno == EAFNOSUPPORT && !c->host && c->family == LISTEN_TCP) {
 		/* A kernel without IPv6: a bare port still means everybody. */
 		a.sa.v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(c->port)};
@@ -76,12 +78,14 @@ static int open_socket(const struct listen_config *c, int *ret_fd)
 	}
 	if (fd < 0)
 		return -errno;
-	if (c->family == LISTEN_TCP && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
+	if (c->family == LISTEN_TCP &&
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
 		return -errno;
 	if (a.sa.any.sa_family == AF_INET6 &&
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, c->host ? &on : &off, sizeof(on)) < 0)
 		return -errno;
-	/* A socket file left behind by an unclean end would refuse the bind: it serves nobody any more. */
+	/* A socket file left behind by an unclean end would refuse the bind: it serves nobody any
+	 * more. */
 	if (c->family == LISTEN_UNIX && c->host[0] != '@')
 		(void)unlink(c->host);
 	if (bind(fd, &a.sa.any, a.length) < 0 || listen(fd, SOMAXCONN) < 0)
@@ -132,7 +136,9 @@ int listen_adopt(struct service *s, const char *address, int fd)
 		free(copy);
 		return -ENOMEM;
 	}
-	s->listen[s->n_listen++] = (struct listen_socket){copy, fd};
+	s->listen[s->n_listen].address = copy;
+	s->listen[s->n_listen].fd = fd;
+	s->n_listen++;
 	return 0;
 }
 

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* The listening sockets that PID 1 holds for a service: opened once, kept over restarts, upgrades and re-execs. */
+/* The listening sockets that PID 1 holds for a service: opened once, kept over restarts, upgrades
+ * and re-execs. */
 #ifndef MOLT_SERVICES_LISTEN_H
 #define MOLT_SERVICES_LISTEN_H
 
 #include "services/service.h"
 
-/* Opens what [Socket] names and is not open yet; closes what it no longer names. 0 or negative errno with text. */
+/* Opens what [Socket] names and is not open yet; closes what it no longer names. 0 or negative
+ * errno with text. */
 int listen_open(struct service *s, struct error *e);
 /* Takes up a socket that an exec carried over. 0 or -ENOMEM. */
 int listen_adopt(struct service *s, const char *address, int fd);

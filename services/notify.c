@@ -13,7 +13,8 @@
 #include "kernel/util.h"
 #include "services/set.h"
 
-/* systemd takes 4 KiB too (sd_notify(3) says nothing); what is longer is cut off by the kernel and dropped. */
+/* systemd takes 4 KiB too (sd_notify(3) says nothing); what is longer is cut off by the kernel and
+ * dropped. */
 #define MESSAGE_MAX 4096
 #define FDS_MAX 253 /* SCM_MAX_FD */
 
@@ -33,8 +34,8 @@ static void handle_text(struct service *s, unsigned instance, char *text)
 }
 
 /*
- * Descriptors that came along are closed: for BARRIER=1 that is the answer (sd_notify_barrier(3)), and no other is of use
- * to us.
+ * Descriptors that came along are closed: for BARRIER=1 that is the answer (sd_notify_barrier(3)),
+ * and no other is of use to us.
  */
 static pid_t take_ancillary(struct msghdr *m)
 {
@@ -68,7 +69,8 @@ static void handle_message(char *text, size_t length, bool cut, pid_t sender)
 		return;
 	s = set_of_pid(sender, &instance);
 	if (!s) {
-		log_debug("notification from process %d, which is of no service: ignored", (int)sender);
+		log_debug("notification from process %d, which is of no service: ignored",
+			(int)sender);
 		return;
 	}
 	text[length] = '\0';
@@ -83,14 +85,17 @@ static void socket_ready(struct loop_source *src, uint32_t events)
 		struct cmsghdr align;
 	} control;
 	struct iovec iov = {text, MESSAGE_MAX};
-	struct msghdr m = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+	struct msghdr m = {.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control)};
 
 	(void)events;
 	ssize_t n = recvmsg(src->fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (n < 0) {
 		if (errno != EAGAIN && errno != EINTR)
-			log_warning("cannot read from the notification socket: %s", strerror(errno));
+			log_warning(
+				"cannot read from the notification socket: %s", strerror(errno));
 		return;
 	}
 	pid_t sender = take_ancillary(&m);

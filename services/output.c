@@ -64,7 +64,8 @@ int output_open(const char *path, uint64_t max_bytes, int above)
 	make_parents(path);
 	int fd = open_for_append(path);
 	if (fd < 0) {
-		(void)snprintf(fallback, sizeof(fallback), FALLBACK_DIRECTORY "%s", base ? base : "/log");
+		(void)snprintf(
+			fallback, sizeof(fallback), FALLBACK_DIRECTORY "%s", base ? base : "/log");
 		rotate(fallback, max_bytes);
 		make_parents(fallback);
 		fd = open_for_append(fallback);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Where a service's stdout and stderr go: one file per service, appended to, kept from growing without bound. */
+/* Where a service's stdout and stderr go: one file per service, appended to, kept from growing
+ * without bound. */
 #ifndef MOLT_SERVICES_OUTPUT_H
 #define MOLT_SERVICES_OUTPUT_H
 
@@ -10,8 +11,9 @@
 void output_path(char *buf, size_t size, const char *unit_name);
 
 /*
- * For the child: opens `path` for appending, after renaming it to PATH.1 if it is larger than max_bytes. Falls back to
- * /run/molt/log where the directory is not writable (yet). A descriptor >= above, or negative errno.
+ * For the child: opens `path` for appending, after renaming it to PATH.1 if it is larger than
+ * max_bytes. Falls back to /run/molt/log where the directory is not writable (yet). A descriptor >=
+ * above, or negative errno.
  */
 int output_open(const char *path, uint64_t max_bytes, int above);
 

@@ -256,8 +256,16 @@ void policy_ready(struct service *s, struct instance *i)
 
 static void ask_restart(struct service *s)
 {
+	s->restart_wanted = true; /* first: the stop may be over at once */
 	service_event(s, EVENT_STOP);
-	s->restart_wanted = true;
+	poll_again(s);
+}
+
+/* It was up when the upgrade began and did not survive it: the image it is rolled back to has the version that ran. */
+static void ask_start(struct service *s)
+{
+	s->roll.started = true;
+	service_event(s, EVENT_START);
 	poll_again(s);
 }
 
@@ -267,6 +275,8 @@ static void check_restart(struct service *s)
 		fail(s, "it did not start again: %s", s->why);
 	else if (s->state == STATE_EXITED || (s->state == STATE_RUNNING && !service_main_pid(s)))
 		end_roll(s, ROLL_DONE);
+	else if (s->state == STATE_INACTIVE && !s->restart_wanted)
+		end_roll(s, ROLL_DONE); /* somebody has stopped it */
 	else if (s->state == STATE_RUNNING && stands_on(service_main_pid(s), s->roll.target))
 		end_roll(s, ROLL_DONE);
 	else
@@ -280,6 +290,12 @@ static bool settled(const struct service *s)
 	return service_is_settled(s) && !s->incoming && !s->draining && !s->old_main.pid;
 }
 
+static bool must_start(const struct service *s)
+{
+	return s->roll.was_up && !s->stop_wanted &&
+		(s->state == STATE_INACTIVE || s->state == STATE_FAILED || s->state == STATE_BACKOFF);
+}
+
 static bool nothing_to_do(const struct service *s)
 {
 	return s->state != STATE_RUNNING || s->unit->policy == POLICY_KEEP ||
@@ -288,13 +304,19 @@ static bool nothing_to_do(const struct service *s)
 
 static void ask(struct service *s)
 {
-	if (nothing_to_do(s)) {
+	bool start = must_start(s);
+
+	if (!start && nothing_to_do(s)) {
 		end_roll(s, ROLL_DONE);
 		return;
 	}
 	s->roll.state = ROLL_ASKED;
 	s->roll.deadline_usec = deadline_in(s->unit->ready_timeout_usec);
 	s->roll.poll_count = 0;
+	if (start) {
+		ask_start(s);
+		return;
+	}
 	switch (s->unit->policy) {
 	case POLICY_REEXEC:
 		ask_reexec(s);
@@ -310,8 +332,25 @@ static void ask(struct service *s)
 	}
 }
 
+/* It is stopped, or has ended, in the middle of its roll. Whoever stopped it has decided; its own end is a failure. */
+static void end_of_service(struct service *s)
+{
+	if (s->stop_wanted)
+		end_roll(s, ROLL_DONE);
+	else
+		fail(s, "it ended when it was to get onto the image%s%s", s->why[0] ? ": " : "", s->why);
+}
+
 static void check(struct service *s)
 {
+	if (s->roll.started || s->unit->policy == POLICY_RESTART) {
+		check_restart(s);
+		return;
+	}
+	if (!s->current || !service_is_active(s)) {
+		end_of_service(s);
+		return;
+	}
 	switch (s->unit->policy) {
 	case POLICY_REEXEC:
 		check_reexec(s);
@@ -320,8 +359,6 @@ static void check(struct service *s)
 		check_handover(s);
 		return;
 	case POLICY_RESTART:
-		check_restart(s);
-		return;
 	case POLICY_KEEP:
 		return;
 	}
@@ -331,7 +368,9 @@ static void fail_late(struct service *s)
 {
 	unsigned long long msec = s->unit->ready_timeout_usec / USEC_PER_MSEC;
 
-	if (s->roll.state == ROLL_SETTLING)
+	if (s->roll.state == ROLL_SETTLING && !service_is_settled(s))
+		fail(s, "still %s after %llu ms", service_state_name(s->state), msec);
+	else if (s->roll.state == ROLL_SETTLING)
 		fail(s, "what the upgrade before left behind has not drained within %llu ms", msec);
 	else
 		fail(s, "not ready on the new image within %llu ms (ReadyTimeoutSec=)", msec);
@@ -362,6 +401,7 @@ void policy_roll(struct service *s, uint64_t target)
 {
 	s->roll.target = target;
 	s->roll.why[0] = '\0';
+	s->roll.started = false;
 	s->roll.poll_count = 0;
 	s->roll.deadline_usec = deadline_in(s->unit->ready_timeout_usec);
 	s->roll.state = ROLL_SETTLING;

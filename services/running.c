@@ -12,7 +12,8 @@
 /* RemainAfterExit=: it has done what it is there for, and counts as up until it is stopped. */
 static bool stays_up(const struct service *s)
 {
-	return s->unit->remain_after_exit && s->result == RESULT_SUCCESS && instance_is_empty(s->current);
+	return s->unit->remain_after_exit && s->result == RESULT_SUCCESS &&
+	       instance_is_empty(s->current);
 }
 
 static void ended(struct service *s)
@@ -53,7 +54,8 @@ static void reloaded(struct service *s)
 /* No end of the service, so no blame. */
 static void reload_failed(struct service *s, const char *how)
 {
-	(void)snprintf(s->why, sizeof(s->why), "ExecReload= %.200s; it goes on with what it had", how);
+	(void)snprintf(
+		s->why, sizeof(s->why), "ExecReload= %.200s; it goes on with what it had", how);
 	log_warning("%s: %s", s->unit->name, s->why);
 	reloaded(s);
 }

@@ -14,7 +14,7 @@
 #include "services/policy.h"
 #include "services/spawn.h"
 
-#define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))
+#define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 struct service_world world;
 void (*service_changed)(struct service *s);
@@ -64,10 +64,12 @@ bool service_is_active(const struct service *s)
 
 bool service_is_down(const struct service *s)
 {
-	return (s->state == STATE_INACTIVE || s->state == STATE_FAILED) && !s->draining && !s->incoming;
+	return (s->state == STATE_INACTIVE || s->state == STATE_FAILED) && !s->draining &&
+	       !s->incoming;
 }
 
-/* Type=simple is up once it is forked, but whoever waits for it is to hear of a program that is not there. */
+/* Type=simple is up once it is forked, but whoever waits for it is to hear of a program that is not
+ * there. */
 static bool is_execing(const struct service *s)
 {
 	return s->current && (s->current->exec_pipe >= 0 || s->result != RESULT_SUCCESS);
@@ -76,7 +78,7 @@ static bool is_execing(const struct service *s)
 bool service_is_settled(const struct service *s)
 {
 	return s->state == STATE_INACTIVE || s->state == STATE_FAILED || s->state == STATE_EXITED ||
-		s->state == STATE_BACKOFF || (s->state == STATE_RUNNING && !is_execing(s));
+	       s->state == STATE_BACKOFF || (s->state == STATE_RUNNING && !is_execing(s));
 }
 
 pid_t service_main_pid(const struct service *s)
@@ -91,6 +93,8 @@ void act_none(struct service *s)
 
 /* The table */
 
+/* A row is to be seen at once. */
+/* clang-format off */
 static const action TABLE[N_STATES][N_EVENTS] = {
 	[STATE_INACTIVE] = {
 		[EVENT_START] = act_start, [EVENT_STOP] = act_none, [EVENT_RELOAD] = act_none,
@@ -174,6 +178,7 @@ static const action TABLE[N_STATES][N_EVENTS] = {
 		[EVENT_CONTROL_EXIT] = act_none, [EVENT_EMPTY] = act_none, [EVENT_TIMEOUT] = act_none,
 	},
 };
+/* clang-format on */
 
 void service_event(struct service *s, enum service_event event)
 {
@@ -188,7 +193,8 @@ bool service_decides(enum service_state state, enum service_event event)
 void service_fail_dependency(struct service *s, const char *dependency)
 {
 	s->result = RESULT_SUCCESS; /* of the run before */
-	life_blame(s, RESULT_DEPENDENCY, "not started: %s, which it Requires=, has failed", dependency);
+	life_blame(s, RESULT_DEPENDENCY, "not started: %s, which it Requires=, has failed",
+		dependency);
 	life_set_state(s, STATE_FAILED, USEC_INFINITY);
 }
 
@@ -209,7 +215,6 @@ static void control_exited(struct process *p, const struct process_exit *ended)
 {
 	struct service *s = CONTAINER_OF(p, struct service, control);
 
-
 	/* Only now is the pipe's word final: the child may have written it just before its end. */
 	if (spawn_read_failure(s->control_pipe, s->exec_failure, sizeof(s->exec_failure)) <= 0)
 		s->exec_failure[0] = '\0';
@@ -224,7 +229,8 @@ void instance_on_main_exit(struct instance *i, const struct process_exit *ended)
 
 	if (i == s->current) {
 		s->last_exit = *ended;
-		/* A main process that was replaced by a new one of its own making is no end of the service. */
+		/* A main process that was replaced by a new one of its own making is no end of the
+		 * service. */
 		if (policy_main_exited(s))
 			return;
 		service_event(s, EVENT_MAIN_EXIT);
@@ -290,9 +296,9 @@ static void set_main_pid(struct service *s, struct instance *i, const char *valu
 
 void service_notify(struct service *s, unsigned instance, const char *key, const char *value)
 {
-	struct instance *i = s->incoming && s->incoming->number == instance ? s->incoming :
-		s->current && s->current->number == instance		    ? s->current :
-									      NULL;
+	struct instance *i = s->incoming && s->incoming->number == instance ? s->incoming
+			     : s->current && s->current->number == instance ? s->current
+									    : NULL;
 
 	if (!i)
 		return; /* the one that drains has nothing to say any more */

@@ -2,25 +2,25 @@
 /*
  * One service's life.
  *
- * A service is INACTIVE until somebody wants it. Wanted, it is WAITING until everything it is ordered
- * After= has become active or given up. Then ExecStartPre= runs (PRE), the main process is started (STARTING)
- * and becomes ready in the way of its Type=; ExecStartPost= runs (POST) and it is RUNNING. ExecReload=
- * runs in RELOADING, from which it returns to RUNNING whatever the outcome. A oneshot that has done
- * its work is EXITED (RemainAfterExit=yes: active) or INACTIVE.
+ * A service is INACTIVE until somebody wants it. Wanted, it is WAITING until everything it is
+ * ordered After= has become active or given up. Then ExecStartPre= runs (PRE), the main process is
+ * started (STARTING) and becomes ready in the way of its Type=; ExecStartPost= runs (POST) and it
+ * is RUNNING. ExecReload= runs in RELOADING, from which it returns to RUNNING whatever the outcome.
+ * A oneshot that has done its work is EXITED (RemainAfterExit=yes: active) or INACTIVE.
  *
- * On its way down it is STOPPING while ExecStop= runs, TERMINATING once KillSignal= was sent and KILLING after
- * SIGKILL: each ends when the cgroup of the instance is empty (KillMode=process: when the main process has gone), or at
- * its deadline with the next. Then ExecStopPost= (CLEANUP) and the service is INACTIVE, FAILED, or in BACKOFF until
- * Restart= brings it back.
+ * On its way down it is STOPPING while ExecStop= runs, TERMINATING once KillSignal= was sent and
+ * KILLING after SIGKILL: each ends when the cgroup of the instance is empty (KillMode=process: when
+ * the main process has gone), or at its deadline with the next. Then ExecStopPost= (CLEANUP) and
+ * the service is INACTIVE, FAILED, or in BACKOFF until Restart= brings it back.
  *
- * Its listening sockets are open from its first start on, whatever becomes of its processes: what connects meanwhile
- * queues. Only whoever stops the service closes them.
+ * Its listening sockets are open from its first start on, whatever becomes of its processes: what
+ * connects meanwhile queues. Only whoever stops the service closes them.
  *
  * Each run of the program is an instance with a cgroup of its own, tree/NAME/NUMBER, so that two
  * instances can stand side by side while one hands over to the other.
  *
- * What a service does is a table, state x event -> action, in service.c; the actions are in starting.c, running.c and
- * stopping.c.
+ * What a service does is a table, state x event -> action, in service.c; the actions are in
+ * starting.c, running.c and stopping.c.
  */
 #ifndef MOLT_SERVICES_SERVICE_H
 #define MOLT_SERVICES_SERVICE_H
@@ -53,15 +53,15 @@ enum service_state {
 };
 
 enum service_event {
-	EVENT_START,     /* somebody wants it, and its turn has come */
-	EVENT_STOP,      /* somebody wants it gone */
+	EVENT_START, /* somebody wants it, and its turn has come */
+	EVENT_STOP, /* somebody wants it gone */
 	EVENT_RELOAD,
-	EVENT_EXECED,    /* the main process has become its program */
-	EVENT_READY,     /* READY=1, or what stands for it */
+	EVENT_EXECED, /* the main process has become its program */
+	EVENT_READY, /* READY=1, or what stands for it */
 	EVENT_MAIN_EXIT,
 	EVENT_CONTROL_EXIT, /* the process of an Exec*= other than the main one */
-	EVENT_EMPTY,     /* the instance's cgroup has no process left */
-	EVENT_TIMEOUT,   /* the state's deadline has passed */
+	EVENT_EMPTY, /* the instance's cgroup has no process left */
+	EVENT_TIMEOUT, /* the state's deadline has passed */
 	N_EVENTS,
 };
 
@@ -72,9 +72,9 @@ enum service_result {
 	RESULT_SIGNAL,
 	RESULT_TIMEOUT,
 	RESULT_RESOURCES, /* fork, cgroup, socket */
-	RESULT_EXEC,      /* the program could not be started */
+	RESULT_EXEC, /* the program could not be started */
 	RESULT_DEPENDENCY,
-	RESULT_PROTOCOL,  /* e.g. no PID file after a forking start */
+	RESULT_PROTOCOL, /* e.g. no PID file after a forking start */
 };
 
 struct service;
@@ -96,13 +96,15 @@ enum roll_state { ROLL_NONE, ROLL_WAITING, ROLL_SETTLING, ROLL_ASKED, ROLL_DONE,
 
 struct roll {
 	enum roll_state state;
-	uint64_t target;     /* mount id of the image to get to */
+	uint64_t target; /* mount id of the image to get to */
 	uint64_t deadline_usec;
 	struct loop_timer timer;
-	bool ready_seen;     /* READY=1 came since it was asked */
-	bool preforks;       /* the old main process had children: the new one is ready once it has */
+	bool ready_seen; /* READY=1 came since it was asked */
+	bool preforks; /* the old main process had children: the new one is ready once it has */
+	bool was_up; /* as the upgrade began: so a rollback starts it again if it has to */
+	bool started; /* it was started for this roll, whatever its policy */
 	unsigned poll_count;
-	char why[256];       /* when it failed */
+	char why[256]; /* when it failed */
 };
 
 struct listen_socket {
@@ -116,23 +118,26 @@ struct service {
 	enum service_state state;
 	enum service_result result;
 	uint64_t since_usec; /* CLOCK_MONOTONIC, in this state */
-	unsigned order;      /* rank by After=; see graph.h */
-	struct service **after, **before; /* whom it comes after, who comes after it; see catalog.h */
+	unsigned order; /* rank by After=; see graph.h */
+	struct service **after,
+		**before; /* whom it comes after, who comes after it; see catalog.h */
 	size_t n_after, n_before;
-	bool is_new;         /* came in with the load that is under way */
-	bool needs_loaded;   /* what it Requires= and Wants= was looked for */
+	bool is_new; /* came in with the load that is under way */
+	bool needs_loaded; /* what it Requires= and Wants= was looked for */
 	bool circle_told;
 
-	struct instance *current;  /* what serves; NULL in INACTIVE and FAILED */
+	struct instance *current; /* what serves; NULL in INACTIVE and FAILED */
 	struct instance *incoming; /* the new one of a handover, not ready yet */
-	struct instance *draining; /* the old one of a handover or of a re-exec by fork, on its way out */
-	struct process old_main;   /* the old main process of a re-exec by fork: drains inside `current` */
+	struct instance
+		*draining; /* the old one of a handover or of a re-exec by fork, on its way out */
+	struct process
+		old_main; /* the old main process of a re-exec by fork: drains inside `current` */
 	unsigned last_instance;
 
 	struct process control; /* an Exec*= command other than the main one */
-	int control_pipe;       /* tells why its exec failed; -1: none */
+	int control_pipe; /* tells why its exec failed; -1: none */
 	char exec_failure[256]; /* what it told of the last one; "" if its exec worked */
-	size_t command_index;   /* which line of that Exec*= list */
+	size_t command_index; /* which line of that Exec*= list */
 	struct loop_timer timer; /* of the state */
 	struct loop_timer drain_timer;
 	struct loop_timer pid_file_timer; /* looks again for a PID file that is not there yet */
@@ -140,20 +145,20 @@ struct service {
 	struct listen_socket *listen;
 	size_t n_listen;
 
-	bool restart_wanted;  /* start again once it is down */
-	bool stop_wanted;     /* asked to stop while it may be restarted otherwise */
-	bool stop_queued;     /* to be stopped once what is ordered after it is down; see set.h */
-	unsigned n_restarts;  /* by Restart=, ever */
-	unsigned backoff;     /* in a row without staying up */
+	bool restart_wanted; /* start again once it is down */
+	bool stop_wanted; /* asked to stop while it may be restarted otherwise */
+	bool stop_queued; /* to be stopped once what is ordered after it is down; see set.h */
+	unsigned n_restarts; /* by Restart=, ever */
+	unsigned backoff; /* in a row without staying up */
 	struct process_exit last_exit;
-	char *status_text;    /* STATUS=, cut to 200 bytes; NULL: none */
-	char why[256];        /* a sentence on the last failure, of a reload too */
+	char *status_text; /* STATUS=, cut to 200 bytes; NULL: none */
+	char why[256]; /* a sentence on the last failure, of a reload too */
 	struct roll roll;
 };
 
 /*
- * Makes a service of a unit, which it takes over, with its sockets not yet open. NULL without memory
- * (the unit is freed then too).
+ * Makes a service of a unit, which it takes over, with its sockets not yet open. NULL without
+ * memory (the unit is freed then too).
  */
 struct service *service_new(struct unit *unit);
 /* Frees one that is INACTIVE or FAILED. */
@@ -164,8 +169,8 @@ void service_event(struct service *s, enum service_event event);
 /* Whether the table decides that pair. It does for all: this is for the test that says so. */
 bool service_decides(enum service_state state, enum service_event event);
 
-bool service_is_active(const struct service *s);  /* ready: what waits for it may go on */
-bool service_is_down(const struct service *s);    /* nothing of it runs and nothing is planned to */
+bool service_is_active(const struct service *s); /* ready: what waits for it may go on */
+bool service_is_down(const struct service *s); /* nothing of it runs and nothing is planned to */
 bool service_is_settled(const struct service *s); /* no start, stop or reload is under way */
 
 const char *service_state_name(enum service_state state);
@@ -187,8 +192,8 @@ extern void (*service_changed)(struct service *s);
 
 /* Tree and sockets, told once at start. */
 struct service_world {
-	int tree;                  /* cgroup directory; borrowed */
-	const char *tree_path;     /* as /proc/PID/cgroup shows it: "/tree" */
+	int tree; /* cgroup directory; borrowed */
+	const char *tree_path; /* as /proc/PID/cgroup shows it: "/tree" */
 	const char *notify_path;
 	const char *log_directory;
 	uint64_t log_max_bytes;
@@ -197,9 +202,11 @@ struct service_world {
 };
 extern struct service_world world;
 
-/* State across an exec: the record's fields, without begin and end. Descriptors by number (state.h). */
+/* State across an exec: the record's fields, without begin and end. Descriptors by number
+ * (state.h). */
 void service_save(const struct service *s, struct record_writer *w);
-/* Takes up what service_save() wrote, in a service fresh from service_new(). 0 or negative errno. */
+/* Takes up what service_save() wrote, in a service fresh from service_new(). 0 or negative errno.
+ */
 int service_load(struct service *s, const struct record *r, struct error *e);
 /* Calls `visit` for each descriptor that must survive the exec. */
 void service_each_fd(const struct service *s, int (*visit)(int fd));

@@ -41,7 +41,8 @@ void service_save(const struct service *s, struct record_writer *w)
 	save_instance(w, "draining", s->draining);
 	save_process(w, "old_main", &s->old_main);
 	if (s->control.pid)
-		record_format(w, "control", "%d %d %d", (int)s->control.pid, s->control.pidfd, s->control_pipe);
+		record_format(w, "control", "%d %d %d", (int)s->control.pid, s->control.pidfd,
+			s->control_pipe);
 	record_int(w, "command_index", (int64_t)s->command_index);
 	for (size_t i = 0; i < s->n_listen; i++)
 		record_format(w, "listen", "%d %s", s->listen[i].fd, s->listen[i].address);
@@ -56,6 +57,8 @@ void service_save(const struct service *s, struct record_writer *w)
 	record_int(w, "roll_deadline_usec", (int64_t)s->roll.deadline_usec);
 	record_bool(w, "roll_ready_seen", s->roll.ready_seen);
 	record_bool(w, "roll_preforks", s->roll.preforks);
+	record_bool(w, "roll_was_up", s->roll.was_up);
+	record_bool(w, "roll_started", s->roll.started);
 	record_text(w, "roll_why", s->roll.why[0] ? s->roll.why : NULL);
 }
 
@@ -107,7 +110,8 @@ static int load_control(struct service *s, const char *text)
 	return load_process(text, &s->control);
 }
 
-static int load_instance(struct service *s, const char *text, struct instance **ret, struct error *e)
+static int load_instance(
+	struct service *s, const char *text, struct instance **ret, struct error *e)
 {
 	unsigned number;
 	int pid, pidfd, exec_pipe, r = 0;
@@ -115,7 +119,8 @@ static int load_instance(struct service *s, const char *text, struct instance **
 	if (!text)
 		return 0;
 	if (sscanf(text, "%u %d %d %d", &number, &pid, &pidfd, &exec_pipe) != 4)
-		return error_say(e, EBADMSG, "%s: the state's instance \"%s\" makes no sense", s->unit->name, text);
+		return error_say(e, EBADMSG, "%s: the state's instance \"%s\" makes no sense",
+			s->unit->name, text);
 	struct instance *i = instance_adopt(s, number, e);
 	if (!i)
 		return e->code;
@@ -196,6 +201,8 @@ static void load_numbers(struct service *s, const struct record *r)
 	s->roll.deadline_usec = (uint64_t)record_get_int(r, "roll_deadline_usec", 0);
 	s->roll.ready_seen = record_get_bool(r, "roll_ready_seen", false);
 	s->roll.preforks = record_get_bool(r, "roll_preforks", false);
+	s->roll.was_up = record_get_bool(r, "roll_was_up", false);
+	s->roll.started = record_get_bool(r, "roll_started", false);
 	copy_text(s->roll.why, sizeof(s->roll.why), record_get(r, "roll_why"));
 }
 
@@ -205,8 +212,8 @@ int service_load(struct service *s, const struct record *r, struct error *e)
 	int result;
 
 	if (!load_state(record_get(r, "state"), &s->state))
-		return error_say(e, EBADMSG, "%s: the state \"%s\" is not known here", s->unit->name,
-			record_get(r, "state") ? record_get(r, "state") : "");
+		return error_say(e, EBADMSG, "%s: the state \"%s\" is not known here",
+			s->unit->name, record_get(r, "state") ? record_get(r, "state") : "");
 	load_numbers(s, r);
 	if ((result = load_instance(s, record_get(r, "current"), &s->current, e)) < 0 ||
 		(result = load_instance(s, record_get(r, "incoming"), &s->incoming, e)) < 0 ||
@@ -219,7 +226,8 @@ int service_load(struct service *s, const struct record *r, struct error *e)
 	if (deadline > 0)
 		timer_set(&s->timer, (uint64_t)deadline);
 	/* Its start had gone that far: only the PID file is missing. */
-	if (s->state == STATE_STARTING && s->unit->type == SERVICE_FORKING && s->current && !s->control.pid)
+	if (s->state == STATE_STARTING && s->unit->type == SERVICE_FORKING && s->current &&
+		!s->control.pid)
 		timer_set(&s->pid_file_timer, clock_usec());
 	return 0;
 }

@@ -51,26 +51,38 @@ static bool idle(const struct service *s)
 
 static void want(struct service *s);
 
+/* What was edited since counts for them too; a broken edit is told, and they start as they were. */
+static void reload_if_idle(struct service *s)
+{
+	struct error e;
+
+	if (idle(s) && catalog_reload(s, &e) < 0)
+		log_warning("%s", e.text);
+}
+
 static void want_names(char *const *names)
 {
 	for (; *names; names++) {
 		struct service *s = catalog_find(*names);
-		if (s && !service_is_active(s) && s->state != STATE_WAITING)
+		if (s && s->state != STATE_WAITING && (s->stop_queued || !service_is_active(s))) {
+			reload_if_idle(s);
 			want(s);
+		}
 	}
 }
 
-/* Bounded by the number of services: each becomes WAITING, or is marked, before it looks further. */
+/* Bounded by the number of services: each becomes WAITING, or is marked, before it looks further.
+ */
 static void want(struct service *s)
 {
-	bool marked = s->restart_wanted;
+	bool marked = s->restart_wanted, kept = s->stop_queued;
 
 	s->stop_queued = false;
 	if (idle(s))
 		service_wait(s);
 	else
 		service_event(s, EVENT_START); /* on its way down: it comes back once it is there */
-	if (!marked && (s->state == STATE_WAITING || s->restart_wanted)) {
+	if (!marked && (kept || s->state == STATE_WAITING || s->restart_wanted)) {
 		want_names(s->unit->requires);
 		want_names(s->unit->wants);
 	}
@@ -100,7 +112,7 @@ int set_start(const char *name, struct error *e)
 static bool is_pending(const struct service *s)
 {
 	return s->state == STATE_WAITING || s->state == STATE_PRE || s->state == STATE_STARTING ||
-		s->state == STATE_POST || s->restart_wanted;
+	       s->state == STATE_POST || s->restart_wanted;
 }
 
 static bool waits_for_another(const struct service *s)
@@ -155,7 +167,8 @@ static void advance_stop(struct service *s)
 	s->stop_queued = false;
 	s->restart_wanted = false;
 	s->backoff = 0;
-	/* Nobody is to queue for what is meant to be gone. What the service itself still holds, it may serve. */
+	/* Nobody is to queue for what is meant to be gone. What the service itself still holds, it
+	 * may serve. */
 	listen_close(s);
 	service_event(s, EVENT_STOP);
 }
@@ -232,9 +245,11 @@ int set_reload(const char *name, struct error *e)
 	if (!s)
 		return -ENOENT;
 	if (s->state != STATE_RUNNING)
-		return error_say(e, EINVAL, "cannot reload %s: it is %s", s->unit->name, service_state_name(s->state));
+		return error_say(e, EINVAL, "cannot reload %s: it is %s", s->unit->name,
+			service_state_name(s->state));
 	if (s->unit->exec_reload.count == 0)
-		return error_say(e, EINVAL, "cannot reload %s: %s has no ExecReload=", s->unit->name, s->unit->source);
+		return error_say(e, EINVAL,
+			"cannot reload %s: %s has no ExecReload=", s->unit->name, s->unit->source);
 	service_event(s, EVENT_RELOAD);
 	return 0;
 }
@@ -272,8 +287,8 @@ struct service *set_of_pid(pid_t pid, unsigned *ret_instance)
 	char *name, *number;
 	uint64_t value;
 
-	if (cgroup_of_pid(pid, path, sizeof(path)) < 0 || strncmp(path, world.tree_path, prefix) != 0 ||
-		path[prefix] != '/')
+	if (cgroup_of_pid(pid, path, sizeof(path)) < 0 ||
+		strncmp(path, world.tree_path, prefix) != 0 || path[prefix] != '/')
 		return NULL;
 	name = path + prefix + 1;
 	number = strchr(name, '/');

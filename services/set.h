@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * All services of the machine: found by name, loaded from their files, started and stopped in order.
- * Starting and stopping only ask; set_on_change() tells when something has changed.
+ * All services of the machine: found by name, loaded from their files, started and stopped in
+ * order. Starting and stopping only ask; set_on_change() tells when something has changed.
  */
 #ifndef MOLT_SERVICES_SET_H
 #define MOLT_SERVICES_SET_H
@@ -14,7 +14,8 @@ void set_init(void (*changed)(void));
 struct service *set_first(void); /* then ->next; sorted by name */
 struct service *set_find(const char *name); /* with or without ".service"; NULL */
 
-/* Each is 0 or negative errno with text: -ENOENT no such service. What they began may still fail later. */
+/* Each is 0 or negative errno with text: -ENOENT no such service. What they began may still fail
+ * later. */
 int set_start(const char *name, struct error *e);
 int set_stop(const char *name, struct error *e);
 int set_restart(const char *name, struct error *e);

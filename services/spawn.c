@@ -46,7 +46,8 @@ static int find_user(const char *user, struct identity *id, struct error *e)
 	struct passwd *pw;
 
 	errno = 0;
-	pw = parse_u64(user, &number) && number < (uid_t)-1 ? getpwuid((uid_t)number) : getpwnam(user);
+	pw = parse_u64(user, &number) && number < (uid_t)-1 ? getpwuid((uid_t)number)
+							    : getpwnam(user);
 	/* setresuid(2) takes the highest number for "no change": root would stay root. */
 	if (!pw && (!parse_u64(user, &number) || number >= (uid_t)-1))
 		return error_say(e, ENOENT, "User=%s: no such user", user);
@@ -94,7 +95,8 @@ static int become(const struct spawn *s, const struct identity *id, struct error
 	if ((!u->user && !u->group) || s->command->privileged)
 		return 0;
 	if ((id->name[0] ? initgroups(id->name, id->gid) : setgroups(0, NULL)) < 0)
-		return error_set(e, errno, "cannot set the groups of user %s", u->user ? u->user : "root");
+		return error_set(
+			e, errno, "cannot set the groups of user %s", u->user ? u->user : "root");
 	if (setresgid(id->gid, id->gid, id->gid) < 0)
 		return error_set(e, errno, "cannot become group %u", id->gid);
 	if (id->switch_user && setresuid(id->uid, id->uid, id->uid) < 0)
@@ -102,17 +104,20 @@ static int become(const struct spawn *s, const struct identity *id, struct error
 	return 0;
 }
 
-static int make_directory(const char *base, const char *names, const struct identity *id, struct error *e)
+static int make_directory(
+	const char *base, const char *names, const struct identity *id, struct error *e)
 {
 	char copy[1024], path[1200], *state = NULL;
 
 	(void)snprintf(copy, sizeof(copy), "%s", names);
-	for (char *name = strtok_r(copy, " \t", &state); name; name = strtok_r(NULL, " \t", &state)) {
+	for (char *name = strtok_r(copy, " \t", &state); name;
+		name = strtok_r(NULL, " \t", &state)) {
 		(void)snprintf(path, sizeof(path), "%s/%s", base, name);
 		if (mkdir(path, 0755) < 0 && errno != EEXIST)
 			return error_set(e, errno, "cannot make the directory %s", path);
 		if (id->switch_user && lchown(path, id->uid, id->gid) < 0)
-			return error_set(e, errno, "cannot give the directory %s to user %u", path, id->uid);
+			return error_set(
+				e, errno, "cannot give the directory %s to user %u", path, id->uid);
 	}
 	return 0;
 }
@@ -154,12 +159,15 @@ static int read_environment_file(const char *name, char ***list, struct error *e
 		return error_set(e, ENOMEM, "cannot read EnvironmentFile=%s", path);
 	ssize_t n = file_read(AT_FDCWD, path, text, FILE_MAX_BYTES);
 	if (n < 0)
-		return optional && n == -ENOENT ? 0 : error_set(e, (int)n, "cannot read EnvironmentFile=%s", path);
+		return optional && n == -ENOENT
+			       ? 0
+			       : error_set(e, (int)n, "cannot read EnvironmentFile=%s", path);
 	int r = environment_file_parse(text, (size_t)n, list);
 	return r < 0 ? error_set(e, r, "cannot read EnvironmentFile=%s", path) : 0;
 }
 
-/* Later assignments win for a program that looks up the first: so drop an earlier one of the same name. */
+/* Later assignments win for a program that looks up the first: so drop an earlier one of the same
+ * name. */
 static void keep_last(char **list)
 {
 	size_t n = strings_count(list), kept = 0;
@@ -177,7 +185,8 @@ static void keep_last(char **list)
 
 static int own_variables(const struct identity *id, char ***list, struct error *e)
 {
-	int r = append_format(list, e, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+	int r = append_format(
+		list, e, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
 
 	if (r == 0 && id->name[0]) {
 		if ((r = append_format(list, e, "HOME=%s", id->home)) == 0 &&
@@ -201,11 +210,13 @@ static int protocol_variables(const struct spawn *s, char ***list, struct error 
 		return r;
 	char names[4096] = "";
 	for (size_t i = 0, used = 0; i < s->n_listen && used < sizeof(names); i++)
-		used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s", i ? ":" : "", s->unit->name);
+		used += (size_t)snprintf(
+			names + used, sizeof(names) - used, "%s%s", i ? ":" : "", s->unit->name);
 	return append_format(list, e, "LISTEN_FDNAMES=%s", names);
 }
 
-static int make_environment(const struct spawn *s, const struct identity *id, char ***list, struct error *e)
+static int make_environment(
+	const struct spawn *s, const struct identity *id, char ***list, struct error *e)
 {
 	int r = own_variables(id, list, e);
 
@@ -220,7 +231,8 @@ static int make_environment(const struct spawn *s, const struct identity *id, ch
 	return r;
 }
 
-/* Standard streams first, then the sockets to 3, 4, ...; the failure pipe is moved out of their way before. */
+/* Standard streams first, then the sockets to 3, 4, ...; the failure pipe is moved out of their way
+ * before. */
 static int place_descriptors(const struct spawn *s, int *pipe, struct error *e)
 {
 	int above = LISTEN_FDS_START + (int)s->n_listen;
@@ -236,13 +248,16 @@ static int place_descriptors(const struct spawn *s, int *pipe, struct error *e)
 		log = null;
 	for (size_t i = 0; i < s->n_listen; i++)
 		if ((moved[i] = fcntl(s->listen[i].fd, F_DUPFD_CLOEXEC, above)) < 0)
-			return error_set(e, errno, "cannot pass the socket %s", s->listen[i].address);
-	if ((null >= 0 && dup2(null, STDIN_FILENO) < 0) || (log >= 0 && dup2(log, STDOUT_FILENO) < 0) ||
+			return error_set(
+				e, errno, "cannot pass the socket %s", s->listen[i].address);
+	if ((null >= 0 && dup2(null, STDIN_FILENO) < 0) ||
+		(log >= 0 && dup2(log, STDOUT_FILENO) < 0) ||
 		(log >= 0 && dup2(log, STDERR_FILENO) < 0))
 		return error_set(e, errno, "cannot place the standard streams");
 	for (size_t i = 0; i < s->n_listen; i++)
 		if (dup2(moved[i], LISTEN_FDS_START + (int)i) < 0)
-			return error_set(e, errno, "cannot pass the socket %s", s->listen[i].address);
+			return error_set(
+				e, errno, "cannot pass the socket %s", s->listen[i].address);
 	return 0;
 }
 
@@ -263,7 +278,8 @@ static int limit_files(const struct unit *u, struct error *e)
 	if (world.nofile.rlim_max)
 		(void)setrlimit(RLIMIT_NOFILE, &world.nofile); /* PID 1 raised its own */
 	if (u->limit_nofile && setrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return error_set(e, errno, "cannot set LimitNOFILE=%llu", (unsigned long long)u->limit_nofile);
+		return error_set(e, errno, "cannot set LimitNOFILE=%llu",
+			(unsigned long long)u->limit_nofile);
 	return 0;
 }
 
@@ -274,7 +290,8 @@ static void adjust_oom_score(const struct unit *u)
 	if (!u->oom_score_adjust_set)
 		return;
 	(void)snprintf(text, sizeof(text), "%d", u->oom_score_adjust);
-	/* Lowering it can be refused in a container (CAP_SYS_RESOURCE): the service is better off started. */
+	/* Lowering it can be refused in a container (CAP_SYS_RESOURCE): the service is better off
+	 * started. */
 	(void)file_write(AT_FDCWD, "/proc/self/oom_score_adj", text);
 }
 
@@ -283,11 +300,13 @@ static int enter_directory(const struct unit *u, struct error *e)
 	if (!u->working_directory)
 		return chdir("/") < 0 ? error_set(e, errno, "cannot change to the directory /") : 0;
 	if (chdir(u->working_directory) < 0 && !u->working_directory_optional)
-		return error_set(e, errno, "cannot change to WorkingDirectory=%s", u->working_directory);
+		return error_set(
+			e, errno, "cannot change to WorkingDirectory=%s", u->working_directory);
 	return 0;
 }
 
-static int prepare_child(const struct spawn *s, int *pipe, char ***ret_env, char ***ret_argv, struct error *e)
+static int prepare_child(
+	const struct spawn *s, int *pipe, char ***ret_env, char ***ret_argv, struct error *e)
 {
 	struct identity id = {0};
 	int r;
@@ -295,13 +314,15 @@ static int prepare_child(const struct spawn *s, int *pipe, char ***ret_env, char
 	(void)setsid(); /* cannot fail in a fresh child */
 	(void)umask(s->unit->umask);
 	adjust_oom_score(s->unit);
-	if ((r = find_identity(s->unit, &id, e)) < 0 || (r = make_directories(s->unit, &id, e)) < 0 ||
-		(r = make_environment(s, &id, ret_env, e)) < 0 || (r = place_descriptors(s, pipe, e)) < 0 ||
-		(r = limit_files(s->unit, e)) < 0 || (r = become(s, &id, e)) < 0 ||
-		(r = enter_directory(s->unit, e)) < 0)
+	if ((r = find_identity(s->unit, &id, e)) < 0 ||
+		(r = make_directories(s->unit, &id, e)) < 0 ||
+		(r = make_environment(s, &id, ret_env, e)) < 0 ||
+		(r = place_descriptors(s, pipe, e)) < 0 || (r = limit_files(s->unit, e)) < 0 ||
+		(r = become(s, &id, e)) < 0 || (r = enter_directory(s->unit, e)) < 0)
 		return r;
 	r = command_expand(s->command, *ret_env, ret_argv);
-	return r < 0 ? error_set(e, r, "cannot expand the command line of %s", s->command->path) : 0;
+	return r < 0 ? error_set(e, r, "cannot expand the command line of %s", s->command->path)
+		     : 0;
 }
 
 static void __attribute__((noreturn)) run_child(const struct spawn *s, int pipe)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Starting a program of a service: fork into its cgroup, everything slow or risky (NSS, files, sockets to logs) in the
- * child. PID 1 never waits: a failure in the child before or at exec comes back as text through a pipe that
- * a successful exec closes.
+ * Starting a program of a service: fork into its cgroup, everything slow or risky (NSS, files,
+ * sockets to logs) in the child. PID 1 never waits: a failure in the child before or at exec comes
+ * back as text through a pipe that a successful exec closes.
  */
 #ifndef MOLT_SERVICES_SPAWN_H
 #define MOLT_SERVICES_SPAWN_H
@@ -12,20 +12,21 @@
 struct spawn {
 	const struct unit *unit;
 	const struct command *command;
-	int cgroup;             /* to be born in */
-	pid_t main_pid;         /* $MAINPID; 0: not set */
+	int cgroup; /* to be born in */
+	pid_t main_pid; /* $MAINPID; 0: not set */
 	const struct listen_socket *listen; /* LISTEN_FDS */
 	size_t n_listen;
 	const char *log_path;
 };
 
 /*
- * Returns the pid, its pidfd and the read end of the failure pipe (both O_CLOEXEC, the caller's), or a negative
- * errno with text.
+ * Returns the pid, its pidfd and the read end of the failure pipe (both O_CLOEXEC, the caller's),
+ * or a negative errno with text.
  */
 pid_t spawn_start(const struct spawn *s, int *ret_pidfd, int *ret_pipe, struct error *e);
 
-/* Reads the failure pipe: 1 with the text, 0 if the exec worked, -EAGAIN: not known yet. -1 for a pipe is 0. */
+/* Reads the failure pipe: 1 with the text, 0 if the exec worked, -EAGAIN: not known yet. -1 for a
+ * pipe is 0. */
 int spawn_read_failure(int pipe, char *text, size_t size);
 
 #endif

@@ -36,7 +36,8 @@ static void up(struct service *s)
 /* The next line of ExecStartPost=, or the end of the start. */
 static void go_on_with_post(struct service *s)
 {
-	int r = life_run_control(s, &s->unit->exec_start_post, STATE_POST, s->unit->timeout_start_usec);
+	int r = life_run_control(
+		s, &s->unit->exec_start_post, STATE_POST, s->unit->timeout_start_usec);
 
 	if (r == 0)
 		up(s);
@@ -57,7 +58,8 @@ static void start_main(struct service *s)
 	int r;
 
 	if (s->command_index >= u->exec_start.count) {
-		become_ready(s); /* a oneshot: no other type can do without ExecStart= or have several */
+		become_ready(
+			s); /* a oneshot: no other type can do without ExecStart= or have several */
 		return;
 	}
 	if (u->type == SERVICE_FORKING) {
@@ -79,7 +81,8 @@ static void start_main(struct service *s)
 /* The next line of ExecStartPre=, or the main process. */
 static void go_on_with_pre(struct service *s)
 {
-	int r = life_run_control(s, &s->unit->exec_start_pre, STATE_PRE, s->unit->timeout_start_usec);
+	int r = life_run_control(
+		s, &s->unit->exec_start_pre, STATE_PRE, s->unit->timeout_start_usec);
 
 	if (r > 0)
 		return;
@@ -125,7 +128,8 @@ void act_pre_done(struct service *s)
 	go_on_with_pre(s);
 }
 
-/* A daemon that forked has left its main process behind: by PIDFile=, or the only process there is. */
+/* A daemon that forked has left its main process behind: by PIDFile=, or the only process there is.
+ */
 static int find_forked_main(struct service *s)
 {
 	struct pid_array list = {0};
@@ -158,13 +162,15 @@ static void look_for_forked_main(struct service *s)
 		life_terminate(s);
 		return;
 	}
-	/* The daemon may write its PID file a moment after its parent has gone; the start's deadline holds. */
+	/* The daemon may write its PID file a moment after its parent has gone; the start's
+	 * deadline holds. */
 	timer_set(&s->pid_file_timer, deadline_in(PID_FILE_POLL_USEC));
 }
 
 void life_pid_file_timer_expired(struct loop_timer *t)
 {
-	struct service *s = (struct service *)((char *)t - offsetof(struct service, pid_file_timer));
+	struct service *s =
+		(struct service *)((char *)t - offsetof(struct service, pid_file_timer));
 
 	if (s->state == STATE_STARTING && s->current)
 		look_for_forked_main(s);
@@ -209,8 +215,8 @@ void act_starting_main_exit(struct service *s)
 
 void act_starting_empty(struct service *s)
 {
-	/* The exit of the process itself is on its way and says more; only a daemon we do not know the main process of
-	 * ends with nothing but this. */
+	/* The exit of the process itself is on its way and says more; only a daemon we do not know
+	 * the main process of ends with nothing but this. */
 	if (!s->control.pid && !s->current->main.pid && s->unit->type == SERVICE_FORKING)
 		look_for_forked_main(s);
 }
@@ -220,7 +226,8 @@ void act_start_timeout(struct service *s)
 	unsigned long long msec = s->unit->timeout_start_usec / USEC_PER_MSEC;
 
 	if (timer_armed(&s->pid_file_timer))
-		life_blame(s, RESULT_TIMEOUT, "PIDFile=%s names no process of this service within %llu ms",
+		life_blame(s, RESULT_TIMEOUT,
+			"PIDFile=%s names no process of this service within %llu ms",
 			s->unit->pid_file ? s->unit->pid_file : "", msec);
 	else
 		life_blame(s, RESULT_TIMEOUT, "not ready within %llu ms", msec);

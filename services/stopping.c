@@ -34,7 +34,8 @@ static bool wants_restart(const struct service *s)
 	return false;
 }
 
-/* Doubles with each failure in a row, so that a service that cannot start does not eat the machine. */
+/* Doubles with each failure in a row, so that a service that cannot start does not eat the machine.
+ */
 static uint64_t backoff_usec(const struct service *s)
 {
 	uint64_t delay = s->unit->restart_usec;
@@ -47,7 +48,8 @@ static uint64_t backoff_usec(const struct service *s)
 	return delay < limit ? delay : limit;
 }
 
-/* Of a control group that is meant to end as a whole nothing stays, not even what ExecStopPost= left behind. */
+/* Of a control group that is meant to end as a whole nothing stays, not even what ExecStopPost=
+ * left behind. */
 static void kill_remains(const struct service *s)
 {
 	if (s->current && s->unit->kill_mode != KILL_NONE && s->unit->kill_mode != KILL_PROCESS &&
@@ -67,14 +69,16 @@ void life_finish(struct service *s)
 		s->backoff++;
 		life_set_state(s, STATE_BACKOFF, delay);
 	} else {
-		life_set_state(s, s->result == RESULT_SUCCESS ? STATE_INACTIVE : STATE_FAILED, USEC_INFINITY);
+		life_set_state(s, s->result == RESULT_SUCCESS ? STATE_INACTIVE : STATE_FAILED,
+			USEC_INFINITY);
 	}
 }
 
 /* The next line of ExecStopPost=, or the end. */
 static void go_on_with_cleanup(struct service *s)
 {
-	if (life_run_control(s, &s->unit->exec_stop_post, STATE_CLEANUP, s->unit->timeout_stop_usec) <= 0)
+	if (life_run_control(
+		    s, &s->unit->exec_stop_post, STATE_CLEANUP, s->unit->timeout_stop_usec) <= 0)
 		life_finish(s);
 }
 
@@ -136,7 +140,8 @@ static void drop_others(struct service *s)
 /* The next line of ExecStop=, or the signal. */
 static void go_on_with_stop(struct service *s)
 {
-	if (life_run_control(s, &s->unit->exec_stop, STATE_STOPPING, s->unit->timeout_stop_usec) <= 0)
+	if (life_run_control(s, &s->unit->exec_stop, STATE_STOPPING, s->unit->timeout_stop_usec) <=
+		0)
 		life_terminate(s);
 }
 
@@ -224,7 +229,8 @@ void act_killing_exit(struct service *s)
 
 void act_kill_timeout(struct service *s)
 {
-	life_blame(s, RESULT_TIMEOUT, "a process does not even end on SIGKILL (uninterruptible sleep?)");
+	life_blame(s, RESULT_TIMEOUT,
+		"a process does not even end on SIGKILL (uninterruptible sleep?)");
 	log_error("%s: giving up on a process that does not end on SIGKILL", s->unit->name);
 	clean_up(s);
 }

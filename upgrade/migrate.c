@@ -82,7 +82,7 @@ static void mark_affected(struct migration *m, const char *path)
 	}
 }
 
-static int plan_holder(struct migration *m, const struct holder *h, int new_root)
+static int plan_holder(struct migration *m, const struct holder *h, int new_root, struct error *e)
 {
 	if (h->what == HELD_FILE || h->what == HELD_EXE || h->deleted) {
 		m->n_left++;
@@ -96,7 +96,7 @@ static int plan_holder(struct migration *m, const struct holder *h, int new_root
 	}
 	if (r > 0)
 		mark_affected(m, h->cgroup);
-	return r < 0 ? r : 0;
+	return r < 0 ? error_set(e, r, "cannot plan the move of process %d from %s", (int)h->pid, h->path) : 0;
 }
 
 static int add_leaf(int cgroup, const char *path, void *userdata)
@@ -138,12 +138,14 @@ int migration_plan(struct migration **ret, const struct holders *h, int new_root
 		return error_set(e, ENOMEM, "cannot plan the migration");
 	m->tree = tree;
 	int r = cgroup_walk(tree, add_leaf, m);
+	if (r < 0)
+		(void)error_set(e, r, "cannot look through the cgroups");
 	for (size_t i = 0; r == 0 && i < h->count; i++)
-		r = plan_holder(m, &h->list[i], new_root);
+		r = plan_holder(m, &h->list[i], new_root, e);
 	drop_idle_tasks(m);
 	if (r < 0) {
 		migration_free(m);
-		return error_set(e, r, "cannot plan the migration");
+		return r;
 	}
 	*ret = m;
 	return 0;

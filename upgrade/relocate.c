@@ -79,10 +79,10 @@ int relocation_add(struct relocation *t, const struct holder *h, int new_root)
 {
 	CLEANUP_FD int fd = open_counterpart(h, new_root);
 
-	if (fd == -ENOMEM || fd == -EMFILE || fd == -ENFILE)
-		return fd;
-	if (fd < 0)
+	if (fd == -ENOTDIR || fd == -ELOOP)
 		return -ENOENT;
+	if (fd < 0)
+		return fd;
 	CLEANUP_FD int held = open_held(h);
 	if (held < 0)
 		return held == -ESRCH ? 0 : held;

@@ -92,16 +92,17 @@ static void start(bool stop, const struct rollout_hooks *h)
 void rollout_begin(uint64_t target_mount, bool stop, const struct rollout_hooks *h)
 {
 	target = target_mount;
-	for (struct service *s = set_first(); s; s = s->next)
+	for (struct service *s = set_first(); s; s = s->next) {
 		s->roll.state = ROLL_WAITING;
+		if (stop)
+			s->roll.was_up = s->state == STATE_RUNNING;
+	}
 	start(stop, h);
 }
 
-void rollout_resume(bool stop, const struct rollout_hooks *h)
+void rollout_resume(uint64_t target_mount, bool stop, const struct rollout_hooks *h)
 {
-	for (struct service *s = set_first(); s; s = s->next)
-		if (s->roll.target)
-			target = s->roll.target;
+	target = target_mount;
 	start(stop, h);
 }
 

@@ -14,11 +14,12 @@ struct rollout_hooks {
 };
 
 /*
- * Begins. `stop_on_failure`: after a failure nothing further is begun, and done() comes once what was begun has ended.
+ * Begins. `stop_on_failure`, which is the way forward: after a failure nothing further is begun, and done() comes once what was
+ * begun has ended. The way back instead also starts again what ran when the way forward began and does no more.
  */
 void rollout_begin(uint64_t target_mount, bool stop_on_failure, const struct rollout_hooks *hooks);
 /* Takes up, after an exec, what the services' own states say is under way. */
-void rollout_resume(bool stop_on_failure, const struct rollout_hooks *hooks);
+void rollout_resume(uint64_t target_mount, bool stop_on_failure, const struct rollout_hooks *hooks);
 /* Gives up on all that is under way and undoes what is half done. done() does not come. */
 void rollout_abort(void);
 

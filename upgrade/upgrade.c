@@ -689,10 +689,10 @@ void upgrade_resume(void)
 		roll_backwards();
 		return;
 	case UPGRADE_SERVICES:
-		rollout_resume(true, &FORWARDS);
+		rollout_resume(u.current.mount_id, true, &FORWARDS);
 		return;
 	case UPGRADE_UNDOING:
-		rollout_resume(false, &BACKWARDS);
+		rollout_resume(u.current.mount_id, false, &BACKWARDS);
 		return;
 	case UPGRADE_IDLE:
 	case UPGRADE_PLANNING:

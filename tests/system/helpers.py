@@ -2,6 +2,7 @@
 """What the tests of services have in common: units added to a running machine, and looks at what they did."""
 import os
 import pathlib
+import socket
 
 from machine import wait_until
 
@@ -76,6 +77,40 @@ def outside(machine, pid):
         if int(inside) == pid:
             return candidate
     raise AssertionError(f"no process {pid} in the machine\n{machine.report()}")
+
+
+def request(machine, verb, **fields):
+    """Sends a request to PID 1 and returns the socket: whoever asks later is answered later."""
+    client = connect(machine)
+    client.send(("@request " + verb + "\n" + "".join(f"{k}={v}\n" for k, v in fields.items()) + "\n").encode())
+    return client
+
+
+def down(machine, verb="poweroff"):
+    """From outside: initctl is of the machine too, and may be gone before it has exited."""
+    assert answer(request(machine, verb))[0] == "ok"
+
+
+def connect(machine):
+    client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    client.connect(str(machine.path("/run/molt/control")))
+    client.settimeout(20)
+    return client
+
+
+def answer(client):
+    """The result's id, and all records before it."""
+    records = []
+    while True:
+        text = client.recv(65536).decode(errors="replace")
+        if not text:
+            raise AssertionError(f"no result, only {records}")
+        for record in text.split("\n\n"):
+            if record.startswith("@result "):
+                client.close()
+                return record[len("@result "):].split("\n")[0], records
+            if record:
+                records.append(record)
 
 
 def cpu_usec(pid):

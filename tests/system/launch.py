@@ -52,8 +52,6 @@ def make_root(spec: dict) -> None:
     mount(spec["share"], os.path.join(root, "run/share"), "none", MS_BIND)
     for directory in ("var/log", "var/lib", "var/tmp", "run/lock"):
         os.makedirs(os.path.join(root, directory), exist_ok=True)
-    if spec["shared"]:
-        mount("none", root, "none", MS_REC | MS_SHARED)
 
 
 def copy_layers(spec: dict) -> None:
@@ -85,6 +83,8 @@ def enter_root(spec: dict) -> None:
     check(libc.syscall(SYS_PIVOT_ROOT, b".", b"."), "pivot_root")
     check(libc.umount2(b".", MNT_DETACH), "umount the old root")
     os.chdir("/")
+    if spec["shared"]:  # after the pivot, which refuses a shared root
+        mount("none", "/", "none", MS_REC | MS_SHARED)
 
 
 def become_init(spec: dict) -> None:
@@ -96,7 +96,7 @@ def become_init(spec: dict) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.closerange(3, 256)
-    os.execve("/sbin/init", ["init"] + spec["arguments"], {"TERM": "linux"})
+    os.execve("/sbin/init", ["init"] + spec["arguments"], spec["environment"])
 
 
 def main() -> int:

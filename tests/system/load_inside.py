@@ -5,6 +5,8 @@
         ...
     load.stats["failed"]
 
+With None for the machine the servers are the host's own.
+
 As a program it is that client: see main().
 """
 import json
@@ -19,7 +21,8 @@ sys.path.insert(0, str(HERE.parent.parent))
 class LoadInside:
     def __init__(self, machine, http=(), streams=()):
         self.spec = {"http": list(http), "streams": list(streams)}
-        self.command = ["nsenter", "-t", str(machine.pid), "-n", sys.executable, str(HERE / "load_inside.py")]
+        enter = ["nsenter", "-t", str(machine.pid), "-n"] if machine else []
+        self.command = enter + [sys.executable, str(HERE / "load_inside.py")]
         self.stats = None
 
     def __enter__(self):
@@ -43,6 +46,8 @@ class LoadInside:
 
 def main():
     from qemu.load import Http, Load, Streams
+    # Many threads share one interpreter: by default each may keep the others waiting for 5 ms.
+    sys.setswitchinterval(0.0002)
     spec = json.loads(sys.argv[1])
     load = Load([Http(host="127.0.0.1", **group) for group in spec["http"]],
                 [Streams(host="127.0.0.1", **group) for group in spec["streams"]])

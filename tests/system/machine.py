@@ -93,8 +93,9 @@ class Machine:
     """One running molt. Use as a context manager, or stop() it."""
 
     def __init__(self, tmp, images=("one", "two"), molt=None, arguments=("molt.debug",), shared=False,
-                 writable=()):
-        """`images`: their names; the first is booted. `writable`: those that can be written to."""
+                 writable=(), environment=None):
+        """`images`: their names; the first is booted. `writable`: those that can be written to.
+        `environment`: of the first life of PID 1."""
         self.tmp = pathlib.Path(tempfile.mkdtemp(prefix="machine-", dir=tmp))
         self.images = {name: Image(self.tmp / "images" / name, name, molt) for name in images}
         self.first = images[0]
@@ -103,6 +104,7 @@ class Machine:
         self.arguments = list(arguments)
         self.shared = shared
         self.writable = list(writable)
+        self.environment = {"TERM": "linux"} | (environment or {})
         self.process = None
         self.pid = None
         self.cgroup = None
@@ -120,7 +122,7 @@ class Machine:
         spec = {
             "workdir": str(self.tmp), "share": str(self.share), "cgroup": str(self.cgroup),
             "first": self.first, "arguments": self.arguments, "shared": self.shared,
-            "writable": self.writable,
+            "writable": self.writable, "environment": self.environment,
             "images": {name: str(image.directory) for name, image in self.images.items()},
         }
         self.process = subprocess.Popen([sys.executable, str(HERE / "launch.py")], stdin=subprocess.PIPE,
@@ -178,7 +180,7 @@ class Machine:
         return self.run("/usr/bin/initctl", *argv, **options)
 
     def json(self, *argv, **options):
-        return json.loads(self.initctl("--json", *argv, **options).stdout)
+        return json.loads(self.initctl("--json", *argv, stderr=subprocess.DEVNULL, **options).stdout)
 
     def upgrade(self, image, *options, check=True, timeout=60):
         """Upgrades and returns (exit code, events)."""
@@ -194,12 +196,17 @@ class Machine:
 
     def unit(self, name):
         status = self.json("status", name, check=False)
-        if "services" not in status:
+        if not status.get("services"):
             raise AssertionError(f"{status}\n{self.report()}")
         return status["services"][0]
 
     def wait_state(self, name, state="running", timeout=10.0):
-        return wait_until(lambda: self.unit(name)["state"] == state and self.unit(name), timeout, f"{name} {state}")
+        """Its status once it is there; a service that is not loaded yet is waited for too."""
+        def reached():
+            units = self.json("status", name, check=False).get("services")
+            return units and units[0]["state"] == state and units[0]
+
+        return wait_until(reached, timeout, f"{name} {state}")
 
     # Looking from outside
 
@@ -247,6 +254,8 @@ class Machine:
             self.process.stdout.close()
             self.process.stderr.close()
         if self.cgroup and self.cgroup.exists():
+            # Who has only entered from outside does not end with PID 1, and a frozen one by nothing else.
+            (self.cgroup / "cgroup.kill").write_text("1")
             wait_until(lambda: "populated 0" in (self.cgroup / "cgroup.events").read_text(), 30,
                        "the end of the machine's processes")
             for directory in sorted(self.cgroup.rglob("*/"), key=lambda d: -len(d.parts)):

