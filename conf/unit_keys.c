@@ -58,7 +58,7 @@ static const struct key unit_keys[] = {
 	KEY("Upgrade", "ReexecSignal", key_parse_signal, reexec_signal),
 	KEY("Upgrade", "ReexecFinishSignal", key_parse_signal, reexec_finish_signal),
 	KEY("Upgrade", "ReadyTimeoutSec", key_parse_deadline, ready_timeout_usec),
-	KEY("Upgrade", "SystemStorage", key_parse_bool, system_storage),
+	KEY("Upgrade", "SystemStorage", value_system_storage, system_storage),
 	{NULL, NULL, NULL, 0, NULL},
 };
 

@@ -255,7 +255,7 @@ int value_oom_score(const struct key_site *site, const char *text, void *field,
 	return 0;
 }
 
-/* An infinite watchdog is none. */
+/* An infinite watchdog is none. Nobody enforces one yet, so nobody is to rely on it. */
 int value_watchdog(const struct key_site *site, const char *text, void *field, const void *argument,
 	struct error *e)
 {
@@ -264,6 +264,19 @@ int value_watchdog(const struct key_site *site, const char *text, void *field, c
 
 	if (r == 0 && *usec == UNIT_USEC_INFINITY)
 		*usec = 0;
+	if (r == 0 && *usec > 0)
+		key_warn(site, "WatchdogSec= is not supported yet, ignored");
+	return r;
+}
+
+/* The same: the process is in the tree, and freezes with it. */
+int value_system_storage(const struct key_site *site, const char *text, void *field,
+	const void *argument, struct error *e)
+{
+	int r = key_parse_bool(site, text, field, argument, e);
+
+	if (r == 0 && *(bool *)field)
+		key_warn(site, "SystemStorage= is not supported yet, ignored");
 	return r;
 }
 

@@ -58,6 +58,7 @@ static void start_services(void)
 		if (set_start(*name, &e) < 0)
 			log_error("%s", e.text);
 	sys.state = SYSTEM_RUNNING;
+	log_notice("booted");
 }
 
 static void start_services_unless_single(void)

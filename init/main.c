@@ -21,6 +21,7 @@
 #include "init/signals.h"
 #include "init/state.h"
 #include "init/system.h"
+#include "init/unmount.h"
 #include "kernel/log.h"
 #include "kernel/loop.h"
 #include "kernel/util.h"
@@ -170,6 +171,8 @@ static int run_as_program(int argc, char **argv)
 		return usage(stdout);
 	if (argc == 3 && strcmp(argv[1], "--check-state") == 0 && parse_u64(argv[2], &fd) && fd < 1u << 20)
 		return state_check((int)fd);
+	if (argc == 2 && strcmp(argv[1], "--can-end") == 0)
+		return UNMOUNT_NEEDS_SUCCESSOR;
 	return usage(stderr);
 }
 
@@ -185,6 +188,10 @@ int main(int argc, char **argv)
 	(void)prctl(PR_SET_NAME, "molt"); /* whatever the link was called that it was started by */
 	raise_descriptor_limit();
 	system_find_kind();
+	if (life.end) {
+		log_open_kmsg();
+		shutdown_end(life.end);
+	}
 	if (life.real_root >= 0 && reexec_come_back(&life, &e) < 0)
 		log_error("%s", e.text);
 	boot_mount_kernel_file_systems();

@@ -35,6 +35,8 @@ void life_parse(struct life *l, int argc, char **argv)
 			l->fallback_root = fd;
 		else if (strcmp(l->argv[1], "--molt-returned") == 0)
 			l->real_root = fd;
+		else if (strcmp(l->argv[1], "--molt-end") == 0)
+			l->end = l->argv[2];
 		l->argv[2] = l->argv[0];
 		l->argv += 2;
 		l->argc -= 2;
@@ -60,6 +62,16 @@ int reexec(struct error *e)
 	int r = error_set(e, errno, "cannot execute %s", INIT_PATH);
 	state_keep_descriptors(false);
 	return r;
+}
+
+void reexec_end(const char *how)
+{
+	char word[16];
+	char *argv[] = {"init", "--molt-end", word, NULL};
+
+	(void)snprintf(word, sizeof(word), "%s", how);
+	(void)execve(INIT_PATH, argv, ENVIRONMENT);
+	log_error("cannot execute %s: %s", INIT_PATH, strerror(errno));
 }
 
 void reexec_give_back(const struct life *l)

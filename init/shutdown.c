@@ -8,6 +8,7 @@
 #include <sys/reboot.h>
 #include <unistd.h>
 
+#include "init/reexec.h"
 #include "init/system.h"
 #include "init/unmount.h"
 #include "kernel/cgroup.h"
@@ -23,6 +24,9 @@
 #define UNMOUNT_USEC (60 * USEC_PER_SEC)
 
 enum step { STEP_NONE, STEP_SERVICES, STEP_TERM, STEP_KILL, STEP_UNMOUNT, STEP_END };
+
+static const char *const WORDS[] = {
+	[SHUTDOWN_POWEROFF] = "poweroff", [SHUTDOWN_REBOOT] = "reboot", [SHUTDOWN_HALT] = "halt"};
 
 static enum step step;
 static enum shutdown_kind kind;
@@ -74,9 +78,23 @@ static void __attribute__((noreturn)) end_system(void)
 static void unmounter_exited(struct process *p, const struct process_exit *ended)
 {
 	(void)p;
+	step = STEP_END;
+	if (ended->known && !ended->signal && ended->status == UNMOUNT_NEEDS_SUCCESSOR) {
+		log_notice("trying once more, as the %s that is there now", INIT_PATH);
+		reexec_end(WORDS[kind]);
+	}
 	if (!process_exit_clean(ended))
 		log_warning("not everything could be unmounted");
-	step = STEP_END;
+	end_system();
+}
+
+void shutdown_end(const char *how)
+{
+	for (kind = SHUTDOWN_POWEROFF; kind < SHUTDOWN_HALT && strcmp(WORDS[kind], how) != 0; kind++)
+		;
+	if (unmount_read_only() > 0)
+		log_warning("not everything could be unmounted");
+	sync();
 	end_system();
 }
 

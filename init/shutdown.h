@@ -14,5 +14,7 @@ enum shutdown_kind { SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_HALT };
 int shutdown_begin(enum shutdown_kind kind, struct error *e);
 /* A service has changed: perhaps all are down. */
 void shutdown_services_changed(void);
+/* The end alone, of a shutdown that another program began: "poweroff", "reboot" or "halt". */
+void shutdown_end(const char *how) __attribute__((noreturn));
 
 #endif

@@ -10,6 +10,7 @@
 #include <sys/swap.h>
 #include <unistd.h>
 
+#include "init/reexec.h"
 #include "init/system.h"
 #include "kernel/log.h"
 #include "kernel/mounts.h"
@@ -68,7 +69,7 @@ static unsigned unmount_pass(unsigned *ret_left)
 	return done;
 }
 
-static unsigned remount_read_only(void)
+unsigned unmount_read_only(void)
 {
 	struct mount_table t = {0};
 	struct error e;
@@ -98,7 +99,9 @@ void unmount_everything(void)
 	while (unmount_pass(&left) > 0 && left > 0)
 		;
 	/* A namespace shares its file systems with the world outside: only the mounts are its own to end. */
-	failed = sys.real ? remount_read_only() : 0;
+	failed = sys.real ? unmount_read_only() : 0;
 	sync();
+	if (failed) /* asks it for UNMOUNT_NEEDS_SUCCESSOR; an init that does not know the question fails */
+		(void)execl(INIT_PATH, "init", "--can-end", (char *)NULL);
 	_exit(failed ? 1 : 0);
 }

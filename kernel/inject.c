@@ -107,28 +107,41 @@ static void sleep_until_sigchld(uint64_t usec)
 	(void)sigtimedwait(&set, NULL, &timeout);
 }
 
-static int explain_silence(pid_t tid, struct error *e)
+/* Whether it is known why it will not stop for now: 0, -ESRCH, -EBUSY. */
+static int find_excuse(pid_t tid, struct error *e)
 {
-	char where[128];
 	struct proc_stat stat;
 
 	/* A dead thread group leader is no longer reported to us while its threads live. */
 	if (proc_stat_read(tid, &stat) < 0 || stat.state == 'Z' || stat.state == 'X')
 		return error_say(e, ESRCH, "task %d has ended", tid);
+	/* It was on its way into that sleep when we looked before. */
+	if (inject_waits_for_vfork(tid))
+		return error_say(e, EBUSY, "task %d waits in vfork for its child", tid);
+	return 0;
+}
+
+static int explain_silence(pid_t tid, struct error *e)
+{
+	char comm[64], where[128];
+
+	proc_comm(tid, comm, sizeof(comm));
 	proc_where(tid, where, sizeof(where));
-	return error_say(
-		e, ETIMEDOUT, "task %d (%s) does not answer: it is %s", tid, stat.comm, where);
+	return error_say(e, ETIMEDOUT, "task %d (%s) does not answer: it is %s", tid, comm, where);
 }
 
 static int wait_for_stop(struct inject_target *t, uint64_t deadline_usec, struct error *e)
 {
-	while (!collect_stop(t)) {
+	for (bool waited = false; !collect_stop(t); waited = true) {
 		uint64_t now = clock_usec();
+		int r = waited ? find_excuse(t->tid, e) : 0;
 
 		if (has_ended(t->tid))
 			return error_say(e, ESRCH, "task %d has ended", t->tid);
-		if (now >= deadline_usec)
-			return recover_stop(t) ? 0 : explain_silence(t->tid, e);
+		if (r == 0 && now >= deadline_usec)
+			r = explain_silence(t->tid, e);
+		if (r < 0)
+			return recover_stop(t) ? 0 : r;
 		uint64_t left = deadline_usec - now;
 		sleep_until_sigchld(left < LOOK_AGAIN_USEC ? left : LOOK_AGAIN_USEC);
 	}
@@ -392,8 +405,8 @@ int inject_release(struct inject_target *t, uint64_t deadline_usec, struct error
 		return 0;
 	uint64_t least = deadline_in(RELEASE_USEC);
 	int r = go_to_event_stop(t, deadline_usec > least ? deadline_usec : least, e);
-	if (r == -ETIMEDOUT)
-		return r;
+	if (r == -ETIMEDOUT || r == -EBUSY)
+		return -ETIMEDOUT;
 	if (r == 0)
 		r = give_back(t, e);
 	/* From a group-stop too: the kernel remembers it, and stops the task again. */

@@ -117,8 +117,12 @@ bool inject_waits_for_vfork(pid_t tid)
 	 * vfork only.
 	 */
 	char *end;
+	struct proc_stat stat;
 	long number = strtol(text, &end, 10);
 	if (end == text)
+		return false;
+	/* A plain fork that the freezer has interrupted has the number too, but stands still where it can be seized. */
+	if (proc_stat_read(tid, &stat) < 0 || stat.state != 'D')
 		return false;
 #ifdef SYS_vfork
 	if (number == SYS_vfork)

@@ -287,12 +287,14 @@ static void settle(bool keep)
 
 static int load_with_needs(const char *name, struct service **ret, struct error *e)
 {
+	struct service *s = NULL;
 	char full[300];
-	int r = load_one(name, ret, e);
+	int r = load_one(name, &s, e);
 
-	if (r < 0)
+	if (r < 0 || !s)
 		return r;
-	(void)stpcpy(full, (*ret)->unit->name); /* a name has at most 255 bytes: unit_load() */
+	(void)stpcpy(full, s->unit->name); /* a name has at most 255 bytes: unit_load() */
+	*ret = s;
 	load_needs();
 	r = drop_unmet(full, e);
 	settle(r == 0);

@@ -13,6 +13,7 @@
 #include "kernel/process.h"
 #include "kernel/util.h"
 #include "upgrade/holders.h"
+#include "upgrade/limbo.h"
 #include "upgrade/migrate.h"
 
 /* Somebody is always in vfork(2) on a machine that starts programs, but not the same one for long. */
@@ -242,7 +243,7 @@ int blackout_run(const struct blackout_request *request, struct blackout_report 
 	log_hold(true);
 	/* Our own pages come from the old image: none may have to be read while everything stands still. */
 	(void)mlockall(MCL_CURRENT | MCL_FUTURE);
-	for (unsigned tries = 1; r == -EBUSY && tries <= TRIES_MAX; tries++) {
+	for (unsigned tries = 1; r == -EBUSY && tries <= TRIES_MAX && limbo_is_empty(); tries++) {
 		*ret = (struct blackout_report){.n_tries = tries};
 		r = try_once(request, ret, e);
 	}

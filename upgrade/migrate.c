@@ -237,9 +237,16 @@ static int seize_leaf(struct migration *m, const struct leaf *l, struct error *e
 	return r;
 }
 
-static bool is_holder(struct migration *m, const struct inject_target *target)
+static int wait_stopped(struct migration *m, struct inject_target *target, uint64_t deadline_usec, struct error *e)
 {
-	return find_task(m, inject_tid(target)) != NULL;
+	struct relocation *task = find_task(m, inject_tid(target));
+	int r = inject_wait_stopped(target, deadline_usec, e);
+
+	if (r == -ESRCH && task)
+		task->target = NULL; /* killed: nothing is to be moved any more */
+	/* A bystander need not be able to run our syscalls, only to stand still; in vfork(2) it does until its child goes on. */
+	bool still = r == -ENOTSUP || r == -ENOEXEC || r == -EBUSY;
+	return r == -ESRCH || (still && !task) ? 0 : r;
 }
 
 int migration_seize(struct migration *m, uint64_t deadline_usec, struct error *e)
@@ -253,11 +260,8 @@ int migration_seize(struct migration *m, uint64_t deadline_usec, struct error *e
 	}
 	/* All are asked before the first is waited for. */
 	for (size_t i = 0; i < m->n_seized; i++) {
-		int r = inject_wait_stopped(m->seized[i], deadline_usec, e);
-		/* A bystander need not be able to run our syscalls, only to stand still. */
-		if ((r == -ENOTSUP || r == -ENOEXEC) && !is_holder(m, m->seized[i]))
-			r = 0;
-		if (r < 0 && r != -ESRCH)
+		int r = wait_stopped(m, m->seized[i], deadline_usec, e);
+		if (r < 0)
 			return r;
 	}
 	return 0;

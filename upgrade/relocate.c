@@ -13,8 +13,8 @@
 #include "upgrade/pivot.h"
 
 /*
- * From the table that has it: that of a thread with one of its own is reached by PIDFD_THREAD (which is O_EXCL), since
- * Linux 6.9.
+ * From the table that has it: that of a thread with one of its own is reached by PIDFD_THREAD
+ * (which is O_EXCL), since Linux 6.9.
  */
 static int take_descriptor(const struct holder *h)
 {
@@ -26,14 +26,16 @@ static int take_descriptor(const struct holder *h)
 	return fd < 0 ? -errno : fd;
 }
 
-/* The very thing it holds, to give it back: the open file itself for a descriptor, offset and all. */
+/* The very thing it holds, to give it back: the open file itself for a descriptor, offset and all.
+ */
 static int open_held(const struct holder *h)
 {
 	char path[64];
 
 	if (h->what == HELD_DIRFD)
 		return take_descriptor(h);
-	(void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)h->tid, h->what == HELD_CWD ? "cwd" : "root");
+	(void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)h->tid,
+		h->what == HELD_CWD ? "cwd" : "root");
 	int fd = open(path, O_PATH | O_CLOEXEC);
 	return fd >= 0 ? fd : errno == ENOENT ? -ESRCH : -errno;
 }
@@ -41,9 +43,11 @@ static int open_held(const struct holder *h)
 static int open_counterpart(const struct holder *h, int new_root)
 {
 	bool path_only = h->what != HELD_DIRFD || (h->flags & O_PATH);
-	int fd = open_in_root(new_root, h->path, path_only ? O_PATH | O_DIRECTORY : O_RDONLY | O_DIRECTORY);
+	int fd = open_in_root(
+		new_root, h->path, path_only ? O_PATH | O_DIRECTORY : O_RDONLY | O_DIRECTORY);
 
-	/* A reader in the middle of the directory goes on there as far as the two file systems count alike. */
+	/* A reader in the middle of the directory goes on there as far as the two file systems
+	 * count alike. */
 	if (fd >= 0 && h->what == HELD_DIRFD && !path_only && h->offset > 0)
 		(void)lseek(fd, h->offset, SEEK_SET);
 	return fd;
@@ -66,8 +70,11 @@ static int append(struct relocation *t, const struct holder *h, int fd, int held
 	if (!inverse)
 		return -ENOMEM;
 	t->inverse = inverse;
-	changes[t->n] = (struct inject_change){.action = action_of(h->what), .fd = fd, .target_fd = h->fd,
-		.cloexec = h->flags & O_CLOEXEC, .result = -ECANCELED};
+	changes[t->n] = (struct inject_change){.action = action_of(h->what),
+		.fd = fd,
+		.target_fd = h->fd,
+		.cloexec = h->flags & O_CLOEXEC,
+		.result = -ECANCELED};
 	inverse[t->n] = changes[t->n];
 	inverse[t->n].fd = held;
 	t->n++;

@@ -21,15 +21,17 @@ struct relocation {
 };
 
 /*
- * Plans a change for a holder of this task: the same directory below `new_root`. 1; 0 where the task has gone; -ENOENT where it
- * has to stay: no such directory, or out of this kernel's reach; another negative errno.
+ * Plans a change for a holder of this task: the same directory below `new_root`. 1; 0 where the
+ * task has gone; -ENOENT where it has to stay: no such directory, or out of this kernel's reach;
+ * another negative errno.
  */
 int relocation_add(struct relocation *t, const struct holder *h, int new_root);
 
 /*
- * Applies them. What the task has not the permission for (fchdir(2), chroot(2) ask for it) is left as it was and counted in
- * *left; one whose root cannot be moved is left altogether, or it could walk out of its jail. -EACCES: that has
- * happened, and nothing of it has moved. 0 or another negative errno with text.
+ * Applies them. What the task has not the permission for (fchdir(2), chroot(2) ask for it) is left
+ * as it was and counted in *left; one whose root cannot be moved is left altogether, or it could
+ * walk out of its jail. -EACCES: that has happened, and nothing of it has moved. 0 or another
+ * negative errno with text.
  */
 int relocation_apply(struct relocation *t, uint64_t deadline_usec, size_t *left, struct error *e);
 /* Takes back what was applied. */

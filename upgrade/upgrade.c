@@ -388,8 +388,10 @@ static void upgrade_now(void)
 
 static void again_timer_expired(struct loop_timer *t)
 {
-	(void)t;
-	upgrade_now();
+	if (limbo_is_empty())
+		upgrade_now();
+	else
+		timer_set(t, deadline_in(BUSY_RETRY_USEC[0])); /* it is let go when its vfork(2) is over, and cannot be seized before */
 }
 
 static void judged(void)

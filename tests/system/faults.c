@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Makes one system call of PID 1 fail: preloaded into its first life, with MOLT_FAULT=NUMBER:NTH, the NTH call of
- * that number by syscall(3) fails with EIO. One and no other: what is done to undo things works again.
+ * Makes one system call of PID 1 fail: preloaded into its first life, with MOLT_FAULT=NUMBER:NTH,
+ * the NTH call of that number by syscall(3) fails with EIO. One and no other: what is done to undo
+ * things works again.
  */
 #include <dlfcn.h>
 #include <errno.h>

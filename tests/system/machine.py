@@ -144,7 +144,10 @@ class Machine:
     def is_up(self):
         if self.process.poll() is not None:
             raise AssertionError(f"molt ended: {self.process.returncode} {self.process.stderr.read()}")
-        return self.path("/run/molt/control").exists()
+        if not self.path("/run/molt/control").exists():
+            return False
+        # Until then it answers, but refuses to exec itself: an upgrade would be "busy".
+        return any(text in self.log() for text in ("Z booted\n", ": a root shell on "))
 
     # Running programs inside
 
@@ -169,7 +172,10 @@ class Machine:
             output, _ = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             process.kill()
-            output, _ = process.communicate()
+            try:
+                output, _ = process.communicate(timeout=2)
+            except subprocess.TimeoutExpired:  # a child of it has its output open still, frozen perhaps
+                output = "(unknown)"
             raise AssertionError(f"{argv} did not end within {timeout} s; it said: {output}\n{self.report()}")
         result = subprocess.CompletedProcess(argv, process.returncode, output)
         if check and result.returncode != 0:

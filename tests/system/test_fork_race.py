@@ -12,6 +12,8 @@ import pytest
 from machine import BUILD, Machine
 from outside import assert_thawed, held_still, stragglers
 
+pytestmark = pytest.mark.timeout(240)
+
 # For development only: the whole number takes a minute.
 UPGRADES = int(os.environ.get("MOLT_TEST_UPGRADES", "300"))
 WITHOUT_FREEZE = 60

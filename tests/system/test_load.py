@@ -16,6 +16,8 @@ from machine import BUILD, wait_until
 from outside import assert_thawed, last_word, stragglers
 from test_rollback import WEB, stands_on
 
+pytestmark = pytest.mark.timeout(180)
+
 UPGRADES = int(os.environ.get("MOLT_TEST_LOAD", "20"))
 PAUSE = 0.001
 BEAT_MSEC = 5

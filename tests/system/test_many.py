@@ -9,6 +9,8 @@ from outside import assert_thawed, last_word, mount_table, stragglers, use
 from test_migrate import Holder, lay_out
 from test_rollback import WEB
 
+pytestmark = pytest.mark.timeout(120)
+
 # For development only.
 TIMES = int(os.environ.get("MOLT_TEST_MANY", "50"))
 # What the allocator and the page cache may do; a leak of a page an upgrade would be more.

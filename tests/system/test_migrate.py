@@ -14,6 +14,8 @@ import pytest
 from machine import BUILD, wait_until
 from outside import assert_thawed, events, last_word, stragglers
 
+pytestmark = pytest.mark.timeout(60)
+
 PLACE = "/opt/place"
 SUBJECTS = ["cwd", "fds", "fsthread", "filesthread", "sleeper", "waiter", "nobody", "seccomp", "stopped", "vfork",
             "threads", "jail"]

@@ -4,10 +4,13 @@ import os
 import signal
 import socket
 
+import pytest
 from load_inside import LoadInside
 from machine import Machine, wait_until
 from outside import Snapshot, mount_table, use
 from test_many import serve
+
+pytestmark = pytest.mark.timeout(90)
 
 TIMES = int(os.environ.get("MOLT_TEST_MANY", "50"))
 

@@ -13,6 +13,8 @@ from machine import BUILD, Machine, wait_until
 from outside import Snapshot, assert_thawed, assert_unchanged, last_word
 from test_migrate import Holder, own_pids
 
+pytestmark = pytest.mark.timeout(60)
+
 SERVICE = "[Service]\nExecStart=/bin/sleep 1000\n"
 
 

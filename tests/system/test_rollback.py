@@ -7,6 +7,8 @@ from load_inside import LoadInside
 from machine import BUILD, TOP, Machine, wait_until
 from outside import Snapshot, assert_thawed, last_word, mount_table, stragglers
 
+pytestmark = pytest.mark.timeout(120)
+
 SLEEPER = "[Service]\nExecStart=/bin/sleep 1000\n"
 WEB = """[Service]
 Type=notify

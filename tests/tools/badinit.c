@@ -22,7 +22,7 @@
 
 static int answer(const char *how)
 {
-	struct rlimit none = { 0, 0 };
+	struct rlimit none = {0, 0};
 
 	if (strcmp(how, "no") == 0) {
 		(void)fprintf(stderr, "a first line\nit is too cold in here\n");
@@ -39,12 +39,13 @@ static int answer(const char *how)
 	return 0;
 }
 
-/* As init/reexec.c does it: --molt-state FD --molt-fallback FD came in, --molt-returned FD goes out. */
+/* As init/reexec.c does it: --molt-state FD --molt-fallback FD came in, --molt-returned FD goes
+ * out. */
 static void give_back(char *const argv[])
 {
 	char root[16];
-	char *back[] = { "init", argv[1], argv[2], "--molt-returned", root, NULL };
-	char *environment[] = { NULL };
+	char *back[] = {"init", argv[1], argv[2], "--molt-returned", root, NULL};
+	char *environment[] = {NULL};
 
 	(void)snprintf(root, sizeof(root), "%d", open("/", O_PATH | O_DIRECTORY));
 	if (fchdir(atoi(argv[4])) < 0 || chroot(".") < 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Families that multiply without pause, to race with whoever walks over all processes. A family that
- * was left behind on an old root stays there, child after child, and can be seen from outside.
+ * Families that multiply without pause, to race with whoever walks over all processes. A family
+ * that was left behind on an old root stays there, child after child, and can be seen from outside.
  *
  *   FORKS    families in which each process forks its successor and ends
  *   SPAWNS   the same by posix_spawn(3): vfork(2) and an exec
@@ -63,7 +63,7 @@ static void fork_for_ever(void)
 
 static void spawn_successor(char *program)
 {
-	char *argv[] = { program, "successor", NULL };
+	char *argv[] = {program, "successor", NULL};
 	pid_t pid;
 
 	while (posix_spawn(&pid, program, NULL, NULL, argv, environ) != 0)
@@ -127,7 +127,7 @@ static void wait_for_end_of_input(void)
 
 int main(int argc, char *argv[])
 {
-	struct sigaction action = { .sa_handler = reap, .sa_flags = SA_RESTART };
+	struct sigaction action = {.sa_handler = reap, .sa_flags = SA_RESTART};
 
 	if (argc == 2 && strcmp(argv[1], "successor") == 0) {
 		open_counter();
@@ -135,7 +135,8 @@ int main(int argc, char *argv[])
 	}
 	if (argc != 4)
 		errx(2, "usage: forkstorm FORKS SPAWNS BURSTS");
-	if (setpgid(0, 0) < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 || sigaction(SIGCHLD, &action, NULL) < 0)
+	if (setpgid(0, 0) < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 ||
+		sigaction(SIGCHLD, &action, NULL) < 0)
 		err(1, "cannot set up");
 	make_counter();
 	for (int kind = FORKS; kind <= BURSTS; kind++)

@@ -62,7 +62,7 @@ static void __attribute__((format(printf, 1, 2))) fault(const char *format, ...)
 
 static uint64_t mount_of(int fd, const char *path)
 {
-	struct statx st = { 0 };
+	struct statx st = {0};
 
 	if (statx(fd, path, *path ? 0 : AT_EMPTY_PATH, STATX_MNT_ID, &st) < 0)
 		fault("statx of %d \"%s\": %s", fd, path, strerror(errno));
@@ -89,7 +89,7 @@ static void enter_directory(void)
 
 /* Descriptors of a directory, with their flags */
 
-static const int FLAGS[] = { O_RDONLY, O_RDONLY | O_CLOEXEC, O_PATH, O_PATH | O_CLOEXEC };
+static const int FLAGS[] = {O_RDONLY, O_RDONLY | O_CLOEXEC, O_PATH, O_PATH | O_CLOEXEC};
 static int fds[ARRAY_SIZE(FLAGS)];
 
 static void open_fds(void)
@@ -226,7 +226,7 @@ static int64_t now_usec(void)
 	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-static const struct timespec SPAN = { SLEEP_MSEC / 1000, SLEEP_MSEC % 1000 * 1000000L };
+static const struct timespec SPAN = {SLEEP_MSEC / 1000, SLEEP_MSEC % 1000 * 1000000L};
 
 static int sleep_relative(void)
 {
@@ -236,7 +236,7 @@ static int sleep_relative(void)
 static int sleep_absolute(void)
 {
 	int64_t until = now_usec() + SLEEP_MSEC * 1000;
-	struct timespec at = { until / 1000000, until % 1000000 * 1000 };
+	struct timespec at = {until / 1000000, until % 1000000 * 1000};
 
 	errno = clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL);
 	return errno ? -1 : 0;
@@ -249,7 +249,7 @@ static int sleep_poll(void)
 
 static int sleep_select(void)
 {
-	struct timeval span = { SLEEP_MSEC / 1000, SLEEP_MSEC % 1000 * 1000 };
+	struct timeval span = {SLEEP_MSEC / 1000, SLEEP_MSEC % 1000 * 1000};
 
 	return select(0, NULL, NULL, NULL, &span);
 }
@@ -267,11 +267,11 @@ static struct sleeper {
 	int (*sleep)(void);
 	pthread_t thread;
 } sleepers[] = {
-	{ .name = "nanosleep", .sleep = sleep_relative },
-	{ .name = "clock_nanosleep", .sleep = sleep_absolute },
-	{ .name = "poll", .sleep = sleep_poll },
-	{ .name = "select", .sleep = sleep_select },
-	{ .name = "futex", .sleep = sleep_futex },
+	{.name = "nanosleep", .sleep = sleep_relative},
+	{.name = "clock_nanosleep", .sleep = sleep_absolute},
+	{.name = "poll", .sleep = sleep_poll},
+	{.name = "select", .sleep = sleep_select},
+	{.name = "futex", .sleep = sleep_futex},
 };
 
 static void *sleep_once(void *userdata)
@@ -322,7 +322,7 @@ static void *read_once(void *unused)
 
 static void *epoll_once(void *unused)
 {
-	struct epoll_event event = { .events = EPOLLIN };
+	struct epoll_event event = {.events = EPOLLIN};
 	int epoll = epoll_create1(EPOLL_CLOEXEC);
 
 	(void)unused;
@@ -399,21 +399,24 @@ static void shutout_check(void)
 /* Anything but what it needs for its last words kills it. */
 static void seccomp_set_up(void)
 {
-	static const int ALLOWED[] = { SYS_read, SYS_write, SYS_statx, SYS_getcwd, SYS_fcntl, SYS_exit_group,
-		SYS_restart_syscall };
+	static const int ALLOWED[] = {SYS_read, SYS_write, SYS_statx, SYS_getcwd, SYS_fcntl,
+		SYS_exit_group, SYS_restart_syscall};
 	struct sock_filter filter[2 + 2 * ARRAY_SIZE(ALLOWED)];
 	size_t n = 0;
 
-	filter[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+	filter[n++] = (struct sock_filter)BPF_STMT(
+		BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
 	for (size_t i = 0; i < ARRAY_SIZE(ALLOWED); i++) {
-		filter[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)ALLOWED[i], 0, 1);
+		filter[n++] = (struct sock_filter)BPF_JUMP(
+			BPF_JMP | BPF_JEQ | BPF_K, (unsigned)ALLOWED[i], 0, 1);
 		filter[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	}
 	filter[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
-	struct sock_fprog program = { .len = (unsigned short)n, .filter = filter };
+	struct sock_fprog program = {.len = (unsigned short)n, .filter = filter};
 	enter_directory();
 	open_fds();
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+		prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
 		err(1, "seccomp");
 }
 
@@ -457,12 +460,13 @@ static char state_of(pid_t pid)
 
 static void stopped_check(void)
 {
-	siginfo_t info = { 0 };
+	siginfo_t info = {0};
 	int status;
 
 	if (state_of(child) != 'T')
 		fault("the stopped process is in state %c", state_of(child));
-	if (waitid(P_PID, (id_t)child, &info, WEXITED | WSTOPPED | WCONTINUED | WNOHANG) < 0 || info.si_pid != 0)
+	if (waitid(P_PID, (id_t)child, &info, WEXITED | WSTOPPED | WCONTINUED | WNOHANG) < 0 ||
+		info.si_pid != 0)
 		fault("the parent of the stopped process heard %d", info.si_code);
 	check_cwd("its parent");
 	(void)kill(child, SIGCONT);
@@ -477,7 +481,7 @@ static long vfork_msec = 3;
 /* In a thread that stands in the directory by itself: who is to be moved is who waits. */
 static void *vfork_for_ever(void *unused)
 {
-	struct timespec pause = { 0, vfork_msec * 300000 };
+	struct timespec pause = {0, vfork_msec * 300000};
 
 	(void)unused;
 	if (unshare(CLONE_FS) < 0)
@@ -488,7 +492,7 @@ static void *vfork_for_ever(void *unused)
 		int status;
 		pid_t pid = vfork();
 		if (pid == 0) {
-			struct timespec span = { 0, vfork_msec * 1000000 };
+			struct timespec span = {0, vfork_msec * 1000000};
 			(void)nanosleep(&span, NULL);
 			(void)execl("/bin/true", "true", NULL);
 			_exit(127);
@@ -538,7 +542,7 @@ static void *busy(void *unused)
 
 static void *idle(void *unused)
 {
-	struct timespec span = { 0, 20000000 };
+	struct timespec span = {0, 20000000};
 
 	(void)unused;
 	while (!over)
@@ -602,21 +606,21 @@ static const struct subject {
 	void (*set_up)(void);
 	void (*check)(void);
 } SUBJECTS[] = {
-	{ "cwd", cwd_set_up, cwd_check },
-	{ "fds", fds_set_up, fds_check },
-	{ "fsthread", fsthread_set_up, thread_check },
-	{ "filesthread", filesthread_set_up, thread_check },
-	{ "sleeper", sleeper_set_up, sleeper_check },
-	{ "waiter", waiter_set_up, waiter_check },
-	{ "nobody", nobody_set_up, nobody_check },
-	{ "shutout", shutout_set_up, shutout_check },
-	{ "seccomp", seccomp_set_up, seccomp_check },
-	{ "stopped", stopped_set_up, stopped_check },
-	{ "vfork", vfork_set_up, thread_check },
-	{ "threads", threads_set_up, threads_check },
-	{ "jail", jail_set_up, jail_check },
-	{ "jailnobody", jailnobody_set_up, jail_check },
-	{ "writer", writer_set_up, nothing },
+	{"cwd", cwd_set_up, cwd_check},
+	{"fds", fds_set_up, fds_check},
+	{"fsthread", fsthread_set_up, thread_check},
+	{"filesthread", filesthread_set_up, thread_check},
+	{"sleeper", sleeper_set_up, sleeper_check},
+	{"waiter", waiter_set_up, waiter_check},
+	{"nobody", nobody_set_up, nobody_check},
+	{"shutout", shutout_set_up, shutout_check},
+	{"seccomp", seccomp_set_up, seccomp_check},
+	{"stopped", stopped_set_up, stopped_check},
+	{"vfork", vfork_set_up, thread_check},
+	{"threads", threads_set_up, threads_check},
+	{"jail", jail_set_up, jail_check},
+	{"jailnobody", jailnobody_set_up, jail_check},
+	{"writer", writer_set_up, nothing},
 };
 
 static void say(const char *text)

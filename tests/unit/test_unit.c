@@ -141,7 +141,6 @@ static void reads_every_key(void **state)
 				 "RestartSec=2s 500ms\n"
 				 "TimeoutStartSec=1min 30\n"
 				 "TimeoutStopSec=0\n"
-				 "WatchdogSec=3\n"
 				 "KillSignal=SIGQUIT\n"
 				 "KillMode=mixed\n"
 				 "User=www-data\n"
@@ -164,7 +163,6 @@ static void reads_every_key(void **state)
 				 "[Upgrade]\n"
 				 "Policy=handover\n"
 				 "ReadyTimeoutSec=5\n"
-				 "SystemStorage=on\n"
 				 "[Install]\n"
 				 "WantedBy=multi-user.target\n");
 
@@ -193,7 +191,6 @@ static void reads_every_key(void **state)
 	assert_true(u->timeout_start_usec == 90 * SECOND);
 	assert_true(u->timeout_stop_usec == UNIT_USEC_INFINITY);
 	assert_true(u->timeout_start_set && u->timeout_stop_set);
-	assert_true(u->watchdog_usec == 3 * SECOND);
 	assert_int_equal(u->kill_signal, SIGQUIT);
 	assert_int_equal(u->kill_mode, KILL_MIXED);
 	assert_string_equal(u->user, "www-data");
@@ -628,6 +625,9 @@ static void warns_of_what_it_ignores(void **state)
 			"[X-Other]\nA=%q\n[Install]\nAlias=y.service\nWhatever=1\n" START,
 		"");
 	expect_warnings(START "Type=idle\n", "x:3: Type=idle is not supported, taken as simple\n");
+	expect_warnings(START "WatchdogSec=3\n", "x:3: WatchdogSec= is not supported yet, ignored\n");
+	expect_warnings(START "[Upgrade]\nSystemStorage=yes\n",
+		"x:4: SystemStorage= is not supported yet, ignored\n");
 	expect_warnings(START "LimitNOFILE=1024:524288\n",
 		"x:3: LimitNOFILE=SOFT:HARD is not supported, both become 1024\n");
 	expect_warnings(START "Type=forking\n",
