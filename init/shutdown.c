@@ -139,6 +139,7 @@ static void advance(void)
 	case STEP_KILL:
 		if (!tree_is_empty())
 			log_error("processes are left that do not end on SIGKILL");
+		upgrade_let_go();
 		step = STEP_UNMOUNT;
 		start_unmounter();
 		return;

@@ -35,6 +35,13 @@ static void drop(unsigned at)
 	count--;
 }
 
+void generations_let_go(void)
+{
+	timer_cancel(&timer);
+	while (count > 0)
+		drop(count - 1);
+}
+
 static int scan(struct holders *h, struct error *e)
 {
 	uint64_t ids[GENERATIONS_MAX];

@@ -19,6 +19,9 @@ void generations_add(unsigned generation, uint64_t mount_id, int root);
 /* Which of them that mount was the root of; 0: none. */
 unsigned generations_find(uint64_t mount_id);
 
+/* Forgets all of them: the last that held on to their file systems was this process. */
+void generations_let_go(void);
+
 /* Looks who holds what; calls `emit` for each holder's record. */
 int generations_report(void (*emit)(const char *text, size_t length), struct error *e);
 

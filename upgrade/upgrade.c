@@ -442,6 +442,13 @@ void upgrade_cancel(void)
 	refuse("the system is going down");
 }
 
+void upgrade_let_go(void)
+{
+	if (u.phase == UPGRADE_UNCOMMITTED)
+		let_go_of_other();
+	generations_let_go();
+}
+
 static void copy_field(const struct record *r, const char *key, char *buf, size_t size)
 {
 	const char *text = record_get(r, key);

@@ -62,6 +62,8 @@ int upgrade_rollback(const char *why, struct error *e);
 /* The system goes down: a plan under way is refused, an uncommitted upgrade stays as it is (the boot default was not
  * changed). Whatever is past that point must end first: shutdown asks upgrade_phase(). */
 void upgrade_cancel(void);
+/* No process is left: unmounts what there is of other generations, so that their file systems are clean. */
+void upgrade_let_go(void);
 
 /* The loop asks after each event. */
 bool upgrade_exec_wanted(void);

@@ -213,7 +213,7 @@ static void reads_every_key(void **state)
 	assert_string_equal(u->listen[2].address, "[::1]:443");
 	assert_string_equal(u->listen[3].host, "/run/x.sock");
 	assert_int_equal(u->policy, POLICY_HANDOVER);
-	assert_true(u->policy_set && u->system_storage);
+	assert_true(u->policy_set && !u->system_storage);
 	assert_true(u->ready_timeout_usec == 5 * SECOND);
 	unit_free(u);
 }
