@@ -107,13 +107,30 @@ static void sleep_until_sigchld(uint64_t usec)
 	(void)sigtimedwait(&set, NULL, &timeout);
 }
 
-/* Whether it is known why it will not stop for now: 0, -ESRCH, -EBUSY. */
-static int find_excuse(pid_t tid, struct error *e)
+static bool is_zombie(pid_t tid)
 {
 	struct proc_stat stat;
 
-	/* A dead thread group leader is no longer reported to us while its threads live. */
-	if (proc_stat_read(tid, &stat) < 0 || stat.state == 'Z' || stat.state == 'X')
+	return proc_stat_read(tid, &stat) < 0 || stat.state == 'Z' || stat.state == 'X';
+}
+
+/* A dead first thread is not reported to us while others live; with one of those it may come back, by execve(2). */
+static bool all_ended(pid_t tid)
+{
+	struct pid_array threads = {0};
+	bool ended = is_zombie(tid);
+
+	if (ended && proc_threads(tid, &threads) == 0)
+		for (size_t i = 0; ended && i < threads.count; i++)
+			ended = is_zombie(threads.pids[i]);
+	pid_array_free(&threads);
+	return ended;
+}
+
+/* Whether it is known why it will not stop for now: 0, -ESRCH, -EBUSY. */
+static int find_excuse(pid_t tid, struct error *e)
+{
+	if (all_ended(tid))
 		return error_say(e, ESRCH, "task %d has ended", tid);
 	/* It was on its way into that sleep when we looked before. */
 	if (inject_waits_for_vfork(tid))
@@ -125,6 +142,8 @@ static int explain_silence(pid_t tid, struct error *e)
 {
 	char comm[64], where[128];
 
+	if (is_zombie(tid))
+		return error_say(e, ESRCH, "task %d has ended", tid);
 	proc_comm(tid, comm, sizeof(comm));
 	proc_where(tid, where, sizeof(where));
 	return error_say(e, ETIMEDOUT, "task %d (%s) does not answer: it is %s", tid, comm, where);

@@ -48,8 +48,8 @@ int inject_seize(struct inject_target **ret, pid_t tid, struct error *e);
 /*
  * Waits until the task has stopped; saves its registers and signal mask, blocks its signals.
  * -ETIMEDOUT where it does not answer (an uninterruptible sleep): the text names the tid and the
- * syscall it sleeps in; the call may be repeated. -ESRCH where it died. -ENOTSUP, -ENOEXEC as
- * above.
+ * syscall it sleeps in; the call may be repeated. -EBUSY: it turned out to wait in vfork(2).
+ * -ESRCH where it died. -ENOTSUP, -ENOEXEC as above.
  */
 int inject_wait_stopped(struct inject_target *t, uint64_t deadline_usec, struct error *e);
 
