@@ -3,12 +3,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "conf/protocol.h"
@@ -16,21 +13,17 @@
 #include "kernel/log.h"
 #include "kernel/loop.h"
 #include "kernel/mounts.h"
-#include "kernel/process.h"
 #include "kernel/util.h"
 #include "services/service.h"
-#include "upgrade/answer.h"
 #include "upgrade/blackout.h"
 #include "upgrade/generations.h"
-#include "upgrade/image.h"
+#include "upgrade/judge.h"
 #include "upgrade/limbo.h"
 #include "upgrade/pivot.h"
 #include "upgrade/report.h"
 #include "upgrade/rollout.h"
 #include "upgrade/vault.h"
 
-/* Beside the time that --check-state may take: opening, reading, scanning. */
-#define JUDGE_USEC (30 * USEC_PER_SEC)
 #define ROLLBACK_TRIES 10
 #define ROLLBACK_RETRY_USEC (500 * USEC_PER_MSEC)
 
@@ -61,18 +54,11 @@ static struct {
 
 	/* PLANNING */
 	char *path;
-	struct process judge;
-	struct loop_source answers;
-	struct loop_timer judge_timer;
+	int image;   /* the detached mount of the new root; -1: none yet */
+	char *leave; /* a mount that stays on the old one */
 	struct loop_timer again_timer;
 	unsigned busy_tries;
-	int image;
-	char *leave;
-	char unfit[512];
-	char blocker[512]; /* the first */
-	unsigned n_blockers;
-	uint64_t began_usec;
-} u = {.tree = -1, .events = -1, .image = -1, .answers.fd = -1, .current.root = -1, .other.root = -1};
+} u = {.tree = -1, .events = -1, .image = -1, .current.root = -1, .other.root = -1};
 
 static void begin_rollback(void);
 
@@ -344,15 +330,6 @@ void upgrade_exec_returned(void)
 
 /* Planning */
 
-static void forget_judge(void)
-{
-	int fd = u.answers.fd;
-
-	loop_remove(&u.answers);
-	(void)fd_close(fd);
-	timer_cancel(&u.judge_timer);
-}
-
 /* Somebody was in the middle of vfork(2) at each try: its child goes on only while nothing is frozen. */
 static bool later(int r)
 {
@@ -394,40 +371,26 @@ static void again_timer_expired(struct loop_timer *t)
 		timer_set(t, deadline_in(BUSY_RETRY_USEC[0])); /* it is let go when its vfork(2) is over, and cannot be seized before */
 }
 
-static void judged(void)
+static void judged(const struct judgement *j)
 {
 	char text[600];
 
 	report_end_phase("plan", false);
-	if (u.image < 0) {
-		refuse("%s", u.unfit[0] ? u.unfit : "the child that looks at the image ended without an answer");
-	} else if (u.n_blockers > 0 && !u.force) {
-		refuse("%s%s", u.blocker, u.n_blockers > 1 ? " (and more: see `initctl plan`)" : "");
+	u.image = j->image;
+	u.leave = j->leave;
+	if (j->image < 0) {
+		refuse("%s", j->unfit);
+	} else if (j->n_blockers > 0 && !u.force) {
+		refuse("%s%s", j->blocker, j->n_blockers > 1 ? " (and more: see `initctl plan`)" : "");
 	} else if (u.mode == MODE_UPGRADE) {
-		if (u.n_blockers > 0)
-			log_warning("upgrade forced in spite of: %s", u.blocker);
+		if (j->n_blockers > 0)
+			log_warning("upgrade forced in spite of: %s", j->blocker);
 		upgrade_now();
 	} else {
 		u.image = fd_close(u.image);
 		(void)snprintf(text, sizeof(text), "nothing forbids the upgrade to %s", u.path);
 		finish(RESULT_OK, text);
 	}
-}
-
-static void judge_exited(struct process *p, const struct process_exit *ended)
-{
-	(void)p;
-	(void)ended; /* what counts is what it said; its socket tells when it is done */
-}
-
-static void judge_timer_expired(struct loop_timer *t)
-{
-	(void)t;
-	(void)snprintf(u.unfit, sizeof(u.unfit), "opening and checking the image took too long");
-	(void)process_signal(&u.judge, SIGKILL);
-	u.image = fd_close(u.image);
-	forget_judge();
-	judged();
 }
 
 void upgrade_cancel(void)
@@ -437,8 +400,7 @@ void upgrade_cancel(void)
 	if (u.phase != UPGRADE_PLANNING)
 		return;
 	timer_cancel(&u.again_timer);
-	(void)process_signal(&u.judge, SIGKILL);
-	forget_judge();
+	judge_cancel();
 	refuse("the system is going down");
 }
 
@@ -447,90 +409,6 @@ void upgrade_let_go(void)
 	if (u.phase == UPGRADE_UNCOMMITTED)
 		let_go_of_other();
 	generations_let_go();
-}
-
-static void copy_field(const struct record *r, const char *key, char *buf, size_t size)
-{
-	const char *text = record_get(r, key);
-
-	(void)snprintf(buf, size, "%s", text ? text : "");
-}
-
-static void take_record(const struct record *r, const char *raw, size_t length, int fd)
-{
-	if (strcmp(r->kind, "image") == 0) {
-		const char *leave = record_get(r, "leave");
-		u.image = fd;
-		free(u.leave);
-		u.leave = leave ? strdup(leave) : NULL;
-		return;
-	}
-	(void)fd_close(fd);
-	if (strcmp(r->kind, "unfit") == 0) {
-		copy_field(r, "text", u.unfit, sizeof(u.unfit));
-		return;
-	}
-	if (strcmp(r->kind, "blocker") == 0 && u.n_blockers++ == 0)
-		copy_field(r, "text", u.blocker, sizeof(u.blocker));
-	u.hooks.emit(raw, length);
-}
-
-static void take_packet(const char *buf, size_t length, int fd)
-{
-	struct record_reader *reader;
-	struct record r;
-
-	if (record_reader_new(&reader, buf, length) < 0) {
-		(void)fd_close(fd);
-		return;
-	}
-	if (record_next(reader, &r) == 1)
-		take_record(&r, buf, length, fd);
-	else
-		(void)fd_close(fd);
-	record_reader_free(reader);
-}
-
-static void answers_ready(struct loop_source *s, uint32_t events)
-{
-	static char buf[CONTROL_PACKET_MAX];
-	int fd;
-	ssize_t n = answer_receive(s->fd, buf, sizeof(buf), &fd);
-
-	(void)events;
-	if (n == -EAGAIN || n == -EINTR || n == -EMSGSIZE)
-		return;
-	if (n > 0) {
-		take_packet(buf, (size_t)n, fd);
-		return;
-	}
-	forget_judge();
-	judged();
-}
-
-static int start_judge(int state_fd, struct error *e)
-{
-	int ends[2], pidfd;
-
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
-		return error_set(e, errno, "cannot start looking at the image");
-	pid_t pid = process_fork(-1, &pidfd);
-	if (pid == 0) {
-		struct image_request q = {.path = u.path, .generation = u.last_generation + 1, .state_fd = state_fd,
-			.check_usec = u.conf->check_timeout_usec, .tree = u.tree};
-		(void)close(ends[0]);
-		image_judge(&q, ends[1]);
-	}
-	(void)fd_close(ends[1]);
-	int r = pid < 0 ? pid : process_watch(&u.judge, pid, pidfd);
-	if (r == 0)
-		r = loop_add(&u.answers, ends[0], EPOLLIN);
-	if (r < 0) {
-		(void)fd_close(ends[0]);
-		return error_set(e, r, "cannot start looking at the image");
-	}
-	timer_set(&u.judge_timer, deadline_in(u.conf->check_timeout_usec + JUDGE_USEC));
-	return 0;
 }
 
 int upgrade_begin(const char *path, enum upgrade_mode mode, bool force, struct error *e)
@@ -555,11 +433,11 @@ int upgrade_begin(const char *path, enum upgrade_mode mode, bool force, struct e
 	u.leave = NULL;
 	u.mode = mode;
 	u.force = force;
-	u.unfit[0] = u.blocker[0] = '\0';
-	u.n_blockers = 0;
 	u.busy_tries = 0;
 	report_begin();
-	int r = start_judge(state_fd, e);
+	struct image_request request = {.path = u.path, .generation = u.last_generation + 1, .state_fd = state_fd,
+		.check_usec = u.conf->check_timeout_usec, .tree = u.tree};
+	int r = judge_begin(&request, u.hooks.emit, judged, e);
 	if (r == 0)
 		u.phase = UPGRADE_PLANNING;
 	return r;
@@ -595,10 +473,6 @@ int upgrade_init(int tree, const struct upgrade_hooks *hooks, struct error *e)
 {
 	u.tree = tree;
 	u.hooks = *hooks;
-	u.judge.exited = judge_exited;
-	u.judge.source.fd = -1;
-	u.answers.ready = answers_ready;
-	u.judge_timer.expired = judge_timer_expired;
 	u.again_timer.expired = again_timer_expired;
 	u.commit_timer.expired = commit_timer_expired;
 	u.retry_timer.expired = try_rollback;
