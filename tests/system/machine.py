@@ -216,10 +216,15 @@ class Machine:
 
     # Looking from outside
 
+    def cgroups(self, below=""):
+        """The directories of the tree (or of one cgroup in it), itself first. Not by rglob(): that fails when one
+        goes away while it looks, and instances come and go."""
+        return [pathlib.Path(path) for path, _, _ in os.walk(self.cgroup / "tree" / below)]
+
     def pids(self):
         """Host pids of everything in the tree."""
         found = []
-        for procs in (self.cgroup / "tree").rglob("cgroup.procs"):
+        for procs in (d / "cgroup.procs" for d in self.cgroups()):
             try:
                 found += [int(pid) for pid in procs.read_text().split()]
             except OSError:
@@ -228,7 +233,7 @@ class Machine:
 
     def service_pids(self, name):
         found = []
-        for procs in (self.cgroup / "tree" / f"{name}.service").rglob("cgroup.procs"):
+        for procs in (d / "cgroup.procs" for d in self.cgroups(f"{name}.service")):
             try:
                 found += [int(pid) for pid in procs.read_text().split()]
             except OSError:
@@ -264,10 +269,8 @@ class Machine:
             (self.cgroup / "cgroup.kill").write_text("1")
             wait_until(lambda: "populated 0" in (self.cgroup / "cgroup.events").read_text(), 30,
                        "the end of the machine's processes")
-            for directory in sorted(self.cgroup.rglob("*/"), key=lambda d: -len(d.parts)):
-                if directory.is_dir():
-                    directory.rmdir()
-            self.cgroup.rmdir()
+            for directory in sorted((path for path, _, _ in os.walk(self.cgroup)), key=len, reverse=True):
+                os.rmdir(directory)
         shutil.rmtree(self.tmp, ignore_errors=True)
 
 

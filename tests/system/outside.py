@@ -74,7 +74,7 @@ def held_still(machine, name="session"):
 
 def assert_thawed(machine):
     """The tree and everything in it is thawed, and processes run."""
-    for directory in [machine.cgroup / "tree", *(machine.cgroup / "tree").rglob("*/")]:
+    for directory in machine.cgroups():
         with contextlib.suppress(FileNotFoundError, OSError):
             flag = (directory / "cgroup.freeze").read_text().strip()
             assert flag == "0" and not events(directory)["frozen"], f"{directory} is frozen\n{machine.report()}"

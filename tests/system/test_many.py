@@ -28,7 +28,7 @@ class Use:
         self.links = sorted(os.readlink(f"/proc/{machine.pid}/fd/{fd}").split(":")[0]
                             for fd in os.listdir(f"/proc/{machine.pid}/fd") if fd.isdigit())
         self.mounts = len(mount_table(machine))
-        self.cgroups = sum(1 for _ in (machine.cgroup / "tree").rglob("*/"))
+        self.cgroups = len(machine.cgroups())
 
     def assert_no_more_than(self, before):
         assert self.fds <= before.fds, f"descriptors: {set(self.links) - set(before.links)} {self.links}"
@@ -121,4 +121,4 @@ def footprint(machine):
     # The generation that was rolled back is released once nothing holds it.
     wait_until(lambda: machine.log().count("is released") == machine.log().count("rolled back:"), 30, "released")
     fds, resident = use(machine.pid)
-    return fds, len(mount_table(machine)), sum(1 for _ in (machine.cgroup / "tree").rglob("*/")), resident
+    return fds, len(mount_table(machine)), len(machine.cgroups()), resident
