@@ -74,10 +74,12 @@ static int send_fds(
 	own.control.header.cmsg_len = CMSG_LEN(n * sizeof(int));
 	for (size_t i = 0; i < n; i++)
 		fds[i] = changes[i].fd;
-	if (sendmsg(socket, &message, MSG_NOSIGNAL) < 0)
-		return error_set(
-			s->e, errno, "cannot pass descriptors to task %d", inject_tid(s->t));
-	return 0;
+	if (sendmsg(socket, &message, MSG_NOSIGNAL) >= 0)
+		return 0;
+	/* Its ends of the pair are closed: by nobody but its death. */
+	if (errno == EPIPE || errno == ECONNRESET)
+		return error_say(s->e, ESRCH, "task %d has ended", inject_tid(s->t));
+	return error_set(s->e, errno, "cannot pass descriptors to task %d", inject_tid(s->t));
 }
 
 static void *in_scratch(const struct inject_session *s, size_t offset)

@@ -260,13 +260,14 @@ class Machine:
     def stop(self):
         if self.process and self.process.poll() is None:
             os.kill(self.pid, signal.SIGKILL)
+        if self.cgroup and self.cgroup.exists():
+            # Who has only entered from outside does not end with PID 1, which in turn waits for their children.
+            (self.cgroup / "cgroup.kill").write_text("1")
         if self.process:
             self.process.wait(timeout=30)
             self.process.stdout.close()
             self.process.stderr.close()
         if self.cgroup and self.cgroup.exists():
-            # Who has only entered from outside does not end with PID 1, and a frozen one by nothing else.
-            (self.cgroup / "cgroup.kill").write_text("1")
             wait_until(lambda: "populated 0" in (self.cgroup / "cgroup.events").read_text(), 30,
                        "the end of the machine's processes")
             for directory in sorted((path for path, _, _ in os.walk(self.cgroup)), key=len, reverse=True):
