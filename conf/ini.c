@@ -22,16 +22,16 @@
 
 struct ini_source {
 	const char *next, *end; /* what is left of the text */
-	char *line;             /* the line inih has now, its continuations joined */
-	size_t length;          /* of it */
-	const char *value;      /* in `line`; NULL if it has no '=' */
-	unsigned number;        /* the file's line that inih has now */
-	unsigned continued;     /* empty lines to hand out before the next one */
+	char *line; /* the line inih has now, its continuations joined */
+	size_t length; /* of it */
+	const char *value; /* in `line`; NULL if it has no '=' */
+	unsigned number; /* the file's line that inih has now */
+	unsigned continued; /* empty lines to hand out before the next one */
 
 	ini_handler_fn handle;
 	void *userdata;
 	struct error *error;
-	int result;      /* of what was refused here or by the handler */
+	int result; /* of what was refused here or by the handler */
 	unsigned failed; /* the line of that */
 };
 

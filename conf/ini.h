@@ -15,7 +15,7 @@ struct ini_entry {
 	const char *section;
 	const char *key;
 	const char *value; /* white space around it is gone; "" for "KEY=" */
-	unsigned line;     /* where it begins; 1 is the first line */
+	unsigned line; /* where it begins; 1 is the first line */
 };
 
 /* Returns 0, or a negative errno with a text that need not say where: ini_read() adds that. */

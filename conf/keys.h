@@ -18,8 +18,8 @@ struct key_site {
 	unsigned line;
 	const char *section, *key;
 	const char *unit_name; /* for specifiers; NULL: a percent sign is one */
-	void *target;          /* the struct the table is about */
-	unit_warn warn;        /* NULL: nobody does */
+	void *target; /* the struct the table is about */
+	unit_warn warn; /* NULL: nobody does */
 	void *userdata;
 };
 
@@ -34,7 +34,7 @@ struct key {
 	const char *section;
 	const char *name;
 	key_parser_fn *parse;
-	size_t offset;        /* of the member in the target */
+	size_t offset; /* of the member in the target */
 	const void *argument; /* the parser's own */
 };
 

@@ -13,28 +13,25 @@
  *   plan                                    path=/new
  *   upgrade                                 path=/new force=yes dry_run=yes
  *   rollback commit holders reexec version
- *   log                                     unit=NAME; answered by the path: the client reads the file; "init" is PID 1 itself
- *   poweroff reboot halt
+ *   log                                     unit=NAME; answered by the path: the client reads the
+ * file; "init" is PID 1 itself poweroff reboot halt
  *
  *   answer kind  id         fields
- *   system       version    generation= state=(booting running upgrading uncommitted stopping) image= (of /etc/os-release, PRETTY_NAME)
- *                           up_usec= rss_bytes= kernel= init_pid= warning= (repeated)
- *   unit         NAME       description= state= (see service.h) type= policy= main_pid= state_usec= (for how long in that state)
- *                           restarts= status= (of STATUS=) result= (why it stopped) source= log= memory_bytes= tasks=
- *                           exe_generation= (of the main process's exe, where it is known) listen= (repeated)
- *   plan         PATH       generation= from= to= (PRETTY_NAME of each)
- *   mount        PATH       action=(move leave) fstype=
- *   service      NAME       policy= action= (what the upgrade does to it) restarts nothing: a plan line
- *   holder       PID        comm= unit= generation= what=(root cwd dirfd file exe map socket) fd= mode=(r w rw) path=
- *                           action=(migrate replace stays blocks) advice= (what the person can do)
- *   blocker      ""         text=            what forbids the upgrade; --force says yes to it
- *   warning      ""         text=
- *   phase        NAME       usec= (how long) blackout=yes (part of it)      one as each phase ends
- *   progress     ""         text=            a line for a person
- *   blackout     ""         usec= (from freeze to thaw) processes= (looked at) migrated= left= tries=
- *   log          NAME       path=
- *   result       CODE       text= (why; the last line of an upgrade: "committed", "rolled back: WHY",
- *                           "refused: WHY")
+ *   system       version    generation= state=(booting running upgrading uncommitted stopping)
+ * image= (of /etc/os-release, PRETTY_NAME) up_usec= rss_bytes= kernel= init_pid= warning=
+ * (repeated) unit         NAME       description= state= (see service.h) type= policy= main_pid=
+ * state_usec= (for how long in that state) restarts= status= (of STATUS=) result= (why it stopped)
+ * source= log= memory_bytes= tasks= exe_generation= (of the main process's exe, where it is known)
+ * listen= (repeated) plan         PATH       generation= from= to= (PRETTY_NAME of each) mount PATH
+ * action=(move leave) fstype= service      NAME       policy= action= (what the upgrade does to it)
+ * restarts nothing: a plan line holder       PID        comm= unit= generation= what=(root cwd
+ * dirfd file exe map socket) fd= mode=(r w rw) path= action=(migrate replace stays blocks) advice=
+ * (what the person can do) blocker      ""         text=            what forbids the upgrade;
+ * --force says yes to it warning      ""         text= phase        NAME       usec= (how long)
+ * blackout=yes (part of it)      one as each phase ends progress     ""         text=            a
+ * line for a person blackout     ""         usec= (from freeze to thaw) processes= (looked at)
+ * migrated= left= tries= log          NAME       path= result       CODE       text= (why; the last
+ * line of an upgrade: "committed", "rolled back: WHY", "refused: WHY")
  *
  * Unknown kinds and fields are skipped by both sides.
  */
@@ -45,14 +42,14 @@
 #define CONTROL_PACKET_MAX 65536
 
 /* The ids of a result record, and initctl's exit codes for them. */
-#define RESULT_OK "ok"                   /* 0 */
-#define RESULT_FAILED "failed"           /* 1: it was tried and did not work */
-#define RESULT_USAGE "usage"             /* 2: the request makes no sense */
-#define RESULT_REFUSED "refused"         /* 3: an upgrade that ended before anything was touched */
+#define RESULT_OK "ok" /* 0 */
+#define RESULT_FAILED "failed" /* 1: it was tried and did not work */
+#define RESULT_USAGE "usage" /* 2: the request makes no sense */
+#define RESULT_REFUSED "refused" /* 3: an upgrade that ended before anything was touched */
 #define RESULT_ROLLED_BACK "rolled-back" /* 4: an upgrade that was undone */
-#define RESULT_BUSY "busy"               /* 5: another upgrade, or a shutdown, is under way */
-#define RESULT_DENIED "denied"           /* 6: only root may */
-#define RESULT_NOT_FOUND "not-found"     /* 7: no such service */
+#define RESULT_BUSY "busy" /* 5: another upgrade, or a shutdown, is under way */
+#define RESULT_DENIED "denied" /* 6: only root may */
+#define RESULT_NOT_FOUND "not-found" /* 7: no such service */
 
 enum control_exit {
 	CONTROL_EXIT_OK = 0,
@@ -64,7 +61,7 @@ enum control_exit {
 	CONTROL_EXIT_DENIED = 6,
 	CONTROL_EXIT_NOT_FOUND = 7,
 	CONTROL_EXIT_UNREACHABLE = 8, /* no PID 1 of ours answers */
-	CONTROL_EXIT_INACTIVE = 9,    /* status NAME: it is not running */
+	CONTROL_EXIT_INACTIVE = 9, /* status NAME: it is not running */
 };
 
 #endif

@@ -199,8 +199,8 @@ struct record_reader {
 	char *next, *end; /* what is left of `text`; end[0] is a NUL */
 	struct record_field *fields;
 	size_t capacity; /* of `fields` */
-	unsigned line;   /* of the record that is next */
-	bool broken;     /* nothing that follows a broken record can be trusted */
+	unsigned line; /* of the record that is next */
+	bool broken; /* nothing that follows a broken record can be trusted */
 	char text[];
 };
 

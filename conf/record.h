@@ -9,11 +9,11 @@
  *     <empty line>
  *
  * A record has a kind ([a-z0-9-]+), an id (any text, may be empty) and fields key=value in order;
- * a key ([a-z0-9_-]+) may be repeated: that is a list. In ids and values the bytes newline, carriage
- * return, backslash and the other control bytes are escaped (\n, \r, \\, \xHH with lower-case
- * digits), so a record never contains another. No text contains a NUL. A reader takes nothing else:
- * no blank line between records, no unescaped control byte. Unknown kinds and keys are the reader's
- * to skip: any version reads its neighbours', both ways.
+ * a key ([a-z0-9_-]+) may be repeated: that is a list. In ids and values the bytes newline,
+ * carriage return, backslash and the other control bytes are escaped (\n, \r, \\, \xHH with
+ * lower-case digits), so a record never contains another. No text contains a NUL. A reader takes
+ * nothing else: no blank line between records, no unescaped control byte. Unknown kinds and keys
+ * are the reader's to skip: any version reads its neighbours', both ways.
  */
 #ifndef MOLT_CONF_RECORD_H
 #define MOLT_CONF_RECORD_H
@@ -23,8 +23,8 @@
 #include <stdint.h>
 
 /* Grows a text. After a failed allocation `error` is -ENOMEM, further calls do nothing, and the
- * records that were complete stay readable: check once, at the end. A kind or key that is none, or a
- * field outside a record, is -EINVAL in the same way. Start from a zeroed struct. */
+ * records that were complete stay readable: check once, at the end. A kind or key that is none, or
+ * a field outside a record, is -EINVAL in the same way. Start from a zeroed struct. */
 struct record_writer {
 	char *text; /* NUL-terminated once anything was written; free with record_writer_done() */
 	size_t length;

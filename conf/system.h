@@ -12,33 +12,38 @@
 /* Owned strings; system_conf_free(). A missing file is no error: every key has a default. */
 struct system_conf {
 	/* [Boot] */
-	char **services;   /* Services=: started at boot, in dependency order; adds up; default none */
-	char *hostname;    /* Hostname=; NULL: /etc/hostname, which PID 1's boot reads */
-	char *console;     /* Console=, default /dev/console */
+	char **services; /* Services=: started at boot, in dependency order; adds up; default none
+			  */
+	char *hostname; /* Hostname=; NULL: /etc/hostname, which PID 1's boot reads */
+	char *console; /* Console=, default /dev/console */
 	char *rescue_shell; /* RescueShell=, default /bin/sh */
-	bool debug;        /* Debug= */
+	bool debug; /* Debug= */
 
 	/* [Manager] */
-	char *log_directory;  /* LogDirectory=, default /var/log/molt */
+	char *log_directory; /* LogDirectory=, default /var/log/molt */
 	uint64_t log_max_bytes; /* LogMaxSize= (K, M, G suffixes), default 10M */
 	bool ctrl_alt_del_reboot; /* CtrlAltDel=reboot|ignore, default reboot */
 	uint64_t stop_timeout_usec; /* DefaultTimeoutStopSec=, default 90 s */
 	uint64_t start_timeout_usec; /* DefaultTimeoutStartSec=, default 90 s */
-	uint64_t shutdown_timeout_usec; /* ShutdownTimeoutSec=, default 180 s: all services together */
+	uint64_t shutdown_timeout_usec; /* ShutdownTimeoutSec=, default 180 s: all services together
+					 */
 
 	/* [Upgrade] */
-	uint64_t freeze_timeout_usec;   /* FreezeTimeoutSec=, default 1 s */
+	uint64_t freeze_timeout_usec; /* FreezeTimeoutSec=, default 1 s */
 	uint64_t blackout_timeout_usec; /* BlackoutTimeoutSec=, default 2 s */
-	uint64_t check_timeout_usec;    /* CheckTimeoutSec=, default 30 s: --check-state in the new image */
-	bool auto_commit;               /* AutoCommit=, default yes */
-	uint64_t commit_timeout_usec;   /* CommitTimeoutSec=, default 10 min: rolls back without a commit */
+	uint64_t check_timeout_usec; /* CheckTimeoutSec=, default 30 s: --check-state in the new
+					image */
+	bool auto_commit; /* AutoCommit=, default yes */
+	uint64_t commit_timeout_usec; /* CommitTimeoutSec=, default 10 min: rolls back without a
+					 commit */
 };
 
 /*
  * Reads the configuration below the directory fd `root` (AT_FDCWD for /). Unknown keys warn, wrong
  * values are -EINVAL with file:line. *ret is the caller's.
  */
-int system_conf_load(struct system_conf **ret, int root, unit_warn warn, void *userdata, struct error *e);
+int system_conf_load(
+	struct system_conf **ret, int root, unit_warn warn, void *userdata, struct error *e);
 
 /* What holds where no file says otherwise; NULL if there is no memory. */
 struct system_conf *system_conf_default(void);

@@ -85,7 +85,7 @@ void unit_free(struct unit *u)
 
 /* The name a person gave and what follows from it. */
 struct unit_name {
-	char full[256];      /* "x@y.service" */
+	char full[256]; /* "x@y.service" */
 	char templates[256]; /* "x@.service"; "" if it is no instance */
 };
 

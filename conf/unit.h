@@ -41,8 +41,8 @@ enum restart_when {
 
 enum kill_mode {
 	KILL_CONTROL_GROUP, /* the signal to every process, then SIGKILL to every process */
-	KILL_MIXED,         /* the signal to the main process, then SIGKILL to every process */
-	KILL_PROCESS,       /* only the main process */
+	KILL_MIXED, /* the signal to the main process, then SIGKILL to every process */
+	KILL_PROCESS, /* only the main process */
 	KILL_NONE,
 };
 
@@ -55,8 +55,8 @@ enum upgrade_policy {
 
 /* One command line of an Exec key. */
 struct command {
-	char **argv;         /* NULL-terminated; argv[0] as the program will see it */
-	char *path;          /* what to exec; absolute */
+	char **argv; /* NULL-terminated; argv[0] as the program will see it */
+	char *path; /* what to exec; absolute */
 	bool ignore_failure; /* "-" prefix */
 	bool no_environment_expansion; /* ":" prefix */
 	bool privileged; /* "+", "!" or "!!" prefix: runs as root, whatever User= says */
@@ -76,7 +76,7 @@ enum listen_family {
 struct listen_config {
 	enum listen_family family;
 	char *address; /* as written: the key by which a listening socket is found again */
-	char *host;    /* tcp: numeric host, NULL for any; unix: the path */
+	char *host; /* tcp: numeric host, NULL for any; unix: the path */
 	uint16_t port; /* tcp only */
 };
 
@@ -87,7 +87,7 @@ struct listen_config {
  * strings are NULL-terminated and never NULL. Times are microseconds.
  */
 struct unit {
-	char *name;   /* "nginx.service" */
+	char *name; /* "nginx.service" */
 	char *source; /* the file it was read from */
 
 	/* [Unit] */
@@ -101,23 +101,23 @@ struct unit {
 	char *pid_file; /* absolute; NULL if none */
 	bool remain_after_exit;
 	enum restart_when restart;
-	uint64_t restart_usec;       /* RestartSec, default 100 ms: the first delay of the backoff */
+	uint64_t restart_usec; /* RestartSec, default 100 ms: the first delay of the backoff */
 	uint64_t timeout_start_usec; /* default 90 s; oneshot: infinity */
-	uint64_t timeout_stop_usec;  /* default 90 s */
-	bool timeout_start_set;      /* whether the file says it; if not, init.conf's default holds */
+	uint64_t timeout_stop_usec; /* default 90 s */
+	bool timeout_start_set; /* whether the file says it; if not, init.conf's default holds */
 	bool timeout_stop_set;
-	uint64_t watchdog_usec;      /* WatchdogSec; 0: none */
-	int kill_signal;             /* default SIGTERM */
+	uint64_t watchdog_usec; /* WatchdogSec; 0: none */
+	int kill_signal; /* default SIGTERM */
 	enum kill_mode kill_mode;
-	char *user, *group;        /* names or numbers; NULL: root */
-	char **environment;        /* "NAME=value" */
-	char **environment_files;  /* absolute; a leading "-" means: may be missing */
-	char *working_directory;   /* absolute, or NULL for / */
+	char *user, *group; /* names or numbers; NULL: root */
+	char **environment; /* "NAME=value" */
+	char **environment_files; /* absolute; a leading "-" means: may be missing */
+	char *working_directory; /* absolute, or NULL for / */
 	bool working_directory_optional; /* "-" prefix */
-	char *runtime_directory;   /* RuntimeDirectory=, below /run; NULL: none */
-	char *state_directory;     /* StateDirectory=, below /var/lib; NULL: none */
-	mode_t umask;              /* default 0022 */
-	uint64_t limit_nofile;     /* LimitNOFILE=; 0: as inherited, UINT64_MAX: "infinity" */
+	char *runtime_directory; /* RuntimeDirectory=, below /run; NULL: none */
+	char *state_directory; /* StateDirectory=, below /var/lib; NULL: none */
+	mode_t umask; /* default 0022 */
+	uint64_t limit_nofile; /* LimitNOFILE=; 0: as inherited, UINT64_MAX: "infinity" */
 	int oom_score_adjust;
 	bool oom_score_adjust_set;
 
@@ -127,11 +127,11 @@ struct unit {
 
 	/* [Upgrade] */
 	enum upgrade_policy policy; /* default keep */
-	bool policy_set;            /* whether it was said */
-	int reexec_signal;          /* 0: none */
-	int reexec_finish_signal;   /* to the old main process once the new one is ready; 0: none */
+	bool policy_set; /* whether it was said */
+	int reexec_signal; /* 0: none */
+	int reexec_finish_signal; /* to the old main process once the new one is ready; 0: none */
 	uint64_t ready_timeout_usec; /* default 30 s */
-	bool system_storage;        /* SystemStorage=: backs a mount, so it stays outside the tree */
+	bool system_storage; /* SystemStorage=: backs a mount, so it stays outside the tree */
 };
 
 /* Gets each warning: one line with file:line in front, no newline. */
@@ -142,11 +142,11 @@ typedef void (*unit_warn)(void *userdata, const char *text);
  * precedence first), below the directory fd `root` (AT_FDCWD for /; symbolic links stay inside it,
  * openat2 RESOLVE_IN_ROOT). Returns 0, -ENOENT if no directory has it, -ERFKILL if it is masked (a
  * link to /dev/null, or empty), -EINVAL for a wrong value (text with file:line), -EFBIG for a file
- * past 1 MiB, -E2BIG for more than 1,000 drop-ins or a list past STRINGS_MAX, another negative errno
- * otherwise. *ret is the caller's, unit_free().
+ * past 1 MiB, -E2BIG for more than 1,000 drop-ins or a list past STRINGS_MAX, another negative
+ * errno otherwise. *ret is the caller's, unit_free().
  */
-int unit_load(struct unit **ret, int root, const char *const *path, const char *name, unit_warn warn,
-	void *userdata, struct error *e);
+int unit_load(struct unit **ret, int root, const char *const *path, const char *name,
+	unit_warn warn, void *userdata, struct error *e);
 
 /* The same from one text: for tests, fuzzing and `initctl`-free checks. */
 int unit_parse(struct unit **ret, const char *name, const char *source, const char *text,
@@ -174,15 +174,16 @@ const char *upgrade_policy_name(enum upgrade_policy p);
  */
 int unit_parse_span(const char *text, uint64_t *ret_usec);
 int unit_parse_signal(const char *text, int *ret_signal);
-int unit_split_command(const char *text, const char *unit_name, struct command *ret, struct error *e);
+int unit_split_command(
+	const char *text, const char *unit_name, struct command *ret, struct error *e);
 int unit_parse_listen(const char *text, struct listen_config *ret, struct error *e);
 int unit_parse_bool(const char *text, bool *ret);
 
 /*
- * $VAR, ${VAR} and $$ in an argv against an environment ("NAME=value", NULL-terminated), by the rules
- * of systemd.service(5): ${VAR} is one word wherever it stands, a word that is just $VAR splits at
- * white space, a variable that is not set is empty. *ret_argv is the caller's, strings_free().
- * Returns 0, -ENOMEM or -E2BIG for what execve(2) would not take (6 MiB).
+ * $VAR, ${VAR} and $$ in an argv against an environment ("NAME=value", NULL-terminated), by the
+ * rules of systemd.service(5): ${VAR} is one word wherever it stands, a word that is just $VAR
+ * splits at white space, a variable that is not set is empty. *ret_argv is the caller's,
+ * strings_free(). Returns 0, -ENOMEM or -E2BIG for what execve(2) would not take (6 MiB).
  */
 int command_expand(const struct command *c, char *const *environment, char ***ret_argv);
 

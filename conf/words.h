@@ -6,9 +6,9 @@
 #include <stdbool.h>
 
 enum word_escapes {
-	WORD_C_ESCAPES,      /* \n, \x41, \u00e9...; an unknown one stays as it is */
+	WORD_C_ESCAPES, /* \n, \x41, \u00e9...; an unknown one stays as it is */
 	WORD_KEEP_BACKSLASH, /* a backslash is a character: unit names have them */
-	WORD_LOOSE,          /* a backslash keeps the next character; an open quote is no error */
+	WORD_LOOSE, /* a backslash keeps the next character; an open quote is no error */
 };
 
 /* Space, tab, newline and their like, in no locale. */

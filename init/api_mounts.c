@@ -25,7 +25,8 @@ static const struct api_mount MOUNTS[] = {
 	{"/dev/pts", "devpts", "gid=5,mode=0620,ptmxmode=0666", MS_NOSUID | MS_NOEXEC},
 	{"/dev/shm", "tmpfs", "mode=1777", MS_NOSUID | MS_NODEV},
 	{"/run", "tmpfs", "mode=0755", MS_NOSUID | MS_NODEV},
-	{CGROUP_ROOT, "cgroup2", "nsdelegate,memory_recursiveprot", MS_NOSUID | MS_NODEV | MS_NOEXEC},
+	{CGROUP_ROOT, "cgroup2", "nsdelegate,memory_recursiveprot",
+		MS_NOSUID | MS_NODEV | MS_NOEXEC},
 };
 
 /* A directory on another device than its parent, or of another root, is a mount point. */
@@ -33,9 +34,11 @@ static bool is_mounted(const char *path)
 {
 	struct statx st;
 
-	if (statx(AT_FDCWD, path, AT_NO_AUTOMOUNT | AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &st) < 0)
+	if (statx(AT_FDCWD, path, AT_NO_AUTOMOUNT | AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &st) <
+		0)
 		return false;
-	return (st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) && (st.stx_attributes & STATX_ATTR_MOUNT_ROOT);
+	return (st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) &&
+	       (st.stx_attributes & STATX_ATTR_MOUNT_ROOT);
 }
 
 static int mount_one(const struct api_mount *m)
@@ -44,10 +47,12 @@ static int mount_one(const struct api_mount *m)
 	if (mount(m->type, m->target, m->type, m->flags, m->options) == 0)
 		return 0;
 	/* An older kernel, or a namespace, may not know the options. */
-	return errno == EINVAL && mount(m->type, m->target, m->type, m->flags, NULL) == 0 ? 0 : -errno;
+	return errno == EINVAL && mount(m->type, m->target, m->type, m->flags, NULL) == 0 ? 0
+											  : -errno;
 }
 
-/* A kernel that finds no /dev/console leaves 0 to 2 closed: the next descriptors opened would be taken for them. */
+/* A kernel that finds no /dev/console leaves 0 to 2 closed: the next descriptors opened would be
+ * taken for them. */
 static void fill_standard_streams(void)
 {
 	int fd;
@@ -63,7 +68,8 @@ void boot_mount_kernel_file_systems(void)
 	for (size_t i = 0; i < ARRAY_SIZE(MOUNTS); i++) {
 		int r = is_mounted(MOUNTS[i].target) ? 0 : mount_one(&MOUNTS[i]);
 		if (r < 0)
-			log_error("cannot mount %s on %s: %s", MOUNTS[i].type, MOUNTS[i].target, strerror(-r));
+			log_error("cannot mount %s on %s: %s", MOUNTS[i].type, MOUNTS[i].target,
+				strerror(-r));
 	}
 	fill_standard_streams();
 	if (mkdir("/run/molt", 0755) < 0 && errno != EEXIST)

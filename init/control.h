@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The socket that initctl talks to (conf/protocol.h). A client asks once; its answer may take as long as an upgrade does, through
- * an exec of PID 1. Clients are carried over by descriptor.
+ * The socket that initctl talks to (conf/protocol.h). A client asks once; its answer may take as
+ * long as an upgrade does, through an exec of PID 1. Clients are carried over by descriptor.
  */
 #ifndef MOLT_INIT_CONTROL_H
 #define MOLT_INIT_CONTROL_H
@@ -16,7 +16,8 @@ struct client; /* opaque */
 
 int control_open(struct error *e);
 
-/* Sends one record; queued where the client is slow, within bounds: one that does not read is dropped. */
+/* Sends one record; queued where the client is slow, within bounds: one that does not read is
+ * dropped. */
 void control_send(struct client *c, const char *text, size_t length);
 /* Writes out and empties the writer. */
 void control_send_record(struct client *c, struct record_writer *w);
@@ -37,7 +38,8 @@ bool control_is_root(const struct client *c);
 void control_save(struct record_writer *w);
 int control_load(const struct record *r, struct error *e);
 int control_load_client(const struct record *r, struct error *e);
-/* A new life, everything loaded: answers those who asked for just that. `why` is not NULL if the exec failed. */
+/* A new life, everything loaded: answers those who asked for just that. `why` is not NULL if the
+ * exec failed. */
 void control_resume(const char *why);
 void control_each_fd(int (*visit)(int fd));
 

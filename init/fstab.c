@@ -2,8 +2,8 @@
 #include "init/fstab.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <libmount/libmount.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/swap.h>
@@ -26,7 +26,8 @@ static int switch_swap_on(struct libmnt_fs *fs)
 	if (resolved)
 		source = resolved;
 	if (!source || (swapon(source, 0) < 0 && errno != EBUSY)) {
-		log_warning("cannot swap on %s: %s", source ? source : "?", source ? strerror(errno) : "no such device");
+		log_warning("cannot swap on %s: %s", source ? source : "?",
+			source ? strerror(errno) : "no such device");
 		return -1;
 	}
 	return 0;
@@ -38,7 +39,8 @@ static void describe(struct libmnt_context *cxt, struct libmnt_fs *fs, int r)
 
 	(void)mnt_context_get_excode(cxt, r, text, sizeof(text));
 	log_error("cannot mount %s on %s: %s", mnt_fs_get_source(fs) ? mnt_fs_get_source(fs) : "?",
-		mnt_fs_get_target(fs) ? mnt_fs_get_target(fs) : "?", text[0] ? text : "no reason given");
+		mnt_fs_get_target(fs) ? mnt_fs_get_target(fs) : "?",
+		text[0] ? text : "no reason given");
 }
 
 static int mount_one(struct libmnt_fs *fs, const char *extra)
@@ -74,14 +76,16 @@ static int handle(struct libmnt_fs *fs, struct libmnt_table *mounted)
 	int r;
 
 	if (mnt_fs_is_swaparea(fs)) {
-		(void)(has_option(fs, "noauto") ? 0 : switch_swap_on(fs)); /* a machine runs without */
+		(void)(has_option(fs, "noauto") ? 0
+						: switch_swap_on(fs)); /* a machine runs without */
 		return 0;
 	}
 	if (!target || has_option(fs, "noauto") || strcmp(target, "none") == 0)
 		return 0;
 	if (strcmp(target, "/") == 0)
 		r = mount_one(fs, "remount");
-	else if (mnt_table_is_fs_mounted(mounted, fs) == 1 || mnt_table_find_target(mounted, target, MNT_ITER_BACKWARD))
+	else if (mnt_table_is_fs_mounted(mounted, fs) == 1 ||
+		 mnt_table_find_target(mounted, target, MNT_ITER_BACKWARD))
 		return 0;
 	else
 		r = mount_one(fs, NULL);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * PID 1. Its lives: a boot begins with nothing; after a re-exec or an upgrade the next one takes up a state from a
- * memfd; and where a new init could not, the old one comes back. All end in the same loop.
+ * PID 1. Its lives: a boot begins with nothing; after a re-exec or an upgrade the next one takes up
+ * a state from a memfd; and where a new init could not, the old one comes back. All end in the same
+ * loop.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -42,7 +43,8 @@ static void services_changed(void)
 	shutdown_services_changed();
 }
 
-/* PID 1 holds sockets and pidfds of every service, and directories while it migrates: the default 1,024 could run out. */
+/* PID 1 holds sockets and pidfds of every service, and directories while it migrates: the default
+ * 1,024 could run out. */
 static void raise_descriptor_limit(void)
 {
 	struct rlimit limit;
@@ -131,8 +133,10 @@ static void __attribute__((noreturn)) live(void)
 			log_error("the event loop: %s", strerror(-r));
 		if (upgrade_exec_wanted())
 			exec_for_upgrade();
-		else if (sys.reexec_wanted && sys.state == SYSTEM_RUNNING && upgrade_phase() != UPGRADE_PLANNING && limbo_is_empty())
-			exec_again(); /* a plan under way ends soon, one way or the other, and would be lost */
+		else if (sys.reexec_wanted && sys.state == SYSTEM_RUNNING &&
+			 upgrade_phase() != UPGRADE_PLANNING && limbo_is_empty())
+			exec_again(); /* a plan under way ends soon, one way or the other, and would
+					 be lost */
 	}
 }
 
@@ -153,10 +157,11 @@ static void __attribute__((noreturn)) survive(const struct error *e)
 
 static int usage(FILE *out)
 {
-	(void)fprintf(out, "molt %s: init, PID 1. It is started by the kernel, or as PID 1 of a namespace.\n"
-			   "  --version          print the version\n"
-			   "  --check-state FD   could this program take up the state in FD?\n"
-			   "See molt(8); initctl(1) talks to a running one.\n",
+	(void)fprintf(out,
+		"molt %s: init, PID 1. It is started by the kernel, or as PID 1 of a namespace.\n"
+		"  --version          print the version\n"
+		"  --check-state FD   could this program take up the state in FD?\n"
+		"See molt(8); initctl(1) talks to a running one.\n",
 		MOLT_VERSION);
 	return out == stdout ? 0 : 2;
 }
@@ -169,7 +174,8 @@ static int run_as_program(int argc, char **argv)
 		return printf("molt %s\n", MOLT_VERSION) < 0;
 	if (argc == 2 && strcmp(argv[1], "--help") == 0)
 		return usage(stdout);
-	if (argc == 3 && strcmp(argv[1], "--check-state") == 0 && parse_u64(argv[2], &fd) && fd < 1u << 20)
+	if (argc == 3 && strcmp(argv[1], "--check-state") == 0 && parse_u64(argv[2], &fd) &&
+		fd < 1u << 20)
 		return state_check((int)fd);
 	if (argc == 2 && strcmp(argv[1], "--can-end") == 0)
 		return UNMOUNT_NEEDS_SUCCESSOR;

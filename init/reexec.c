@@ -13,20 +13,24 @@
 #include "kernel/util.h"
 #include "upgrade/upgrade.h"
 
-static char *const ENVIRONMENT[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=linux",
-	NULL};
+static char *const ENVIRONMENT[] = {
+	"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=linux", NULL};
 
 static int take_fd(const char *text)
 {
 	uint64_t fd;
 
-	return text && parse_u64(text, &fd) && fd < 1u << 20 && fcntl((int)fd, F_GETFD) >= 0 ? (int)fd : -1;
+	return text && parse_u64(text, &fd) && fd < 1u << 20 && fcntl((int)fd, F_GETFD) >= 0
+		       ? (int)fd
+		       : -1;
 }
 
 void life_parse(struct life *l, int argc, char **argv)
 {
-	*l = (struct life){.state_fd = -1, .fallback_root = -1, .real_root = -1, .argc = argc, .argv = argv};
-	/* Pairs, first in line: a "---" or "single" of the kernel's comes after and never hides them. */
+	*l = (struct life){
+		.state_fd = -1, .fallback_root = -1, .real_root = -1, .argc = argc, .argv = argv};
+	/* Pairs, first in line: a "---" or "single" of the kernel's comes after and never hides
+	 * them. */
 	while (l->argc >= 3 && starts_with(l->argv[1], "--molt-")) {
 		int fd = take_fd(l->argv[2]);
 		if (strcmp(l->argv[1], "--molt-state") == 0)
@@ -84,7 +88,8 @@ void reexec_give_back(const struct life *l)
 		return;
 	(void)snprintf(state, sizeof(state), "%d", l->state_fd);
 	(void)snprintf(real, sizeof(real), "%d", root);
-	/* The old init with the old libraries: for as long as it takes to load, PID 1 alone stands on the old root. */
+	/* The old init with the old libraries: for as long as it takes to load, PID 1 alone stands
+	 * on the old root. */
 	if (fchdir(l->fallback_root) < 0 || chroot(".") < 0)
 		return;
 	(void)execve(INIT_PATH, argv, ENVIRONMENT);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* One PID 1 becomes another: execve(2) in place, the state in a sealed memfd, descriptors by number. */
+/* One PID 1 becomes another: execve(2) in place, the state in a sealed memfd, descriptors by
+ * number. */
 #ifndef MOLT_INIT_REEXEC_H
 #define MOLT_INIT_REEXEC_H
 
@@ -9,11 +10,12 @@
 
 /* What a life was begun with, from its arguments. They come before everything else in argv. */
 struct life {
-	int state_fd;      /* --molt-state FD; -1: a boot */
-	int fallback_root; /* --molt-fallback FD: the root to go back to if the state cannot be taken; named in the state too, and its; -1 */
-	int real_root;     /* --molt-returned FD: we are that way back; the root of the system; -1 */
-	const char *end;   /* --molt-end poweroff|reboot|halt: all that is left to do; NULL */
-	int argc;          /* what is left: the kernel's */
+	int state_fd; /* --molt-state FD; -1: a boot */
+	int fallback_root; /* --molt-fallback FD: the root to go back to if the state cannot be
+			      taken; named in the state too, and its; -1 */
+	int real_root; /* --molt-returned FD: we are that way back; the root of the system; -1 */
+	const char *end; /* --molt-end poweroff|reboot|halt: all that is left to do; NULL */
+	int argc; /* what is left: the kernel's */
 	char **argv;
 };
 
@@ -22,10 +24,12 @@ void life_parse(struct life *l, int argc, char **argv);
 /* Does not return, unless it fails: then everything is as before, -errno with text. */
 int reexec(struct error *e);
 
-/* The end of a shutdown, by whatever /sbin/init is now (see unmount.h). Returns only if it fails. */
+/* The end of a shutdown, by whatever /sbin/init is now (see unmount.h). Returns only if it fails.
+ */
 void reexec_end(const char *how);
 
-/* The new init cannot take the state: gives PID 1 back to the init it came from. Returns only if that fails too. */
+/* The new init cannot take the state: gives PID 1 back to the init it came from. Returns only if
+ * that fails too. */
 void reexec_give_back(const struct life *l);
 /* We are that init: back into the root of the system. */
 int reexec_come_back(const struct life *l, struct error *e);

@@ -22,8 +22,8 @@ static void __attribute__((noreturn)) run_shell(const char *why)
 	const char *path = sys.conf->rescue_shell;
 	/* The leading dash makes it a login shell. */
 	char *argv[] = {"-sh", NULL};
-	char *env[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TERM=linux",
-		"USER=root", NULL};
+	char *env[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"HOME=/root", "TERM=linux", "USER=root", NULL};
 
 	(void)setsid();
 	int tty = open(sys.conf->console, O_RDWR | O_NOCTTY);

@@ -3,7 +3,8 @@
 #ifndef MOLT_INIT_RESCUE_H
 #define MOLT_INIT_RESCUE_H
 
-/* Starts it with a sentence on why; `ended` is called once it has exited (or could not be started). */
+/* Starts it with a sentence on why; `ended` is called once it has exited (or could not be started).
+ */
 void rescue_shell(const char *why, void (*ended)(void));
 
 #endif

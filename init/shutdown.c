@@ -90,7 +90,8 @@ static void unmounter_exited(struct process *p, const struct process_exit *ended
 
 void shutdown_end(const char *how)
 {
-	for (kind = SHUTDOWN_POWEROFF; kind < SHUTDOWN_HALT && strcmp(WORDS[kind], how) != 0; kind++)
+	for (kind = SHUTDOWN_POWEROFF; kind < SHUTDOWN_HALT && strcmp(WORDS[kind], how) != 0;
+		kind++)
 		;
 	if (unmount_read_only() > 0)
 		log_warning("not everything could be unmounted");

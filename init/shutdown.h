@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The way down: services in reverse order, TERM to what else is in the tree, SIGKILL to what is left, then a child
- * unmounts, remounts read-only and syncs, and PID 1 asks the kernel. Every step has a deadline: a shutdown always ends.
+ * The way down: services in reverse order, TERM to what else is in the tree, SIGKILL to what is
+ * left, then a child unmounts, remounts read-only and syncs, and PID 1 asks the kernel. Every step
+ * has a deadline: a shutdown always ends.
  */
 #ifndef MOLT_INIT_SHUTDOWN_H
 #define MOLT_INIT_SHUTDOWN_H
@@ -10,7 +11,8 @@
 
 enum shutdown_kind { SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_HALT };
 
-/* Begins; another call while it is under way is -EBUSY, except during the first step, where it changes the kind. */
+/* Begins; another call while it is under way is -EBUSY, except during the first step, where it
+ * changes the kind. */
 int shutdown_begin(enum shutdown_kind kind, struct error *e);
 /* A service has changed: perhaps all are down. */
 void shutdown_services_changed(void);

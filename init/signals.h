@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Signals to PID 1, through a signalfd: SIGCHLD reaps, SIGINT is Ctrl-Alt-Del, the rest as in molt(8). */
+/* Signals to PID 1, through a signalfd: SIGCHLD reaps, SIGINT is Ctrl-Alt-Del, the rest as in
+ * molt(8). */
 #ifndef MOLT_INIT_SIGNALS_H
 #define MOLT_INIT_SIGNALS_H
 

@@ -138,7 +138,8 @@ static int load_record(const struct record *r, struct error *e)
 
 	if (strcmp(r->kind, "molt-state") == 0) {
 		if (strcmp(r->id, STATE_VERSION) != 0)
-			log_warning("the state was written in version %s, this is version %s: what it does not know is skipped",
+			log_warning(
+				"the state was written in version %s, this is version %s: what it does not know is skipped",
 				r->id, STATE_VERSION);
 	} else if (strcmp(r->kind, "system") == 0) {
 		system_load(r);
@@ -154,7 +155,9 @@ static int load_record(const struct record *r, struct error *e)
 	} else if (strcmp(r->kind, "service") == 0) {
 		result = set_load_record(r, e);
 	} else {
-		log_warning("the state has a record of kind \"%s\", which this version does not know: skipped", r->kind);
+		log_warning(
+			"the state has a record of kind \"%s\", which this version does not know: skipped",
+			r->kind);
 	}
 	return result;
 }
@@ -201,7 +204,8 @@ static int check_record(const struct record *r, struct error *e)
 	if (unit_load(&unit, AT_FDCWD, UNIT_PATH, r->id, say_warning, NULL, &why) == 0) {
 		unit_free(unit);
 	} else if (is_up(r)) {
-		(void)error_say(e, EINVAL, "%s is running and cannot be loaded from this image: %s", r->id, why.text);
+		(void)error_say(e, EINVAL, "%s is running and cannot be loaded from this image: %s",
+			r->id, why.text);
 		n_lost++;
 		say_warning(NULL, e->text);
 	} else {

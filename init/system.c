@@ -20,7 +20,8 @@ struct system sys = {.cgroup = -1, .tree = -1};
 
 static void take_option(const char *word)
 {
-	if (strcmp(word, "single") == 0 || strcmp(word, "s") == 0 || strcmp(word, "S") == 0 || strcmp(word, "1") == 0)
+	if (strcmp(word, "single") == 0 || strcmp(word, "s") == 0 || strcmp(word, "S") == 0 ||
+		strcmp(word, "1") == 0)
 		sys.single = true;
 	else if (strcmp(word, "emergency") == 0 || strcmp(word, "-b") == 0)
 		sys.emergency = true;
@@ -36,13 +37,15 @@ static void take_command_line(void)
 
 	if (file_read(AT_FDCWD, "/proc/cmdline", text, sizeof(text)) <= 0)
 		return;
-	for (char *word = strtok_r(text, " \t\n", &state); word; word = strtok_r(NULL, " \t\n", &state))
+	for (char *word = strtok_r(text, " \t\n", &state); word;
+		word = strtok_r(NULL, " \t\n", &state))
 		take_option(word);
 }
 
 void system_read_options(int argc, char *const *argv)
 {
-	/* The kernel hands over what it did not know itself, but only up to a "---": the whole line is in /proc. */
+	/* The kernel hands over what it did not know itself, but only up to a "---": the whole line
+	 * is in /proc. */
 	if (sys.real)
 		take_command_line();
 	for (int i = 1; i < argc; i++)
@@ -52,8 +55,8 @@ void system_read_options(int argc, char *const *argv)
 
 void system_find_kind(void)
 {
-	/* reboot(2): in a PID namespace other than the initial one this is EINVAL. It also makes Ctrl-Alt-Del a SIGINT for us
-	 * instead of a reboot on the spot. */
+	/* reboot(2): in a PID namespace other than the initial one this is EINVAL. It also makes
+	 * Ctrl-Alt-Del a SIGINT for us instead of a reboot on the spot. */
 	sys.real = reboot(RB_DISABLE_CAD) == 0;
 }
 
@@ -63,9 +66,12 @@ int system_open_tree(struct error *e)
 	int r = cgroup_of_pid(getpid(), own, sizeof(own));
 
 	if (r < 0)
-		return error_set(e, r, "cannot find the cgroup of PID 1 (is cgroup v2 mounted on %s?)", CGROUP_ROOT);
+		return error_set(e, r,
+			"cannot find the cgroup of PID 1 (is cgroup v2 mounted on %s?)",
+			CGROUP_ROOT);
 	(void)snprintf(path, sizeof(path), "%s%s", CGROUP_ROOT, strcmp(own, "/") == 0 ? "" : own);
-	(void)snprintf(sys.tree_path, sizeof(sys.tree_path), "%s/tree", strcmp(own, "/") == 0 ? "" : own);
+	(void)snprintf(
+		sys.tree_path, sizeof(sys.tree_path), "%s/tree", strcmp(own, "/") == 0 ? "" : own);
 	sys.cgroup = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (sys.cgroup < 0)
 		return error_set(e, errno, "cannot open the cgroup %s", path);

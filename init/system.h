@@ -13,11 +13,12 @@
 enum system_state { SYSTEM_BOOTING, SYSTEM_RUNNING, SYSTEM_STOPPING };
 
 struct system {
-	bool real;  /* the machine's init; false: of a PID namespace, where there is nothing to reboot */
+	bool real; /* the machine's init; false: of a PID namespace, where there is nothing to
+		      reboot */
 	enum system_state state;
 	struct system_conf *conf;
 	int cgroup; /* PID 1's own cgroup: directory */
-	int tree;   /* the one below it that holds everything else */
+	int tree; /* the one below it that holds everything else */
 	char tree_path[256];
 	uint64_t boot_usec; /* CLOCK_MONOTONIC when the first life began */
 	/* from the kernel command line */

@@ -16,14 +16,16 @@
 #include "kernel/mounts.h"
 #include "kernel/util.h"
 
-/* What the kernel makes by itself: nothing of it is on a disk, and the log goes through /dev and /run. */
+/* What the kernel makes by itself: nothing of it is on a disk, and the log goes through /dev and
+ * /run. */
 static bool is_api(const struct mount *m)
 {
 	static const char *const TARGETS[] = {"/proc", "/sys", "/dev", "/run"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(TARGETS); i++) {
 		size_t n = strlen(TARGETS[i]);
-		bool below = strncmp(m->target, TARGETS[i], n) == 0 && (m->target[n] == '\0' || m->target[n] == '/');
+		bool below = strncmp(m->target, TARGETS[i], n) == 0 &&
+			     (m->target[n] == '\0' || m->target[n] == '/');
 		if (below && (strcmp(m->fstype, "tmpfs") == 0 || m->source[0] != '/'))
 			return true;
 	}
@@ -81,7 +83,8 @@ unsigned unmount_read_only(void)
 		const struct mount *m = &t.mounts[i];
 		if (is_api(m) || m->source[0] != '/')
 			continue;
-		if (mount(NULL, m->target, NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0 && errno != EROFS) {
+		if (mount(NULL, m->target, NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0 &&
+			errno != EROFS) {
 			log_error("cannot make %s read-only: %s", m->target, strerror(errno));
 			failed++;
 		}
@@ -98,10 +101,12 @@ void unmount_everything(void)
 	swap_off();
 	while (unmount_pass(&left) > 0 && left > 0)
 		;
-	/* A namespace shares its file systems with the world outside: only the mounts are its own to end. */
+	/* A namespace shares its file systems with the world outside: only the mounts are its own
+	 * to end. */
 	failed = sys.real ? unmount_read_only() : 0;
 	sync();
-	if (failed) /* asks it for UNMOUNT_NEEDS_SUCCESSOR; an init that does not know the question fails */
+	if (failed) /* asks it for UNMOUNT_NEEDS_SUCCESSOR; an init that does not know the question
+		       fails */
 		(void)execl(INIT_PATH, "init", "--can-end", (char *)NULL);
 	_exit(failed ? 1 : 0);
 }

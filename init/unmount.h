@@ -2,17 +2,20 @@
 /*
  * The last child of a shutdown: swap off, unmount what can be, the rest read-only, sync.
  *
- * A program or library that was replaced on disk while PID 1 runs from it keeps its file system writable (a deleted
- * file that is open: EBUSY), and a fork shares it. Only who executes the new program lets go of the old one.
+ * A program or library that was replaced on disk while PID 1 runs from it keeps its file system
+ * writable (a deleted file that is open: EBUSY), and a fork shares it. Only who executes the new
+ * program lets go of the old one.
  */
 #ifndef MOLT_INIT_UNMOUNT_H
 #define MOLT_INIT_UNMOUNT_H
 
-/* The child's exit code if PID 1 has to execute /sbin/init to end the system (reexec_end()), which can do so. */
+/* The child's exit code if PID 1 has to execute /sbin/init to end the system (reexec_end()), which
+ * can do so. */
 #define UNMOUNT_NEEDS_SUCCESSOR 9
 
 void unmount_everything(void) __attribute__((noreturn));
-/* For that successor: everything that is left and can be written to, read-only. How many could not. */
+/* For that successor: everything that is left and can be written to, read-only. How many could not.
+ */
 unsigned unmount_read_only(void);
 
 #endif

@@ -46,7 +46,7 @@ struct invocation {
 
 /* Each returns the exit code. */
 int run_document(const struct invocation *i); /* ask once, show the whole answer */
-int run_status(const struct invocation *i);   /* the same; of one service the exit code tells too */
+int run_status(const struct invocation *i); /* the same; of one service the exit code tells too */
 int run_services(const struct invocation *i); /* once for each service named */
 int run_transaction(const struct invocation *i); /* show each record as it comes */
 int run_log(const struct invocation *i);

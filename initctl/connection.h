@@ -25,7 +25,7 @@ struct request {
 /* How a request ended. There always is one, also when PID 1 was never reached. */
 struct result {
 	enum control_exit exit;
-	char *id;   /* RESULT_*, or what a newer PID 1 said */
+	char *id; /* RESULT_*, or what a newer PID 1 said */
 	char *text; /* "" if there is nothing to say */
 };
 

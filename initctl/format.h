@@ -8,7 +8,7 @@
 
 #include "initctl/terminal.h"
 
-char *format_span(int64_t usec);   /* "8s", "5min", "3h 12min", "4d 2h" */
+char *format_span(int64_t usec); /* "8s", "5min", "3h 12min", "4d 2h" */
 char *format_bytes(int64_t bytes); /* "812", "4.2K", "37M", "1.2G": powers of 1024 */
 
 /* Whether that is a full name, as PID 1 uses it: "nginx.service". */

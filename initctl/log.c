@@ -22,10 +22,10 @@
 struct log {
 	const char *path;
 	const struct log_options *options;
-	int fd;         /* -1: there is no file yet */
+	int fd; /* -1: there is no file yet */
 	off_t position; /* what is before it was read */
-	char *line;     /* read and not printed yet: a line whose end is still to come */
-	size_t length;  /* of it, less than BLOCK */
+	char *line; /* read and not printed yet: a line whose end is still to come */
+	size_t length; /* of it, less than BLOCK */
 };
 
 /* ---- lines ---- */

@@ -8,7 +8,7 @@
 #define NEVER_NULL __attribute__((returns_nonnull))
 
 /* Each ends the process with CONTROL_EXIT_FAILED and a message if there is no memory. */
-void *allocate(size_t size) NEVER_NULL;                            /* zeroed */
+void *allocate(size_t size) NEVER_NULL; /* zeroed */
 void *reallocate(void *old, size_t count, size_t size) NEVER_NULL; /* an array of count members */
 char *copy_text(const char *text) NEVER_NULL;
 char *format_text(const char *format, ...) __attribute__((format(printf, 1, 2))) NEVER_NULL;

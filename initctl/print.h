@@ -16,7 +16,7 @@ struct renderer {
 	void (*json)(struct json *j, const struct answer *a);
 };
 
-extern const struct renderer render_status;  /* the system and its services */
+extern const struct renderer render_status; /* the system and its services */
 extern const struct renderer render_service; /* one service, in full */
 extern const struct renderer render_plan;
 extern const struct renderer render_holders;

@@ -10,7 +10,7 @@
 
 struct timeline {
 	bool json;
-	bool dry_run;       /* the plan is all there will be: show it whole, at the end */
+	bool dry_run; /* the plan is all there will be: show it whole, at the end */
 	struct answer kept; /* what is shown together at the end */
 };
 

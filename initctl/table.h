@@ -15,8 +15,8 @@
 
 struct column {
 	const char *title;
-	bool right;    /* aligned to the right: numbers */
-	bool cut;      /* may be shortened */
+	bool right; /* aligned to the right: numbers */
+	bool cut; /* may be shortened */
 	unsigned drop; /* 1, 2...: the rank in which it finds room; 0: it always does */
 };
 

@@ -17,7 +17,7 @@ enum colour {
 
 struct terminal {
 	bool is_terminal;
-	bool colour;  /* a terminal, TERM is not "dumb", and NO_COLOR (no-color.org) is not set */
+	bool colour; /* a terminal, TERM is not "dumb", and NO_COLOR (no-color.org) is not set */
 	size_t width; /* columns; SIZE_MAX if it is no terminal: nothing is cut then */
 	const char *ellipsis; /* one column wide: what the locale can show */
 };

@@ -71,10 +71,12 @@ int cgroup_wait_frozen(int events_fd, bool frozen, uint64_t deadline_usec)
 		uint64_t now = clock_usec();
 		if (now >= deadline_usec)
 			return -ETIMEDOUT;
-		/* The read above armed the poll (kernfs_fop_poll): a change since then wakes it at once. */
+		/* The read above armed the poll (kernfs_fop_poll): a change since then wakes it at
+		 * once. */
 		struct pollfd p = {.fd = events_fd, .events = POLLPRI};
 		uint64_t left = deadline_usec - now;
-		struct timespec ts = {(time_t)(left / USEC_PER_SEC), (long)(left % USEC_PER_SEC) * 1000};
+		struct timespec ts = {
+			(time_t)(left / USEC_PER_SEC), (long)(left % USEC_PER_SEC) * 1000};
 		if (ppoll(&p, 1, &ts, NULL) < 0 && errno != EINTR)
 			return -errno;
 	}
@@ -88,7 +90,8 @@ int cgroup_attach(int cgroup, pid_t pid)
 	return file_write(cgroup, "cgroup.procs", text);
 }
 
-static int walk_children(int cgroup, const char *path, cgroup_visit visit, void *userdata, int depth);
+static int walk_children(
+	int cgroup, const char *path, cgroup_visit visit, void *userdata, int depth);
 
 static int walk_one(int parent, const char *parent_path, const char *name, cgroup_visit visit,
 	void *userdata, int depth)
@@ -106,7 +109,8 @@ static int walk_one(int parent, const char *parent_path, const char *name, cgrou
 }
 
 /* Depth first, so that what visits may remove what it visits. */
-static int walk_children(int cgroup, const char *path, cgroup_visit visit, void *userdata, int depth)
+static int walk_children(
+	int cgroup, const char *path, cgroup_visit visit, void *userdata, int depth)
 {
 	if (depth >= DEPTH_MAX)
 		return -ELOOP;
@@ -154,7 +158,8 @@ void pid_array_free(struct pid_array *list)
 	*list = (struct pid_array){0};
 }
 
-/* Takes the numbers that end in a newline out of buf; returns how many bytes are left over in front. */
+/* Takes the numbers that end in a newline out of buf; returns how many bytes are left over in
+ * front. */
 static int take_numbers(char *buf, size_t *used, struct pid_array *list)
 {
 	char *line = buf, *end;
@@ -188,7 +193,8 @@ int cgroup_pids(int cgroup, const char *file, struct pid_array *list)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			/* A threaded child cgroup has no cgroup.procs to read: its processes are its parent's. */
+			/* A threaded child cgroup has no cgroup.procs to read: its processes are
+			 * its parent's. */
 			return errno == ENODEV || errno == EOPNOTSUPP ? 0 : -errno;
 		if (n == 0)
 			return 0;

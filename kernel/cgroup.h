@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cgroup v2 by directory descriptors: cgroups(7), Documentation/admin-guide/cgroup-v2.rst. Nothing here
- * blocks: cgroup.freeze and cgroup.kill only ask, cgroup.events tells when it is so.
+ * cgroup v2 by directory descriptors: cgroups(7), Documentation/admin-guide/cgroup-v2.rst. Nothing
+ * here blocks: cgroup.freeze and cgroup.kill only ask, cgroup.events tells when it is so.
  */
 #ifndef MOLT_KERNEL_CGROUP_H
 #define MOLT_KERNEL_CGROUP_H
@@ -26,10 +26,12 @@ int cgroup_open_events(int cgroup);
 /* Reads both facts; either may be NULL. 0 or negative errno. */
 int cgroup_events(int events_fd, bool *ret_populated, bool *ret_frozen);
 
-/* Waits until cgroup.events says frozen=`frozen`. -ETIMEDOUT past the deadline (CLOCK_MONOTONIC). */
+/* Waits until cgroup.events says frozen=`frozen`. -ETIMEDOUT past the deadline (CLOCK_MONOTONIC).
+ */
 int cgroup_wait_frozen(int events_fd, bool frozen, uint64_t deadline_usec);
 
-/* SIGKILL to every process in it and below (Linux 5.14; before, one by one). 0 or negative errno. */
+/* SIGKILL to every process in it and below (Linux 5.14; before, one by one). 0 or negative errno.
+ */
 int cgroup_kill(int cgroup);
 
 /* A signal to every process in it and below. Returns how many got it, or negative errno. */
@@ -42,8 +44,9 @@ int cgroup_attach(int cgroup, pid_t pid);
 int cgroup_remove(int dirfd, const char *name);
 
 /*
- * Calls `visit` for each leaf-first cgroup in `cgroup` (itself included); stops at the first non-zero
- * return and gives it back. `path` is relative to `cgroup`, "" for itself. Depth is bounded to 16.
+ * Calls `visit` for each leaf-first cgroup in `cgroup` (itself included); stops at the first
+ * non-zero return and gives it back. `path` is relative to `cgroup`, "" for itself. Depth is
+ * bounded to 16.
  */
 typedef int (*cgroup_visit)(int cgroup, const char *path, void *userdata);
 int cgroup_walk(int cgroup, cgroup_visit visit, void *userdata);
@@ -61,7 +64,8 @@ int cgroup_pids(int cgroup, const char *file, struct pid_array *list);
 int pid_array_add(struct pid_array *list, pid_t pid);
 void pid_array_free(struct pid_array *list);
 
-/* The cgroup of a process, as /proc/PID/cgroup has it ("/tree/nginx.service/1"). 0, -ENAMETOOLONG or negative errno. */
+/* The cgroup of a process, as /proc/PID/cgroup has it ("/tree/nginx.service/1"). 0, -ENAMETOOLONG
+ * or negative errno. */
 int cgroup_of_pid(pid_t pid, char *buf, size_t size);
 
 #endif

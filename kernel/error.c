@@ -19,8 +19,8 @@ static void append_reason(struct error *e, int code)
 
 	/* strerrordesc_np() needs no locale and no buffer, unlike strerror(): glibc 2.32. */
 	const char *reason = strerrordesc_np(code);
-	(void)snprintf(e->text + used, sizeof(e->text) - used, ": %s",
-		reason ? reason : "unknown error");
+	(void)snprintf(
+		e->text + used, sizeof(e->text) - used, ": %s", reason ? reason : "unknown error");
 }
 
 int error_set(struct error *e, int code, const char *format, ...)

@@ -11,7 +11,7 @@
 #include <stdarg.h>
 
 struct error {
-	int code;       /* negative errno of the last error_set(), 0 if none */
+	int code; /* negative errno of the last error_set(), 0 if none */
 	char text[512]; /* one line, no newline at the end; "" if none */
 };
 

@@ -114,7 +114,8 @@ static bool is_zombie(pid_t tid)
 	return proc_stat_read(tid, &stat) < 0 || stat.state == 'Z' || stat.state == 'X';
 }
 
-/* A dead first thread is not reported to us while others live; with one of those it may come back, by execve(2). */
+/* A dead first thread is not reported to us while others live; with one of those it may come back,
+ * by execve(2). */
 static bool all_ended(pid_t tid)
 {
 	struct pid_array threads = {0};

@@ -121,7 +121,8 @@ bool inject_waits_for_vfork(pid_t tid)
 	long number = strtol(text, &end, 10);
 	if (end == text)
 		return false;
-	/* A plain fork that the freezer has interrupted has the number too, but stands still where it can be seized. */
+	/* A plain fork that the freezer has interrupted has the number too, but stands still where
+	 * it can be seized. */
 	if (proc_stat_read(tid, &stat) < 0 || stat.state != 'D')
 		return false;
 #ifdef SYS_vfork

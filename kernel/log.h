@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * PID 1's own log: lines to /run/molt/init.log (a tmpfs, bounded by one rotation) and, when it is the
- * real init, to /dev/kmsg, so that they reach the console and dmesg. Neither sink blocks. While held, lines are
- * kept in memory (the last 64) and written afterwards: nothing is logged in a blackout.
+ * PID 1's own log: lines to /run/molt/init.log (a tmpfs, bounded by one rotation) and, when it is
+ * the real init, to /dev/kmsg, so that they reach the console and dmesg. Neither sink blocks. While
+ * held, lines are kept in memory (the last 64) and written afterwards: nothing is logged in a
+ * blackout.
  */
 #ifndef MOLT_KERNEL_LOG_H
 #define MOLT_KERNEL_LOG_H
@@ -11,10 +12,16 @@
 
 #define LOG_PATH "/run/molt/init.log"
 
-enum log_level { LEVEL_ERROR = 3, LEVEL_WARNING = 4, LEVEL_NOTICE = 5, LEVEL_INFO = 6, LEVEL_DEBUG = 7 };
+enum log_level {
+	LEVEL_ERROR = 3,
+	LEVEL_WARNING = 4,
+	LEVEL_NOTICE = 5,
+	LEVEL_INFO = 6,
+	LEVEL_DEBUG = 7
+};
 
-void log_open_kmsg(void);  /* from now on also to /dev/kmsg, if it can be opened */
-void log_open_file(void);  /* from now on also to LOG_PATH: once /run is there */
+void log_open_kmsg(void); /* from now on also to /dev/kmsg, if it can be opened */
+void log_open_file(void); /* from now on also to LOG_PATH: once /run is there */
 void log_set_debug(bool on);
 void log_hold(bool on); /* true: keep lines; false: write what was kept */
 

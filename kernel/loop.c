@@ -38,7 +38,8 @@ void loop_remove(struct loop_source *s)
 {
 	if (s->fd < 0)
 		return;
-	/* Fails only where the owner closed the descriptor first: then the kernel has removed it. */
+	/* Fails only where the owner closed the descriptor first: then the kernel has removed it.
+	 */
 	(void)epoll_ctl(epoll_fd, EPOLL_CTL_DEL, s->fd, NULL);
 	s->fd = -1;
 }

@@ -35,7 +35,8 @@ void timer_cancel(struct loop_timer *t);
 bool timer_armed(const struct loop_timer *t);
 
 /*
- * Waits for one event or timer and handles it. 0, or the negative errno of epoll_wait(2) (never EINTR).
+ * Waits for one event or timer and handles it. 0, or the negative errno of epoll_wait(2) (never
+ * EINTR).
  */
 int loop_run_once(void);
 

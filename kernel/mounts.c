@@ -145,7 +145,8 @@ int mount_set_propagation(int mount_fd, unsigned long propagation)
 
 int mount_clone(const char *path, struct error *e)
 {
-	CLEANUP_FD int fd = (int)syscall(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	CLEANUP_FD int fd =
+		(int)syscall(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 
 	if (fd < 0)
 		return error_set(e, errno, "cannot take a mount of %s", path);
@@ -158,7 +159,8 @@ int mount_clone(const char *path, struct error *e)
 
 int mount_move(int from, int to)
 {
-	if (syscall(SYS_move_mount, from, "", to, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+	if (syscall(SYS_move_mount, from, "", to, "",
+		    MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
 		return -errno;
 	return 0;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Mounts by descriptor: the mount table through libmount, and the new mount API (open_tree(2), move_mount(2),
- * mount_setattr(2); Linux 5.12) so that nothing is resolved twice. All act on the mount namespace of
- * the caller. Functions return 0 or a negative errno; those that take a struct error say what failed.
+ * Mounts by descriptor: the mount table through libmount, and the new mount API (open_tree(2),
+ * move_mount(2), mount_setattr(2); Linux 5.12) so that nothing is resolved twice. All act on the
+ * mount namespace of the caller. Functions return 0 or a negative errno; those that take a struct
+ * error say what failed.
  */
 #ifndef MOLT_KERNEL_MOUNTS_H
 #define MOLT_KERNEL_MOUNTS_H
@@ -17,7 +18,7 @@ struct mount {
 	uint64_t id; /* STATX_MNT_ID, the first column of mountinfo */
 	uint64_t parent;
 	char *target; /* as seen from the caller's root */
-	char *root;   /* of the mount in its file system */
+	char *root; /* of the mount in its file system */
 	char *fstype;
 	char *source;
 	unsigned long propagation; /* MS_SHARED, MS_SLAVE, MS_PRIVATE, MS_UNBINDABLE bits */
@@ -34,8 +35,8 @@ void mount_table_free(struct mount_table *t);
 const struct mount *mount_table_find(const struct mount_table *t, uint64_t id);
 
 /*
- * /proc/self/mountinfo opened to be told of changes: mount_watch_changed() says whether the table changed since the
- * descriptor was opened or last asked (poll(2) POLLPRI on mountinfo, proc(5)).
+ * /proc/self/mountinfo opened to be told of changes: mount_watch_changed() says whether the table
+ * changed since the descriptor was opened or last asked (poll(2) POLLPRI on mountinfo, proc(5)).
  */
 int mount_watch_open(void); /* a descriptor or negative errno */
 int mount_watch_changed(int fd); /* 1, 0 or negative errno */
@@ -46,8 +47,8 @@ int mount_id_of_fd(int fd, uint64_t *ret_id);
 int mount_id_at(int dirfd, const char *path, uint64_t *ret_id);
 
 /*
- * A detached, private copy of the mount at `path`, whose root is that directory: what is mounted below is not
- * part of it. Returns a descriptor.
+ * A detached, private copy of the mount at `path`, whose root is that directory: what is mounted
+ * below is not part of it. Returns a descriptor.
  */
 int mount_clone(const char *path, struct error *e);
 
@@ -58,15 +59,16 @@ int mount_move(int from, int to);
 int mount_set_propagation(int mount_fd, unsigned long propagation);
 
 /*
- * pivot_root(2) of the mount at `new_root`, which must be mounted on "/" already; what was the root ends up
- * stacked on top of the new one (pivot_root(".", ".")), for the caller to move away.
+ * pivot_root(2) of the mount at `new_root`, which must be mounted on "/" already; what was the root
+ * ends up stacked on top of the new one (pivot_root(".", ".")), for the caller to move away.
  */
 int mount_pivot(int new_root);
 
 /* A small private tmpfs (mode 0700), not attached anywhere yet: a descriptor of its mount. */
 int mount_new_tmpfs(const char *source, const char *size);
 
-/* Lazy unmount of what is mounted at NAME in dirfd. Changes the working directory for a moment, and back to "/". */
+/* Lazy unmount of what is mounted at NAME in dirfd. Changes the working directory for a moment, and
+ * back to "/". */
 int mount_detach_at(int dirfd, const char *name);
 
 #endif

@@ -34,7 +34,8 @@ int proc_stat_read(pid_t pid, struct proc_stat *ret)
 	if (length >= sizeof(st.comm))
 		length = sizeof(st.comm) - 1;
 	memcpy(st.comm, open + 1, length);
-	if (sscanf(close + 1, " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+	if (sscanf(close + 1,
+		    " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
 		    &st.state, &ppid, &start) != 3)
 		return -EBADMSG;
 	st.ppid = ppid;
@@ -64,8 +65,8 @@ void proc_where(pid_t tid, char *buf, size_t size)
 	(void)snprintf(buf, size, "in syscall %s at %s", call, wchan);
 }
 
-static int for_each_number(const char *path, int (*visit)(int dirfd, int number, void *userdata),
-	void *userdata)
+static int for_each_number(
+	const char *path, int (*visit)(int dirfd, int number, void *userdata), void *userdata)
 {
 	struct entry {
 		uint64_t ino;
@@ -74,7 +75,8 @@ static int for_each_number(const char *path, int (*visit)(int dirfd, int number,
 		unsigned char type;
 		char name[];
 	};
-	/* getdents64(2) by hand: no allocation, this runs in the blackout. Static: one thread, no recursion. */
+	/* getdents64(2) by hand: no allocation, this runs in the blackout. Static: one thread, no
+	 * recursion. */
 	static char buf[32768] __attribute__((aligned(8)));
 	CLEANUP_FD int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
@@ -134,7 +136,8 @@ uint64_t proc_rss(pid_t pid)
 	unsigned long long pages;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
-	if (file_read(AT_FDCWD, path, text, sizeof(text)) < 0 || sscanf(text, "%*u %llu", &pages) != 1)
+	if (file_read(AT_FDCWD, path, text, sizeof(text)) < 0 ||
+		sscanf(text, "%*u %llu", &pages) != 1)
 		return 0;
 	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
@@ -181,7 +184,8 @@ static int visit_fd(int dirfd, int number, void *userdata)
 
 	(void)snprintf(name, sizeof(name), "%d", number);
 	if (link_statx(dirfd, name, STATX_TYPE | STATX_MODE | STATX_INO | STATX_NLINK, &st) < 0)
-		return 0; /* closed meanwhile, or of a kind that cannot be followed: holds no mount */
+		return 0; /* closed meanwhile, or of a kind that cannot be followed: holds no mount
+			   */
 	struct proc_fd fd = {
 		.fd = number,
 		.mount_id = st.stx_mask & STATX_MNT_ID ? st.stx_mnt_id : 0,

@@ -21,13 +21,15 @@ int proc_stat_read(pid_t pid, struct proc_stat *ret);
 /* Its name; "?" if it is gone. */
 void proc_comm(pid_t pid, char *buf, size_t size);
 
-/* "nr wchan" of a task that sleeps, for messages: "in syscall 58 at do_wait". Never fails; "?" at worst. */
+/* "nr wchan" of a task that sleeps, for messages: "in syscall 58 at do_wait". Never fails; "?" at
+ * worst. */
 void proc_where(pid_t tid, char *buf, size_t size);
 
 /* Thread ids of a process, appended. */
 int proc_threads(pid_t pid, struct pid_array *list);
 
-/* Whether both tasks share their fs struct or their descriptor table: kcmp(2). Without kcmp: false. */
+/* Whether both tasks share their fs struct or their descriptor table: kcmp(2). Without kcmp: false.
+ */
 bool proc_same_fs(pid_t a, pid_t b);
 bool proc_same_files(pid_t a, pid_t b);
 
@@ -40,7 +42,8 @@ int proc_link_mount(pid_t pid, const char *link, uint64_t *ret_mount_id);
 void proc_link_text(pid_t pid, const char *link, char *buf, size_t size);
 
 /*
- * One open descriptor of a task. `mount_id` is 0 for what lies on no mount one could name (sockets, pipes, anon inodes are reported too).
+ * One open descriptor of a task. `mount_id` is 0 for what lies on no mount one could name (sockets,
+ * pipes, anon inodes are reported too).
  */
 struct proc_fd {
 	int fd;
@@ -52,13 +55,14 @@ struct proc_fd {
 };
 
 /*
- * Calls `visit` for each open descriptor of task `tid` (statx(2) through /proc/TID/fd: one call each). Stops at the first
- * non-zero return and gives it back. -ESRCH/-ENOENT: it is gone.
+ * Calls `visit` for each open descriptor of task `tid` (statx(2) through /proc/TID/fd: one call
+ * each). Stops at the first non-zero return and gives it back. -ESRCH/-ENOENT: it is gone.
  */
 typedef int (*proc_fd_visit)(const struct proc_fd *fd, void *userdata);
 int proc_fds(pid_t tid, proc_fd_visit visit, void *userdata);
 
-/* From /proc/TID/fdinfo/FD: offset and open flags (O_ACCMODE, O_PATH, O_CLOEXEC as the descriptor has it). */
+/* From /proc/TID/fdinfo/FD: offset and open flags (O_ACCMODE, O_PATH, O_CLOEXEC as the descriptor
+ * has it). */
 int proc_fd_info(pid_t tid, int fd, int64_t *ret_offset, int *ret_flags);
 
 #endif

@@ -21,19 +21,20 @@
 void fd_closep(int *fd);
 void freep(void *pointer); /* takes the address of any pointer */
 
-/* Closes fd (if >= 0) and returns -1, so that `x = fd_close(x)` leaves no stale number. Keeps errno. */
+/* Closes fd (if >= 0) and returns -1, so that `x = fd_close(x)` leaves no stale number. Keeps
+ * errno. */
 int fd_close(int fd);
 /* Takes the descriptor out of the variable: it will not be closed by its scope. */
 int fd_steal(int *fd);
 int fd_set_cloexec(int fd, bool on); /* 0 or negative errno */
 
-uint64_t clock_usec(void);    /* CLOCK_MONOTONIC */
+uint64_t clock_usec(void); /* CLOCK_MONOTONIC */
 uint64_t deadline_in(uint64_t usec); /* now + usec; infinity stays infinity */
 uint64_t usec_add(uint64_t a, uint64_t b); /* saturates at infinity */
 
 /*
- * Reads a whole small file (procfs, cgroupfs, sysfs) relative to dirfd into buf and ends it with NUL.
- * Returns the length without the NUL, -E2BIG if it does not fit, or another negative errno.
+ * Reads a whole small file (procfs, cgroupfs, sysfs) relative to dirfd into buf and ends it with
+ * NUL. Returns the length without the NUL, -E2BIG if it does not fit, or another negative errno.
  */
 ssize_t file_read(int dirfd, const char *path, char *buf, size_t size);
 /* Writes a string in one write(2). 0 or negative errno. */

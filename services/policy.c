@@ -13,9 +13,10 @@
 #include "kernel/util.h"
 #include "services/instance.h"
 
-#define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))
+#define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
-/* No event tells that a process has exec'd or written its PID file: look often at first, then less so. */
+/* No event tells that a process has exec'd or written its PID file: look often at first, then less
+ * so. */
 #define POLL_FAST_USEC (2 * USEC_PER_MSEC)
 #define POLL_SLOW_USEC (20 * USEC_PER_MSEC)
 #define POLL_FAST_TIMES 100
@@ -46,7 +47,8 @@ static void poll_again(struct service *s)
 {
 	s->roll.poll_count++;
 	timer_set(&s->roll.timer,
-		deadline_in(s->roll.poll_count < POLL_FAST_TIMES ? POLL_FAST_USEC : POLL_SLOW_USEC));
+		deadline_in(
+			s->roll.poll_count < POLL_FAST_TIMES ? POLL_FAST_USEC : POLL_SLOW_USEC));
 }
 
 static bool stands_on(pid_t pid, uint64_t mount_id)
@@ -67,7 +69,8 @@ static bool has_children(pid_t pid)
 
 /* reexec */
 
-/* The process that the daemon made to replace its main process: PIDFile= names it once it is there. */
+/* The process that the daemon made to replace its main process: PIDFile= names it once it is there.
+ */
 static pid_t successor(const struct service *s)
 {
 	pid_t pid;
@@ -81,7 +84,8 @@ static bool is_ready(const struct service *s, pid_t pid)
 {
 	if (s->unit->type == SERVICE_NOTIFY)
 		return s->roll.ready_seen;
-	/* A server that forks workers writes its PID file before it does: only with workers does it serve. */
+	/* A server that forks workers writes its PID file before it does: only with workers does it
+	 * serve. */
 	return pid == s->current->main.pid || !s->roll.preforks || has_children(pid);
 }
 
@@ -92,7 +96,8 @@ static void old_main_exited(struct process *p, const struct process_exit *ended)
 		CONTAINER_OF(p, struct service, old_main)->unit->name);
 }
 
-/* The old main process serves no more new requests once told to finish; what it is in the middle of, it ends. */
+/* The old main process serves no more new requests once told to finish; what it is in the middle
+ * of, it ends. */
 static void succeed_main(struct service *s, pid_t new_main)
 {
 	pid_t old = s->current->main.pid;
@@ -133,7 +138,8 @@ static void ask_reexec(struct service *s)
 	pid_t main = s->current->main.pid;
 
 	if (!main || !s->unit->reexec_signal) {
-		fail(s, main ? "Policy=reexec without ReexecSignal=" : "it has no main process to ask");
+		fail(s, main ? "Policy=reexec without ReexecSignal="
+			     : "it has no main process to ask");
 		return;
 	}
 	s->roll.preforks = has_children(main);
@@ -153,7 +159,8 @@ static void ask_handover(struct service *s)
 
 	s->roll.ready_seen = false;
 	s->incoming = instance_new(s, &e);
-	if (!s->incoming || instance_start_main(s->incoming, &s->unit->exec_start.items[0], &e) < 0) {
+	if (!s->incoming ||
+		instance_start_main(s->incoming, &s->unit->exec_start.items[0], &e) < 0) {
 		fail(s, "%s", e.text);
 		return;
 	}
@@ -212,7 +219,8 @@ static void drain_timer_expired(struct loop_timer *t)
 
 	if (!s->draining)
 		return;
-	log_warning("%s: the old instance did not drain within its TimeoutStopSec=: killing it", s->unit->name);
+	log_warning("%s: the old instance did not drain within its TimeoutStopSec=: killing it",
+		s->unit->name);
 	instance_kill(s->draining);
 }
 
@@ -261,7 +269,8 @@ static void ask_restart(struct service *s)
 	poll_again(s);
 }
 
-/* It was up when the upgrade began and did not survive it: the image it is rolled back to has the version that ran. */
+/* It was up when the upgrade began and did not survive it: the image it is rolled back to has the
+ * version that ran. */
 static void ask_start(struct service *s)
 {
 	s->roll.started = true;
@@ -293,13 +302,14 @@ static bool settled(const struct service *s)
 static bool must_start(const struct service *s)
 {
 	return s->roll.was_up && !s->stop_wanted &&
-		(s->state == STATE_INACTIVE || s->state == STATE_FAILED || s->state == STATE_BACKOFF);
+	       (s->state == STATE_INACTIVE || s->state == STATE_FAILED ||
+		       s->state == STATE_BACKOFF);
 }
 
 static bool nothing_to_do(const struct service *s)
 {
 	return s->state != STATE_RUNNING || s->unit->policy == POLICY_KEEP ||
-		stands_on(service_main_pid(s), s->roll.target);
+	       stands_on(service_main_pid(s), s->roll.target);
 }
 
 static void ask(struct service *s)
@@ -332,13 +342,15 @@ static void ask(struct service *s)
 	}
 }
 
-/* It is stopped, or has ended, in the middle of its roll. Whoever stopped it has decided; its own end is a failure. */
+/* It is stopped, or has ended, in the middle of its roll. Whoever stopped it has decided; its own
+ * end is a failure. */
 static void end_of_service(struct service *s)
 {
 	if (s->stop_wanted)
 		end_roll(s, ROLL_DONE);
 	else
-		fail(s, "it ended when it was to get onto the image%s%s", s->why[0] ? ": " : "", s->why);
+		fail(s, "it ended when it was to get onto the image%s%s", s->why[0] ? ": " : "",
+			s->why);
 }
 
 static void check(struct service *s)
@@ -423,7 +435,8 @@ static void end_successor(struct service *s)
 {
 	pid_t pid = s->current ? successor(s) : 0;
 
-	/* The old main process is still the service's; the one beside it goes, as if it had never come. */
+	/* The old main process is still the service's; the one beside it goes, as if it had never
+	 * come. */
 	if (pid && pid != s->current->main.pid)
 		(void)kill(pid, s->unit->kill_signal);
 }
@@ -450,8 +463,9 @@ bool policy_main_exited(struct service *s)
 
 	/* Re-executed by forking, with or without us asking: PIDFile= names who goes on. */
 	if (s->unit->type == SERVICE_FORKING && s->state == STATE_RUNNING &&
-		instance_read_pid_file(s->current, &pid) == 0 && instance_set_main(s->current, pid) == 0)
+		instance_read_pid_file(s->current, &pid) == 0 &&
+		instance_set_main(s->current, pid) == 0)
 		return true;
 	return s->roll.state == ROLL_ASKED && s->unit->policy == POLICY_REEXEC &&
-		!instance_is_empty(s->current);
+	       !instance_is_empty(s->current);
 }

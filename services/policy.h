@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How one service gets onto another image, by its [Upgrade] Policy=. The same in both directions: an upgrade rolls
- * services to the new root, a rollback rolls those that had moved back to the old one.
+ * How one service gets onto another image, by its [Upgrade] Policy=. The same in both directions:
+ * an upgrade rolls services to the new root, a rollback rolls those that had moved back to the old
+ * one.
  *
- * A roll is WAITING for its turn, SETTLING until what the previous roll left behind has drained, ASKED until the
- * service stands on the target image and is ready, then DONE, or FAILED with a reason. Whether it stands there is a
- * fact and not the service's word: the mount of /proc/PID/exe of its main process.
+ * A roll is WAITING for its turn, SETTLING until what the previous roll left behind has drained,
+ * ASKED until the service stands on the target image and is ready, then DONE, or FAILED with a
+ * reason. Whether it stands there is a fact and not the service's word: the mount of /proc/PID/exe
+ * of its main process.
  */
 #ifndef MOLT_SERVICES_POLICY_H
 #define MOLT_SERVICES_POLICY_H
@@ -14,11 +16,13 @@
 
 void policy_init(struct service *s); /* from service_new() */
 
-/* Begins the roll to the image whose root mount is `target`. What is not running, or there already, is DONE at once. */
+/* Begins the roll to the image whose root mount is `target`. What is not running, or there already,
+ * is DONE at once. */
 void policy_roll(struct service *s, uint64_t target);
 /* Goes on with a roll that a re-exec of PID 1 interrupted. */
 void policy_resume(struct service *s);
-/* Undoes what is half done (an incoming instance, a new main process beside the old) and ends the roll. */
+/* Undoes what is half done (an incoming instance, a new main process beside the old) and ends the
+ * roll. */
 void policy_abort(struct service *s);
 
 /* Called at each change to DONE or FAILED; set by upgrade/. */

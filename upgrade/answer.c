@@ -71,7 +71,10 @@ ssize_t answer_receive(int socket, char *buf, size_t size, int *ret_fd)
 {
 	union one_fd control;
 	struct iovec iov = {buf, size};
-	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+	struct msghdr m = {.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control)};
 
 	*ret_fd = -1;
 	ssize_t n = recvmsg(socket, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);

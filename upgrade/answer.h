@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the judging child sends to PID 1: records, one a packet; the last carries the new root's mount. */
+/* What the judging child sends to PID 1: records, one a packet; the last carries the new root's
+ * mount. */
 #ifndef MOLT_UPGRADE_ANSWER_H
 #define MOLT_UPGRADE_ANSWER_H
 
@@ -14,8 +15,8 @@ void answer_unfit(int socket, const char *why);
 void answer_image(int socket, int root, const char *leave);
 
 /*
- * For PID 1: receives one packet. Returns its length (0: the child has ended), -EAGAIN, or another negative errno;
- * *ret_fd is a descriptor that came along, the caller's, or -1.
+ * For PID 1: receives one packet. Returns its length (0: the child has ended), -EAGAIN, or another
+ * negative errno; *ret_fd is a descriptor that came along, the caller's, or -1.
  */
 ssize_t answer_receive(int socket, char *buf, size_t size, int *ret_fd);
 

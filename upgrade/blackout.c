@@ -16,7 +16,8 @@
 #include "upgrade/limbo.h"
 #include "upgrade/migrate.h"
 
-/* Somebody is always in vfork(2) on a machine that starts programs, but not the same one for long. */
+/* Somebody is always in vfork(2) on a machine that starts programs, but not the same one for long.
+ */
 #define TRIES_MAX 8
 #define SEIZE_USEC (200 * USEC_PER_MSEC)
 
@@ -62,7 +63,8 @@ static int check_deadline(const struct blackout *b, struct error *e)
 {
 	if (clock_usec() < b->deadline_usec)
 		return 0;
-	return error_say(e, ETIMEDOUT, "the blackout took longer than BlackoutTimeoutSec= allows (%llu ms)",
+	return error_say(e, ETIMEDOUT,
+		"the blackout took longer than BlackoutTimeoutSec= allows (%llu ms)",
 		(unsigned long long)(b->request->blackout_usec / USEC_PER_MSEC));
 }
 
@@ -74,7 +76,8 @@ struct unfrozen {
 	unsigned count;
 };
 
-/* A task that does not freeze is in an uninterruptible sleep (D), or on its way out of a long system call (R). */
+/* A task that does not freeze is in an uninterruptible sleep (D), or on its way out of a long
+ * system call (R). */
 static int name_unfrozen(int cgroup, const char *path, void *userdata)
 {
 	struct unfrozen *u = userdata;
@@ -89,8 +92,9 @@ static int name_unfrozen(int cgroup, const char *path, void *userdata)
 			continue;
 		proc_where(list.pids[i], where, sizeof(where));
 		if (u->count++ < 3 && u->used < u->size) {
-			int n = snprintf(u->buf + u->used, u->size - u->used, "%s%d (%s, of %s) is %s",
-				u->used ? "; " : "", (int)list.pids[i], st.comm, path, where);
+			int n = snprintf(u->buf + u->used, u->size - u->used,
+				"%s%d (%s, of %s) is %s", u->used ? "; " : "", (int)list.pids[i],
+				st.comm, path, where);
 			u->used += n > 0 ? (size_t)n : 0;
 		}
 	}
@@ -139,7 +143,8 @@ static int refuse_writers(const struct blackout *b, struct error *e)
 		const struct holder *h = &b->holders.list[i];
 		if (!holder_is_writer(h) || h->deleted || b->request->force)
 			continue;
-		return error_say(e, EROFS, "process %d has %s open for writing on the old image (fd %d)", (int)h->pid,
+		return error_say(e, EROFS,
+			"process %d has %s open for writing on the old image (fd %d)", (int)h->pid,
 			h->path, h->fd);
 	}
 	return 0;
@@ -222,7 +227,8 @@ static void thaw(struct blackout *b)
 	process_reap_all();
 }
 
-static int try_once(const struct blackout_request *request, struct blackout_report *report, struct error *e)
+static int try_once(
+	const struct blackout_request *request, struct blackout_report *report, struct error *e)
 {
 	struct blackout b = {.request = request, .report = report};
 	int r;
@@ -236,12 +242,14 @@ static int try_once(const struct blackout_request *request, struct blackout_repo
 	return r;
 }
 
-int blackout_run(const struct blackout_request *request, struct blackout_report *ret, struct error *e)
+int blackout_run(
+	const struct blackout_request *request, struct blackout_report *ret, struct error *e)
 {
 	int r = -EBUSY;
 
 	log_hold(true);
-	/* Our own pages come from the old image: none may have to be read while everything stands still. */
+	/* Our own pages come from the old image: none may have to be read while everything stands
+	 * still. */
 	(void)mlockall(MCL_CURRENT | MCL_FUTURE);
 	for (unsigned tries = 1; r == -EBUSY && tries <= TRIES_MAX && limbo_is_empty(); tries++) {
 		*ret = (struct blackout_report){.n_tries = tries};

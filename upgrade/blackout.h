@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The frozen part of the transaction: freeze, verify, seize, move + pivot, migrate, thaw. It runs through without
- * returning to the event loop, opens nothing that was not opened before, and ends in one of two ways: on the other root with
- * everything migrated, or as if it had never begun. Whatever happens, the tree is thawed.
+ * The frozen part of the transaction: freeze, verify, seize, move + pivot, migrate, thaw. It runs
+ * through without returning to the event loop, opens nothing that was not opened before, and ends
+ * in one of two ways: on the other root with everything migrated, or as if it had never begun.
+ * Whatever happens, the tree is thawed.
  */
 #ifndef MOLT_UPGRADE_BLACKOUT_H
 #define MOLT_UPGRADE_BLACKOUT_H
@@ -15,28 +16,36 @@
 #include "upgrade/pivot.h"
 
 struct blackout_request {
-	int tree;      /* cgroup directory */
+	int tree; /* cgroup directory */
 	int events_fd; /* its cgroup.events */
 	struct pivot *pivot;
-	uint64_t freeze_usec;   /* how long the freeze may take */
+	uint64_t freeze_usec; /* how long the freeze may take */
 	uint64_t blackout_usec; /* how long everything may take: past it, back */
-	bool force;    /* writers to the old image do not forbid it */
+	bool force; /* writers to the old image do not forbid it */
 };
 
-enum blackout_phase { PHASE_FREEZE, PHASE_VERIFY, PHASE_SEIZE, PHASE_PIVOT, PHASE_MIGRATE, PHASE_THAW, N_PHASES };
+enum blackout_phase {
+	PHASE_FREEZE,
+	PHASE_VERIFY,
+	PHASE_SEIZE,
+	PHASE_PIVOT,
+	PHASE_MIGRATE,
+	PHASE_THAW,
+	N_PHASES
+};
 
 struct blackout_report {
 	uint64_t usec[N_PHASES];
 	uint64_t total_usec; /* from the write that freezes to the last write that thaws */
-	size_t n_processes;  /* looked at */
-	size_t n_migrated;   /* tasks that were given another directory */
-	size_t n_left;       /* references that stay on the old image */
-	unsigned n_tries;    /* more than one: somebody was in the middle of vfork(2) */
+	size_t n_processes; /* looked at */
+	size_t n_migrated; /* tasks that were given another directory */
+	size_t n_left; /* references that stay on the old image */
+	unsigned n_tries; /* more than one: somebody was in the middle of vfork(2) */
 };
 
 /*
- * 0, or a negative errno with text and everything as before: -ETIMEDOUT it would not freeze, -EROFS somebody writes to
- * the old image.
+ * 0, or a negative errno with text and everything as before: -ETIMEDOUT it would not freeze, -EROFS
+ * somebody writes to the old image.
  */
 int blackout_run(const struct blackout_request *b, struct blackout_report *ret, struct error *e);
 

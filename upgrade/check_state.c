@@ -80,14 +80,16 @@ static int verdict(const struct words *w, const siginfo_t *info, struct error *e
 	if (info->si_code == CLD_EXITED && info->si_status == 0)
 		return 0;
 	if (info->si_code != CLD_EXITED) {
-		struct process_exit ended = {.known = true, .signal = true, .status = info->si_status};
+		struct process_exit ended = {
+			.known = true, .signal = true, .status = info->si_status};
 		char text[64];
 		process_exit_describe(&ended, text, sizeof(text));
-		return error_say(e, EINVAL, "the image's init %s when asked whether it could take over%s%s", text,
+		return error_say(e, EINVAL,
+			"the image's init %s when asked whether it could take over%s%s", text,
 			w->last[0] ? ": " : "", w->last);
 	}
-	return error_say(e, EINVAL, "the image's init could not take over (exit code %d): %s", info->si_status,
-		w->last[0] ? w->last : "it did not say why");
+	return error_say(e, EINVAL, "the image's init could not take over (exit code %d): %s",
+		info->si_status, w->last[0] ? w->last : "it did not say why");
 }
 
 int check_state(int root, int state_fd, uint64_t timeout_usec, int socket, struct error *e)
@@ -109,7 +111,8 @@ int check_state(int root, int state_fd, uint64_t timeout_usec, int socket, struc
 	if (r == -ETIMEDOUT) {
 		(void)kill(pid, SIGKILL);
 		(void)waitid(P_PID, (id_t)pid, &info, WEXITED);
-		return error_say(e, ETIMEDOUT, "the image's init did not say within %llu ms whether it could take over",
+		return error_say(e, ETIMEDOUT,
+			"the image's init did not say within %llu ms whether it could take over",
 			(unsigned long long)(timeout_usec / USEC_PER_MSEC));
 	}
 	if (waitid(P_PID, (id_t)pid, &info, WEXITED) < 0)

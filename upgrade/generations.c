@@ -10,7 +10,8 @@
 #include "upgrade/holders.h"
 #include "upgrade/plan.h"
 
-/* More upgrades than that with a holder left from each: the oldest is no longer watched, and the log says so. */
+/* More upgrades than that with a holder left from each: the oldest is no longer watched, and the
+ * log says so. */
 #define GENERATIONS_MAX 64
 #define LOOK_FIRST_USEC (1 * USEC_PER_SEC)
 #define LOOK_LATER_USEC (60 * USEC_PER_SEC)
@@ -134,8 +135,8 @@ int generations_report(void (*emit)(const char *text, size_t length), struct err
 void generations_save(struct record_writer *w)
 {
 	for (unsigned i = 0; i < count; i++)
-		record_format(w, "old", "%u %llu %d", list[i].number, (unsigned long long)list[i].mount_id,
-			list[i].root);
+		record_format(w, "old", "%u %llu %d", list[i].number,
+			(unsigned long long)list[i].mount_id, list[i].root);
 }
 
 int generations_load(const struct record *r, struct error *e)
@@ -146,7 +147,8 @@ int generations_load(const struct record *r, struct error *e)
 		unsigned long long id;
 		struct old_generation g;
 		if (sscanf(text, "%u %llu %d", &g.number, &id, &g.root) != 3)
-			return error_say(e, EBADMSG, "the state's old generation \"%s\" makes no sense", text);
+			return error_say(e, EBADMSG,
+				"the state's old generation \"%s\" makes no sense", text);
 		g.mount_id = id;
 		list[count++] = g;
 	}

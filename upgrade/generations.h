@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Older generations that something still holds: released, with a line in the log, when the last holder has gone. */
+/* Older generations that something still holds: released, with a line in the log, when the last
+ * holder has gone. */
 #ifndef MOLT_UPGRADE_GENERATIONS_H
 #define MOLT_UPGRADE_GENERATIONS_H
 
@@ -11,8 +12,8 @@
 void generations_init(int tree);
 
 /*
- * A generation whose root was just unmounted lazily. Takes over `root` (O_PATH): as long as it is open, the mount's id is
- * nobody else's.
+ * A generation whose root was just unmounted lazily. Takes over `root` (O_PATH): as long as it is
+ * open, the mount's id is nobody else's.
  */
 void generations_add(unsigned generation, uint64_t mount_id, int root);
 

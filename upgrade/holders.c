@@ -43,7 +43,8 @@ bool holder_is_writer(const struct holder *h)
 {
 	int access = h->flags & O_ACCMODE;
 
-	return h->what == HELD_FILE && !(h->flags & O_PATH) && (access == O_WRONLY || access == O_RDWR);
+	return h->what == HELD_FILE && !(h->flags & O_PATH) &&
+	       (access == O_WRONLY || access == O_RDWR);
 }
 
 void holder_unit(const struct holder *h, char *buf, size_t size)
@@ -219,10 +220,14 @@ static int scan_cgroup(int cgroup, const char *path, void *userdata)
 	return r;
 }
 
-int holders_scan(struct holders *h, int tree, const uint64_t *mounts, unsigned n, bool below_only, bool with_exe,
-	struct error *e)
+int holders_scan(struct holders *h, int tree, const uint64_t *mounts, unsigned n, bool below_only,
+	bool with_exe, struct error *e)
 {
-	struct scan s = {.out = h, .mounts = mounts, .n_mounts = n, .below_only = below_only, .with_exe = with_exe};
+	struct scan s = {.out = h,
+		.mounts = mounts,
+		.n_mounts = n,
+		.below_only = below_only,
+		.with_exe = with_exe};
 	int r = cgroup_walk(tree, scan_cgroup, &s);
 
 	return r < 0 ? error_set(e, r, "cannot look through the processes for what they hold") : 0;

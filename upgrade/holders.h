@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who references an image: for each process of the tree its root, cwd and open descriptors, and (asked for by a
- * person, not in the blackout) its exe. A reference is told by the mount it lies on, never by its path.
+ * Who references an image: for each process of the tree its root, cwd and open descriptors, and
+ * (asked for by a person, not in the blackout) its exe. A reference is told by the mount it lies
+ * on, never by its path.
  */
 #ifndef MOLT_UPGRADE_HOLDERS_H
 #define MOLT_UPGRADE_HOLDERS_H
@@ -17,10 +18,11 @@ enum held { HELD_ROOT, HELD_CWD, HELD_DIRFD, HELD_FILE, HELD_EXE };
 
 struct holder {
 	pid_t pid;
-	pid_t tid; /* the thread it was found in: another one only where it has an fs struct or a descriptor table of its own */
+	pid_t tid; /* the thread it was found in: another one only where it has an fs struct or a
+		      descriptor table of its own */
 	enum held what;
-	int fd;     /* HELD_DIRFD, HELD_FILE; else -1 */
-	int flags;  /* of that descriptor: O_ACCMODE, O_PATH, O_CLOEXEC */
+	int fd; /* HELD_DIRFD, HELD_FILE; else -1 */
+	int flags; /* of that descriptor: O_ACCMODE, O_PATH, O_CLOEXEC */
 	int64_t offset;
 	bool deleted; /* it has no name any more */
 	char *path; /* on the image, as PID 1 sees it */
@@ -36,12 +38,13 @@ struct holders {
 };
 
 /*
- * Scans every process in `tree` for references to one of n mounts and appends them. A root or cwd that is exactly
- * the image's root is left out when `below_only`: pivot_root(2) takes care of those. `with_exe` adds the
- * executables. What exits meanwhile holds nothing. 0 or negative errno with text.
+ * Scans every process in `tree` for references to one of n mounts and appends them. A root or cwd
+ * that is exactly the image's root is left out when `below_only`: pivot_root(2) takes care of
+ * those. `with_exe` adds the executables. What exits meanwhile holds nothing. 0 or negative errno
+ * with text.
  */
-int holders_scan(struct holders *h, int tree, const uint64_t *mounts, unsigned n, bool below_only, bool with_exe,
-	struct error *e);
+int holders_scan(struct holders *h, int tree, const uint64_t *mounts, unsigned n, bool below_only,
+	bool with_exe, struct error *e);
 void holders_free(struct holders *h);
 
 const char *held_name(enum held what); /* "root", "cwd", "dirfd", "file", "exe" */

@@ -62,7 +62,8 @@ static int read_elf(int fd, const char *path, Elf64_Ehdr *ret, struct error *e)
 		return error_set(e, fd, "the image has no %s that could be opened", path);
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || !(st.st_mode & 0111))
 		return error_say(e, ENOEXEC, "%s of the image is no executable file", path);
-	if (pread(fd, ret, sizeof(*ret), 0) != (ssize_t)sizeof(*ret) || memcmp(ret->e_ident, ELFMAG, SELFMAG) != 0)
+	if (pread(fd, ret, sizeof(*ret), 0) != (ssize_t)sizeof(*ret) ||
+		memcmp(ret->e_ident, ELFMAG, SELFMAG) != 0)
 		return error_say(e, ENOEXEC, "%s of the image is no ELF program", path);
 	return 0;
 }
@@ -78,16 +79,19 @@ static int check_init(int root, struct error *e)
 		r = read_elf(own, "/proc/self/exe", &ours, e);
 	if (r < 0)
 		return r;
-	if (ours.e_machine != theirs.e_machine || ours.e_ident[EI_CLASS] != theirs.e_ident[EI_CLASS])
-		return error_say(e, ENOEXEC, "/sbin/init of the image is for another architecture (ELF machine %u, not %u)",
+	if (ours.e_machine != theirs.e_machine ||
+		ours.e_ident[EI_CLASS] != theirs.e_ident[EI_CLASS])
+		return error_say(e, ENOEXEC,
+			"/sbin/init of the image is for another architecture (ELF machine %u, not %u)",
 			theirs.e_machine, ours.e_machine);
 	return 0;
 }
 
 static int check_initctl(int root, struct error *e)
 {
-	static const char *const PLACES[] = {"/usr/bin/initctl", "/usr/sbin/initctl", "/bin/initctl", "/sbin/initctl",
-		"/usr/local/bin/initctl", "/usr/local/sbin/initctl"};
+	static const char *const PLACES[] = {"/usr/bin/initctl", "/usr/sbin/initctl",
+		"/bin/initctl", "/sbin/initctl", "/usr/local/bin/initctl",
+		"/usr/local/sbin/initctl"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(PLACES); i++) {
 		CLEANUP_FD int fd = open_in_root(root, PLACES[i], O_PATH);
@@ -110,7 +114,8 @@ static int check_modules(int root, struct error *e)
 	CLEANUP_FD int fd = open_in_root(root, path, O_PATH | O_DIRECTORY);
 	if (fd >= 0)
 		return 0;
-	return error_say(e, ENOENT, "the image has no %s, and the running kernel has modules loaded", path);
+	return error_say(
+		e, ENOENT, "the image has no %s, and the running kernel has modules loaded", path);
 }
 
 static int check_root_type(struct error *e)
@@ -127,8 +132,10 @@ static int check_root_type(struct error *e)
 	bool initramfs = m && strcmp(m->fstype, "rootfs") == 0;
 	mount_table_free(&table);
 	/* pivot_root(2): the initial ramfs cannot be pivoted away from. */
-	return initramfs ? error_say(e, EINVAL,
-		"the running root is the initramfs itself: switch_root to a mounted root before") : 0;
+	return initramfs
+		       ? error_say(e, EINVAL,
+				 "the running root is the initramfs itself: switch_root to a mounted root before")
+		       : 0;
 }
 
 /* Whether `path` is a mount point of its own: then that mount stays behind with the old root. */
@@ -137,7 +144,8 @@ static bool is_mount_point(const char *path)
 	struct statx st;
 
 	return statx(AT_FDCWD, path, AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &st) == 0 &&
-		(st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) && (st.stx_attributes & STATX_ATTR_MOUNT_ROOT);
+	       (st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) &&
+	       (st.stx_attributes & STATX_ATTR_MOUNT_ROOT);
 }
 
 static int check_path(const char *path, char real[PATH_MAX], struct error *e)
@@ -151,14 +159,16 @@ static int check_path(const char *path, char real[PATH_MAX], struct error *e)
 	if (stat(real, &st) < 0)
 		return error_set(e, errno, "cannot open the image %s", path);
 	if (!S_ISDIR(st.st_mode))
-		return error_say(e, ENOTDIR, "cannot open the image %s: not a directory or mount point", path);
+		return error_say(e, ENOTDIR,
+			"cannot open the image %s: not a directory or mount point", path);
 	if (strcmp(real, "/") == 0 ||
 		(stat("/", &root) == 0 && root.st_dev == st.st_dev && root.st_ino == st.st_ino))
 		return error_say(e, EINVAL, "%s is the image that is running", path);
 	return 0;
 }
 
-static int judge(const struct image_request *q, int socket, int *ret_root, char leave[PATH_MAX], struct error *e)
+static int judge(const struct image_request *q, int socket, int *ret_root, char leave[PATH_MAX],
+	struct error *e)
 {
 	char real[PATH_MAX];
 	int r = check_path(q->path, real, e);
@@ -173,9 +183,11 @@ static int judge(const struct image_request *q, int socket, int *ret_root, char 
 		(void)snprintf(leave, PATH_MAX, "%s", real);
 	*ret_root = root;
 	plan_header(socket, q, root);
-	if ((r = check_init(root, e)) < 0 || (r = check_initctl(root, e)) < 0 || (r = check_modules(root, e)) < 0 ||
+	if ((r = check_init(root, e)) < 0 || (r = check_initctl(root, e)) < 0 ||
+		(r = check_modules(root, e)) < 0 ||
 		(r = check_state(root, q->state_fd, q->check_usec, socket, e)) < 0 ||
-		(r = plan_mounts(socket, root, leave[0] ? leave : NULL, e)) < 0 || (r = plan_services(socket, e)) < 0)
+		(r = plan_mounts(socket, root, leave[0] ? leave : NULL, e)) < 0 ||
+		(r = plan_services(socket, e)) < 0)
 		return r;
 	return plan_holders(socket, q->tree, root, e);
 }

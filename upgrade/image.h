@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Opening and judging an image: everything slow or risky, in a child of PID 1. The child has a copy of PID 1's memory, so it
- * knows the services; it answers over a SOCK_SEQPACKET socket with records (conf/protocol.h) for the client, and last with one of
- * kind "image" that carries the detached mount of the new root, or one of kind "unfit" with the reason.
+ * Opening and judging an image: everything slow or risky, in a child of PID 1. The child has a copy
+ * of PID 1's memory, so it knows the services; it answers over a SOCK_SEQPACKET socket with records
+ * (conf/protocol.h) for the client, and last with one of kind "image" that carries the detached
+ * mount of the new root, or one of kind "unfit" with the reason.
  */
 #ifndef MOLT_UPGRADE_IMAGE_H
 #define MOLT_UPGRADE_IMAGE_H
@@ -15,9 +16,9 @@
 
 struct image_request {
 	const char *path;
-	unsigned generation;  /* that it would become */
-	int state_fd;         /* a copy of PID 1's state, for --check-state */
-	uint64_t check_usec;  /* how long that may take */
+	unsigned generation; /* that it would become */
+	int state_fd; /* a copy of PID 1's state, for --check-state */
+	uint64_t check_usec; /* how long that may take */
 	int tree;
 };
 

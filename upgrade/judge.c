@@ -131,7 +131,8 @@ static void timer_expired(struct loop_timer *t)
 	(void)process_signal(&child, SIGKILL);
 	stop_listening();
 	drop_outcome();
-	(void)snprintf(judgement.unfit, sizeof(judgement.unfit), "opening and checking the image took too long");
+	(void)snprintf(judgement.unfit, sizeof(judgement.unfit),
+		"opening and checking the image took too long");
 	tell();
 }
 

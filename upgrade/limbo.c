@@ -8,7 +8,8 @@
 #include "kernel/loop.h"
 #include "kernel/util.h"
 
-/* A migration seizes thousands of tasks, but they have all just frozen: hardly one of them does not answer. */
+/* A migration seizes thousands of tasks, but they have all just frozen: hardly one of them does not
+ * answer. */
 #define LIMBO_MAX 256
 #define RELEASE_USEC (50 * USEC_PER_MSEC)
 #define RETRY_USEC (20 * USEC_PER_MSEC)

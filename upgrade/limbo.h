@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tasks that were seized and would not stop, so that they could not be let go either (inject_release()): they would
- * stand still at their first chance, for ever. Here they are waited for and released then. As long as one is left no
- * upgrade begins and PID 1 does not exec, which would forget it.
+ * Tasks that were seized and would not stop, so that they could not be let go either
+ * (inject_release()): they would stand still at their first chance, for ever. Here they are waited
+ * for and released then. As long as one is left no upgrade begins and PID 1 does not exec, which
+ * would forget it.
  */
 #ifndef MOLT_UPGRADE_LIMBO_H
 #define MOLT_UPGRADE_LIMBO_H

@@ -19,10 +19,10 @@
 #define RELEASE_USEC (50 * USEC_PER_MSEC)
 
 struct leaf {
-	char *path;    /* relative to the tree; "" is the tree itself */
+	char *path; /* relative to the tree; "" is the tree itself */
 	bool affected; /* runs while we inject: all its tasks are seized */
-	bool frozen;   /* by us, by its own flag */
-	bool by_user;  /* somebody froze it before us: so it is to be afterwards */
+	bool frozen; /* by us, by its own flag */
+	bool by_user; /* somebody froze it before us: so it is to be afterwards */
 };
 
 struct migration {
@@ -63,7 +63,8 @@ static struct relocation *task_of(struct migration *m, const struct holder *h)
 static struct leaf *find_leaf(struct migration *m, const char *path, size_t length)
 {
 	for (size_t i = 0; i < m->n_leaves; i++)
-		if (strlen(m->leaves[i].path) == length && strncmp(m->leaves[i].path, path, length) == 0)
+		if (strlen(m->leaves[i].path) == length &&
+			strncmp(m->leaves[i].path, path, length) == 0)
 			return &m->leaves[i];
 	return NULL;
 }
@@ -96,7 +97,9 @@ static int plan_holder(struct migration *m, const struct holder *h, int new_root
 	}
 	if (r > 0)
 		mark_affected(m, h->cgroup);
-	return r < 0 ? error_set(e, r, "cannot plan the move of process %d from %s", (int)h->pid, h->path) : 0;
+	return r < 0 ? error_set(e, r, "cannot plan the move of process %d from %s", (int)h->pid,
+			       h->path)
+		     : 0;
 }
 
 static int add_leaf(int cgroup, const char *path, void *userdata)
@@ -130,7 +133,8 @@ static void drop_idle_tasks(struct migration *m)
 	m->n_tasks = kept;
 }
 
-int migration_plan(struct migration **ret, const struct holders *h, int new_root, int tree, struct error *e)
+int migration_plan(
+	struct migration **ret, const struct holders *h, int new_root, int tree, struct error *e)
 {
 	struct migration *m = calloc(1, sizeof(*m));
 
@@ -186,7 +190,8 @@ static int seize_thread(struct migration *m, pid_t tid, struct error *e)
 	if (r == -ESRCH)
 		return 0; /* a zombie runs nothing and holds nothing */
 	if (r == -EBUSY && !task)
-		return 0; /* a vfork parent stands still until its child, which is here too, goes on */
+		return 0; /* a vfork parent stands still until its child, which is here too, goes on
+			   */
 	if (r < 0)
 		return r;
 	r = remember(m, target);
@@ -216,7 +221,8 @@ static int seize_process(struct migration *m, pid_t pid, struct error *e)
 
 static int open_leaf(const struct migration *m, const struct leaf *l)
 {
-	int fd = openat(m->tree, *l->path ? l->path : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	int fd = openat(
+		m->tree, *l->path ? l->path : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 
 	return fd < 0 ? -errno : fd;
 }
@@ -237,14 +243,16 @@ static int seize_leaf(struct migration *m, const struct leaf *l, struct error *e
 	return r;
 }
 
-static int wait_stopped(struct migration *m, struct inject_target *target, uint64_t deadline_usec, struct error *e)
+static int wait_stopped(
+	struct migration *m, struct inject_target *target, uint64_t deadline_usec, struct error *e)
 {
 	struct relocation *task = find_task(m, inject_tid(target));
 	int r = inject_wait_stopped(target, deadline_usec, e);
 
 	if (r == -ESRCH && task)
 		task->target = NULL; /* killed: nothing is to be moved any more */
-	/* A bystander need not be able to run our syscalls, only to stand still; in vfork(2) it does until its child goes on. */
+	/* A bystander need not be able to run our syscalls, only to stand still; in vfork(2) it
+	 * does until its child goes on. */
 	bool still = r == -ENOTSUP || r == -ENOEXEC || r == -EBUSY;
 	return r == -ESRCH || (still && !task) ? 0 : r;
 }
@@ -284,7 +292,8 @@ static int freeze_others(struct migration *m, bool freeze, struct error *e)
 		if (r == 0)
 			l->frozen = freeze;
 		else
-			result = error_set(e, r, "cannot %s the cgroup %s", freeze ? "freeze" : "thaw", l->path);
+			result = error_set(e, r, "cannot %s the cgroup %s",
+				freeze ? "freeze" : "thaw", l->path);
 		if (result < 0 && freeze)
 			return result; /* thawing goes on with the rest, whatever happens */
 	}
@@ -301,11 +310,13 @@ static void lift_users_freeze(struct migration *m, bool lift)
 		CLEANUP_FD int fd = open_leaf(m, l);
 		int r = fd < 0 ? fd : cgroup_freeze(fd, !lift);
 		if (r < 0 && r != -ENOENT)
-			log_error("cannot %s the cgroup %s: %s", lift ? "thaw" : "freeze", l->path, strerror(-r));
+			log_error("cannot %s the cgroup %s: %s", lift ? "thaw" : "freeze", l->path,
+				strerror(-r));
 	}
 }
 
-/* The threads of one process share memory and mostly more: what keeps one in its jail keeps all of them. */
+/* The threads of one process share memory and mostly more: what keeps one in its jail keeps all of
+ * them. */
 static int leave_process(struct migration *m, pid_t pid, uint64_t deadline_usec, struct error *e)
 {
 	for (size_t i = 0; i < m->n_tasks; i++) {

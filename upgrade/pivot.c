@@ -15,7 +15,8 @@
 
 int open_in_root(int root, const char *path, uint64_t flags)
 {
-	struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+	struct open_how how = {
+		.flags = flags | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
 
 	int fd = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
 	return fd < 0 ? -errno : fd;
@@ -34,7 +35,8 @@ static int add_mount(struct pivot *p, uint64_t id, const char *path, int from, i
 		(void)fd_close(to);
 		return -ENOMEM;
 	}
-	p->mounts[p->n_mounts++] = (struct pivot_mount){.id = id, .path = copy, .from = from, .to = to};
+	p->mounts[p->n_mounts++] =
+		(struct pivot_mount){.id = id, .path = copy, .from = from, .to = to};
 	return 0;
 }
 
@@ -59,12 +61,15 @@ static int prepare_mount(struct pivot *p, const struct mount *m, struct error *e
 	if (from < 0)
 		return error_set(e, errno, "cannot open the mount at %s", m->target);
 	if (to < 0)
-		return error_set(e, to, "the new image has no place for the mount at %s", m->target);
+		return error_set(
+			e, to, "the new image has no place for the mount at %s", m->target);
 	int r = mount_id_of_fd(from, &id);
 	if (r < 0)
 		return error_set(e, r, "cannot identify the mount at %s", m->target);
 	if (id != m->id)
-		return error_say(e, EBUSY, "cannot move the mount at %s: another one is stacked on top of it", m->target);
+		return error_say(e, EBUSY,
+			"cannot move the mount at %s: another one is stacked on top of it",
+			m->target);
 	r = add_mount(p, m->id, m->target, fd_steal(&from), fd_steal(&to));
 	return r < 0 ? error_set(e, r, "cannot plan the move of %s", m->target) : 0;
 }
@@ -91,9 +96,14 @@ static int prepare_mounts(struct pivot *p, struct error *e)
 	return r;
 }
 
-int pivot_prepare(struct pivot *p, int new_root, int slot, int new_slot, const char *leave, struct error *e)
+int pivot_prepare(
+	struct pivot *p, int new_root, int slot, int new_slot, const char *leave, struct error *e)
 {
-	*p = (struct pivot){.new_root = new_root, .slot = slot, .new_slot = new_slot, .old_root = -1, .watch = -1};
+	*p = (struct pivot){.new_root = new_root,
+		.slot = slot,
+		.new_slot = new_slot,
+		.old_root = -1,
+		.watch = -1};
 	if (leave && !(p->leave = strdup(leave)))
 		return error_set(e, ENOMEM, "cannot prepare the pivot");
 	p->old_root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -132,8 +142,8 @@ int pivot_verify(struct pivot *p, struct error *e)
 
 static int make_private(struct pivot *p, struct error *e)
 {
-	/* Only the roots: what is mounted below keeps its propagation. A mount cannot be moved off a shared parent, and
-	 * pivot_root(2) refuses a shared root. */
+	/* Only the roots: what is mounted below keeps its propagation. A mount cannot be moved off
+	 * a shared parent, and pivot_root(2) refuses a shared root. */
 	if (!p->old_shared)
 		return 0;
 	int r = mount_set_propagation(p->old_root, MS_PRIVATE);
@@ -171,12 +181,14 @@ static int pivot(struct pivot *p, struct error *e)
 
 	if (r < 0)
 		return error_set(e, r, "cannot pivot to the new root%s",
-			r == -EINVAL ? " (a root in the initramfs cannot be pivoted away from)" : "");
+			r == -EINVAL ? " (a root in the initramfs cannot be pivoted away from)"
+				     : "");
 	p->pivoted = true;
 	return 0;
 }
 
-/* Left where pivot_root(".", ".") puts it, on top of the new root, ".." of any process would lead into it. */
+/* Left where pivot_root(".", ".") puts it, on top of the new root, ".." of any process would lead
+ * into it. */
 static int stow(struct pivot *p, struct error *e)
 {
 	int r = mount_move(p->old_root, p->slot);
@@ -192,7 +204,8 @@ static void share_again(struct pivot *p)
 	int r = p->old_shared ? mount_set_propagation(p->new_root, MS_SHARED) : 0;
 
 	if (r < 0)
-		log_warning("cannot make the new root shared, as the old one was: %s", strerror(-r));
+		log_warning(
+			"cannot make the new root shared, as the old one was: %s", strerror(-r));
 }
 
 int pivot_run(struct pivot *p, struct error *e)
@@ -253,7 +266,8 @@ static int unmove_all(struct pivot *p, struct error *e)
 	return result;
 }
 
-/* A mount that was detached cannot be detached into a descriptor again: it goes where it can be unmounted. */
+/* A mount that was detached cannot be detached into a descriptor again: it goes where it can be
+ * unmounted. */
 static int detach_new(struct pivot *p, struct error *e)
 {
 	int r = mount_move(p->new_root, p->new_slot >= 0 ? p->new_slot : p->slot);

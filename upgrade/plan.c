@@ -17,8 +17,8 @@
 #include "upgrade/answer.h"
 #include "upgrade/pivot.h"
 
-enum holder_action plan_holder_action(const struct holder *h, enum upgrade_policy policy, bool counterpart,
-	bool reachable)
+enum holder_action plan_holder_action(
+	const struct holder *h, enum upgrade_policy policy, bool counterpart, bool reachable)
 {
 	bool replaced = policy != POLICY_KEEP;
 
@@ -80,7 +80,8 @@ static void send_mount(int socket, const struct mount *m, const char *action)
 	answer_send(socket, &w);
 }
 
-static int plan_mount(int socket, const struct mount *m, int root, const char *leave, struct error *e)
+static int plan_mount(
+	int socket, const struct mount *m, int root, const char *leave, struct error *e)
 {
 	if (leave && strcmp(leave, m->target) == 0) {
 		send_mount(socket, m, "leave");
@@ -88,7 +89,9 @@ static int plan_mount(int socket, const struct mount *m, int root, const char *l
 	}
 	CLEANUP_FD int to = open_in_root(root, m->target, O_PATH);
 	if (to < 0)
-		return error_set(e, to, "the image has no place for the mount at %s (make that directory in it)", m->target);
+		return error_set(e, to,
+			"the image has no place for the mount at %s (make that directory in it)",
+			m->target);
 	send_mount(socket, m, "move");
 	return 0;
 }
@@ -122,10 +125,12 @@ static void describe_service(const struct service *s, char *buf, size_t size)
 	switch (u->policy) {
 	case POLICY_REEXEC:
 		(void)snprintf(buf, size, "re-execs itself on SIG%s%s%s%s", signal ? signal : "?",
-			finish ? ", then SIG" : "", finish ? finish : "", finish ? " to its old main process" : "");
+			finish ? ", then SIG" : "", finish ? finish : "",
+			finish ? " to its old main process" : "");
 		return;
 	case POLICY_HANDOVER:
-		(void)snprintf(buf, size, "a new instance takes over its sockets, the old one drains");
+		(void)snprintf(
+			buf, size, "a new instance takes over its sockets, the old one drains");
 		return;
 	case POLICY_RESTART:
 		(void)snprintf(buf, size, "is stopped and started");
@@ -143,7 +148,8 @@ static void check_service(int socket, const struct service *s)
 
 	if (s->state != STATE_RUNNING || s->unit->policy != POLICY_REEXEC || s->unit->reexec_signal)
 		return;
-	(void)snprintf(text, sizeof(text), "%s has Policy=reexec and no ReexecSignal= to ask it by (%s)", s->unit->name,
+	(void)snprintf(text, sizeof(text),
+		"%s has Policy=reexec and no ReexecSignal= to ask it by (%s)", s->unit->name,
 		s->unit->source);
 	answer_text(socket, "blocker", text);
 }
@@ -176,8 +182,8 @@ void plan_advice(const struct holder *h, char *buf, size_t size)
 		(void)snprintf(buf, size, "end process %d to release it", (int)h->pid);
 }
 
-void plan_write_holder(struct record_writer *w, const struct holder *h, unsigned generation, const char *action,
-	const char *advice)
+void plan_write_holder(struct record_writer *w, const struct holder *h, unsigned generation,
+	const char *action, const char *advice)
 {
 	char comm[64], unit[256], id[16];
 	int access = h->flags & O_ACCMODE;
@@ -213,7 +219,8 @@ static void send_blocker(int socket, const struct holder *h)
 	answer_text(socket, "blocker", text);
 }
 
-static void send_holder(int socket, const struct holder *h, enum holder_action action, const char *advice)
+static void send_holder(
+	int socket, const struct holder *h, enum holder_action action, const char *advice)
 {
 	struct record_writer w = {0};
 

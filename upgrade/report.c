@@ -66,9 +66,11 @@ void report_blackout(const struct blackout_report *b)
 	for (enum blackout_phase p = 0; p < N_PHASES; p++)
 		emit_phase(blackout_phase_name(p), b->usec[p], true);
 	emit_blackout(b);
-	log_info("upgrade: blackout of %llu.%03llu ms, %zu processes, %zu tasks migrated, %zu references left",
-		(unsigned long long)(b->total_usec / 1000), (unsigned long long)(b->total_usec % 1000), b->n_processes,
-		b->n_migrated, b->n_left);
+	log_info(
+		"upgrade: blackout of %llu.%03llu ms, %zu processes, %zu tasks migrated, %zu references left",
+		(unsigned long long)(b->total_usec / 1000),
+		(unsigned long long)(b->total_usec % 1000), b->n_processes, b->n_migrated,
+		b->n_left);
 	report_begin();
 }
 

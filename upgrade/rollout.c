@@ -15,7 +15,8 @@ static struct loop_timer turn;
 
 static bool ended(const struct service *s)
 {
-	return s->roll.state == ROLL_DONE || s->roll.state == ROLL_FAILED || s->roll.state == ROLL_NONE;
+	return s->roll.state == ROLL_DONE || s->roll.state == ROLL_FAILED ||
+	       s->roll.state == ROLL_NONE;
 }
 
 static const struct service *first_failed(void)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* All services onto an image, each by its policy, in dependency order; what does not depend on each other goes at once. */
+/* All services onto an image, each by its policy, in dependency order; what does not depend on each
+ * other goes at once. */
 #ifndef MOLT_UPGRADE_ROLLOUT_H
 #define MOLT_UPGRADE_ROLLOUT_H
 
@@ -10,12 +11,14 @@ struct service;
 
 struct rollout_hooks {
 	void (*rolled)(const struct service *s); /* one is there, or has failed (roll.state) */
-	void (*done)(const struct service *failed); /* all have ended; the first that failed, or NULL */
+	void (*done)(
+		const struct service *failed); /* all have ended; the first that failed, or NULL */
 };
 
 /*
- * Begins. `stop_on_failure`, which is the way forward: after a failure nothing further is begun, and done() comes once what was
- * begun has ended. The way back instead also starts again what ran when the way forward began and does no more.
+ * Begins. `stop_on_failure`, which is the way forward: after a failure nothing further is begun,
+ * and done() comes once what was begun has ended. The way back instead also starts again what ran
+ * when the way forward began and does no more.
  */
 void rollout_begin(uint64_t target_mount, bool stop_on_failure, const struct rollout_hooks *hooks);
 /* Takes up, after an exec, what the services' own states say is under way. */

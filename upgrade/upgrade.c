@@ -27,7 +27,8 @@
 #define ROLLBACK_TRIES 10
 #define ROLLBACK_RETRY_USEC (500 * USEC_PER_MSEC)
 
-static const uint64_t BUSY_RETRY_USEC[] = {1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000, 300000, 400000, 500000};
+static const uint64_t BUSY_RETRY_USEC[] = {
+	1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000, 300000, 400000, 500000};
 
 /* One root and what it is called. */
 struct side {
@@ -46,15 +47,16 @@ static struct {
 	bool force;
 	bool exec_wanted;
 	unsigned last_generation; /* the highest number ever given */
-	struct side current;  /* the root that is "/" */
-	struct side other;    /* the one in the vault, while the transaction is open; generation 0: none */
-	char why[512];        /* of the rollback */
+	struct side current; /* the root that is "/" */
+	struct side
+		other; /* the one in the vault, while the transaction is open; generation 0: none */
+	char why[512]; /* of the rollback */
 	unsigned rollback_tries;
 	struct loop_timer commit_timer, retry_timer;
 
 	/* PLANNING */
 	char *path;
-	int image;   /* the detached mount of the new root; -1: none yet */
+	int image; /* the detached mount of the new root; -1: none yet */
 	char *leave; /* a mount that stays on the old one */
 	struct loop_timer again_timer;
 	unsigned busy_tries;
@@ -166,14 +168,15 @@ static void rolled_back(void)
 
 static void service_rolled(const struct service *s)
 {
-	report_progress("%s: %s", s->unit->name,
-		s->roll.state == ROLL_FAILED ? s->roll.why : "done");
+	report_progress(
+		"%s: %s", s->unit->name, s->roll.state == ROLL_FAILED ? s->roll.why : "done");
 }
 
 static void commit_timer_expired(struct loop_timer *t)
 {
 	(void)t;
-	(void)snprintf(u.why, sizeof(u.why), "nobody committed it within CommitTimeoutSec= (%llu s)",
+	(void)snprintf(u.why, sizeof(u.why),
+		"nobody committed it within CommitTimeoutSec= (%llu s)",
 		(unsigned long long)(u.conf->commit_timeout_usec / USEC_PER_SEC));
 	begin_rollback();
 }
@@ -182,15 +185,18 @@ static void services_done(const struct service *failed)
 {
 	report_end_phase("services", false);
 	if (failed) {
-		(void)snprintf(u.why, sizeof(u.why), "%s: %s", failed->unit->name, failed->roll.why);
+		(void)snprintf(
+			u.why, sizeof(u.why), "%s: %s", failed->unit->name, failed->roll.why);
 		begin_rollback();
 	} else if (u.conf->auto_commit) {
 		commit();
 	} else {
 		u.phase = UPGRADE_UNCOMMITTED;
 		timer_set(&u.commit_timer, deadline_in(u.conf->commit_timeout_usec));
-		log_notice("generation %u waits for `initctl commit` or `initctl rollback`", u.current.generation);
-		u.hooks.finished(RESULT_OK, "not committed yet: `initctl commit` keeps it, `initctl rollback` undoes it");
+		log_notice("generation %u waits for `initctl commit` or `initctl rollback`",
+			u.current.generation);
+		u.hooks.finished(RESULT_OK,
+			"not committed yet: `initctl commit` keeps it, `initctl rollback` undoes it");
 	}
 }
 
@@ -198,7 +204,8 @@ static void services_undone(const struct service *failed)
 {
 	report_end_phase("services", false);
 	if (failed)
-		log_error("%s did not get back onto the old image: %s", failed->unit->name, failed->roll.why);
+		log_error("%s did not get back onto the old image: %s", failed->unit->name,
+			failed->roll.why);
 	rolled_back();
 }
 
@@ -220,8 +227,8 @@ static void roll_backwards(void)
 /* The swap, both ways */
 
 /*
- * Exchanges u.current with the side `to`, whose root is detached (slot -1) or in its slot of the vault. On success u.other is
- * what was current.
+ * Exchanges u.current with the side `to`, whose root is detached (slot -1) or in its slot of the
+ * vault. On success u.other is what was current.
  */
 static int swap_to(struct side to, int to_slot, const char *leave, bool force, struct error *e)
 {
@@ -233,8 +240,11 @@ static int swap_to(struct side to, int to_slot, const char *leave, bool force, s
 		return slot;
 	int r = pivot_prepare(&p, to.root, slot, to_slot, leave, e);
 	if (r == 0) {
-		struct blackout_request request = {.tree = u.tree, .events_fd = u.events, .pivot = &p,
-			.freeze_usec = u.conf->freeze_timeout_usec, .blackout_usec = u.conf->blackout_timeout_usec,
+		struct blackout_request request = {.tree = u.tree,
+			.events_fd = u.events,
+			.pivot = &p,
+			.freeze_usec = u.conf->freeze_timeout_usec,
+			.blackout_usec = u.conf->blackout_timeout_usec,
 			.force = force};
 		report_end_phase("prepare", false);
 		r = blackout_run(&request, &report, e);
@@ -267,7 +277,8 @@ static void rollback_failed(const struct error *e)
 		return;
 	}
 	/* The new image stays; whoever asked must know that both ways are barred. */
-	(void)snprintf(text, sizeof(text), "failed: cannot roll back: %s; to be rolled back because: %s", e->text, u.why);
+	(void)snprintf(text, sizeof(text),
+		"failed: cannot roll back: %s; to be rolled back because: %s", e->text, u.why);
 	u.phase = UPGRADE_UNCOMMITTED;
 	log_error("upgrade: %s", text);
 	u.hooks.finished(RESULT_FAILED, text);
@@ -330,7 +341,8 @@ void upgrade_exec_returned(void)
 
 /* Planning */
 
-/* Somebody was in the middle of vfork(2) at each try: its child goes on only while nothing is frozen. */
+/* Somebody was in the middle of vfork(2) at each try: its child goes on only while nothing is
+ * frozen. */
 static bool later(int r)
 {
 	if (r != -EBUSY || u.busy_tries == ARRAY_SIZE(BUSY_RETRY_USEC))
@@ -368,7 +380,9 @@ static void again_timer_expired(struct loop_timer *t)
 	if (limbo_is_empty())
 		upgrade_now();
 	else
-		timer_set(t, deadline_in(BUSY_RETRY_USEC[0])); /* it is let go when its vfork(2) is over, and cannot be seized before */
+		timer_set(
+			t, deadline_in(BUSY_RETRY_USEC[0])); /* it is let go when its vfork(2) is
+								over, and cannot be seized before */
 }
 
 static void judged(const struct judgement *j)
@@ -381,7 +395,8 @@ static void judged(const struct judgement *j)
 	if (j->image < 0) {
 		refuse("%s", j->unfit);
 	} else if (j->n_blockers > 0 && !u.force) {
-		refuse("%s%s", j->blocker, j->n_blockers > 1 ? " (and more: see `initctl plan`)" : "");
+		refuse("%s%s", j->blocker,
+			j->n_blockers > 1 ? " (and more: see `initctl plan`)" : "");
 	} else if (u.mode == MODE_UPGRADE) {
 		if (j->n_blockers > 0)
 			log_warning("upgrade forced in spite of: %s", j->blocker);
@@ -416,11 +431,14 @@ int upgrade_begin(const char *path, enum upgrade_mode mode, bool force, struct e
 	char *copy;
 
 	if (u.phase != UPGRADE_IDLE)
-		return error_say(e, EBUSY, u.phase == UPGRADE_UNCOMMITTED ?
-			"generation %u is not committed yet: `initctl commit` or `initctl rollback` first" :
-			"busy: an upgrade of generation %u is under way", u.current.generation);
+		return error_say(e, EBUSY,
+			u.phase == UPGRADE_UNCOMMITTED
+				? "generation %u is not committed yet: `initctl commit` or `initctl rollback` first"
+				: "busy: an upgrade of generation %u is under way",
+			u.current.generation);
 	if (!limbo_is_empty())
-		return error_say(e, EBUSY, "busy: a process still does not answer since the last attempt (see `initctl log init`)");
+		return error_say(e, EBUSY,
+			"busy: a process still does not answer since the last attempt (see `initctl log init`)");
 	CLEANUP_FD int state_fd = u.hooks.snapshot();
 	if (state_fd < 0)
 		return error_set(e, state_fd, "cannot copy the state for the new init to look at");
@@ -435,8 +453,11 @@ int upgrade_begin(const char *path, enum upgrade_mode mode, bool force, struct e
 	u.force = force;
 	u.busy_tries = 0;
 	report_begin();
-	struct image_request request = {.path = u.path, .generation = u.last_generation + 1, .state_fd = state_fd,
-		.check_usec = u.conf->check_timeout_usec, .tree = u.tree};
+	struct image_request request = {.path = u.path,
+		.generation = u.last_generation + 1,
+		.state_fd = state_fd,
+		.check_usec = u.conf->check_timeout_usec,
+		.tree = u.tree};
 	int r = judge_begin(&request, u.hooks.emit, judged, e);
 	if (r == 0)
 		u.phase = UPGRADE_PLANNING;
@@ -455,7 +476,8 @@ int upgrade_commit(struct error *e)
 int upgrade_rollback(const char *why, struct error *e)
 {
 	if (u.phase != UPGRADE_UNCOMMITTED)
-		return error_say(e, EINVAL, "nothing to roll back to: generation %u is committed and the one before it released",
+		return error_say(e, EINVAL,
+			"nothing to roll back to: generation %u is committed and the one before it released",
 			u.current.generation);
 	(void)snprintf(u.why, sizeof(u.why), "%s", why);
 	u.phase = UPGRADE_SERVICES;
@@ -496,7 +518,8 @@ void upgrade_configure(const struct system_conf *conf)
 static void save_side(struct record_writer *w, const char *key, const struct side *s)
 {
 	if (s->generation)
-		record_format(w, key, "%u %llu %d", s->generation, (unsigned long long)s->mount_id, s->root);
+		record_format(w, key, "%u %llu %d", s->generation, (unsigned long long)s->mount_id,
+			s->root);
 }
 
 static int load_side(const char *text, struct side *s, struct error *e)

@@ -4,12 +4,15 @@
  *
  *     IDLE -> PLANNING -> (blackout) -> EXECING -> SERVICES -> [UNCOMMITTED] -> IDLE
  *
- * PLANNING: a child opens and judges the image (image.h). What it finds unfit, or blockers nobody forced, refuse the upgrade:
- * nothing was touched. The blackout runs through in one call (blackout.h) and fails without a trace. Then the loop is asked to exec
- * the new init (upgrade_exec_wanted()); the new life goes on with SERVICES, each by its policy (rollout.h). All there: commit, or with AutoCommit=no
- * UNCOMMITTED until somebody says so or the deadline rolls back.
+ * PLANNING: a child opens and judges the image (image.h). What it finds unfit, or blockers nobody
+ * forced, refuse the upgrade: nothing was touched. The blackout runs through in one call
+ * (blackout.h) and fails without a trace. Then the loop is asked to exec the new init
+ * (upgrade_exec_wanted()); the new life goes on with SERVICES, each by its policy (rollout.h). All
+ * there: commit, or with AutoCommit=no UNCOMMITTED until somebody says so or the deadline rolls
+ * back.
  *
- * Rolling back is a blackout the other way, an exec of the old init, and UNDOING: the services that had moved are moved back.
+ * Rolling back is a blackout the other way, an exec of the old init, and UNDOING: the services that
+ * had moved are moved back.
  */
 #ifndef MOLT_UPGRADE_UPGRADE_H
 #define MOLT_UPGRADE_UPGRADE_H
@@ -48,7 +51,8 @@ int upgrade_init(int tree, const struct upgrade_hooks *hooks, struct error *e);
 void upgrade_configure(const struct system_conf *conf);
 
 enum upgrade_phase upgrade_phase(void);
-const char *upgrade_state_name(void); /* for `initctl status`: "running", "upgrading", "uncommitted" */
+const char *upgrade_state_name(
+	void); /* for `initctl status`: "running", "upgrading", "uncommitted" */
 unsigned upgrade_generation(void);
 /* Which generation a mount is the root of, as far back as one is held; 0: none of ours. */
 unsigned upgrade_generation_of(uint64_t mount_id);
@@ -59,10 +63,12 @@ int upgrade_begin(const char *path, enum upgrade_mode mode, bool force, struct e
 int upgrade_commit(struct error *e);
 int upgrade_rollback(const char *why, struct error *e);
 
-/* The system goes down: a plan under way is refused, an uncommitted upgrade stays as it is (the boot default was not
- * changed). Whatever is past that point must end first: shutdown asks upgrade_phase(). */
+/* The system goes down: a plan under way is refused, an uncommitted upgrade stays as it is (the
+ * boot default was not changed). Whatever is past that point must end first: shutdown asks
+ * upgrade_phase(). */
 void upgrade_cancel(void);
-/* No process is left: unmounts what there is of other generations, so that their file systems are clean. */
+/* No process is left: unmounts what there is of other generations, so that their file systems are
+ * clean. */
 void upgrade_let_go(void);
 
 /* The loop asks after each event. */

@@ -25,7 +25,8 @@ static int attach(int *ret_mount, struct error *e)
 	int r = mount_move(mount, at);
 	if (r < 0)
 		return error_set(e, r, "cannot mount on %s", VAULT_PATH);
-	/* Mounted below a shared /run it has become shared itself, and nothing may be moved out of a shared mount. */
+	/* Mounted below a shared /run it has become shared itself, and nothing may be moved out of
+	 * a shared mount. */
 	r = mount_set_propagation(mount, MS_PRIVATE);
 	if (r < 0)
 		return error_set(e, r, "cannot make %s private", VAULT_PATH);
@@ -71,7 +72,8 @@ int vault_slot(unsigned generation, struct error *e)
 	if (mkdirat(vault, name, 0700) < 0 && errno != EEXIST)
 		return error_set(e, errno, "cannot make a place for generation %u", generation);
 	int fd = openat(vault, name, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	return fd < 0 ? error_set(e, errno, "cannot open the place of generation %u", generation) : fd;
+	return fd < 0 ? error_set(e, errno, "cannot open the place of generation %u", generation)
+		      : fd;
 }
 
 int vault_release(unsigned generation, struct error *e)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Where the root of another generation stays attached, out of everybody's reach: a tmpfs at
- * VAULT_PATH, covered by a second, empty one. No path leads into the first; PID 1 holds a descriptor of it.
+ * VAULT_PATH, covered by a second, empty one. No path leads into the first; PID 1 holds a
+ * descriptor of it.
  */
 #ifndef MOLT_UPGRADE_VAULT_H
 #define MOLT_UPGRADE_VAULT_H
@@ -16,7 +17,8 @@ int vault_open(struct error *e);
 void vault_adopt(int fd);
 int vault_fd(void); /* -1: none yet */
 
-/* Makes (if missing) the mount point for a generation and opens it (O_PATH). A descriptor or negative errno. */
+/* Makes (if missing) the mount point for a generation and opens it (O_PATH). A descriptor or
+ * negative errno. */
 int vault_slot(unsigned generation, struct error *e);
 /* Unmounts what is at the slot, lazily, and removes it. */
 int vault_release(unsigned generation, struct error *e);

@@ -149,7 +149,7 @@ static void start_job(long id, const char *script)
 		say("exit %ld 125\n", id);
 		return;
 	}
-	*job = (struct job){ .pid = pid, .id = id, .out = ends[0] };
+	*job = (struct job){.pid = pid, .id = id, .out = ends[0]};
 }
 
 static void take_request(void)
@@ -199,10 +199,10 @@ static void take_output(struct job *job)
 /* Waits for a request or output. A free slot has fd -1, which poll skips. */
 static void wait_and_serve(void)
 {
-	struct pollfd fds[MAX_JOBS + 1] = { [MAX_JOBS] = { .fd = line, .events = POLLIN } };
+	struct pollfd fds[MAX_JOBS + 1] = {[MAX_JOBS] = {.fd = line, .events = POLLIN}};
 
 	for (size_t i = 0; i < MAX_JOBS; i++)
-		fds[i] = (struct pollfd){ .fd = jobs[i].pid ? jobs[i].out : -1, .events = POLLIN };
+		fds[i] = (struct pollfd){.fd = jobs[i].pid ? jobs[i].out : -1, .events = POLLIN};
 	if (poll(fds, MAX_JOBS + 1, -1) < 0) {
 		if (errno == EINTR)
 			return;

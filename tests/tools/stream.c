@@ -44,7 +44,7 @@ static int epoll = -1, listener = -1, timer = -1;
 
 static void watch(int fd, void *who)
 {
-	struct epoll_event event = { .events = EPOLLIN, .data.ptr = who };
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = who};
 
 	if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0)
 		err(1, "epoll_ctl");
@@ -52,7 +52,7 @@ static void watch(int fd, void *who)
 
 static void listen_on(uint16_t port)
 {
-	struct sockaddr_in6 any = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+	struct sockaddr_in6 any = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
 	int yes = 1, no = 0;
 
 	listener = socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -70,7 +70,7 @@ static void beat_every(long milliseconds)
 		.tv_sec = milliseconds / 1000,
 		.tv_nsec = milliseconds % 1000 * 1000000,
 	};
-	struct itimerspec spec = { .it_interval = span, .it_value = span };
+	struct itimerspec spec = {.it_interval = span, .it_value = span};
 
 	timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
 	if (timer < 0 || timerfd_settime(timer, 0, &spec, NULL) < 0)

@@ -39,10 +39,10 @@
 #define LINGER_MS 500
 
 struct client {
-	int fd;          /* 0: this slot is free */
-	int64_t due;     /* when to answer the request that is in, ms; 0: none is in */
-	bool close;      /* the request said "Connection: close" */
-	size_t have;     /* bytes received */
+	int fd; /* 0: this slot is free */
+	int64_t due; /* when to answer the request that is in, ms; 0: none is in */
+	bool close; /* the request said "Connection: close" */
+	size_t have; /* bytes received */
 	char request[REQUEST_BYTES];
 };
 
@@ -75,7 +75,7 @@ static void write_body(void)
 
 static void notify(const char *text)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	const char *path = getenv("NOTIFY_SOCKET");
 	size_t length = path ? strlen(path) : 0;
 	int fd;
@@ -113,7 +113,7 @@ static void take_passed_sockets(void)
 
 static void listen_on(uint16_t port)
 {
-	struct sockaddr_in any = { .sin_family = AF_INET, .sin_port = htons(port) };
+	struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = htons(port)};
 	int yes = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) < 0 ||
@@ -240,7 +240,7 @@ static void answer_due(void)
 			if (client->fd != 0 && client->have > 0)
 				understand(client);
 		} else if (client->fd != 0 && client->due == 0 && draining &&
-			now >= draining + LINGER_MS) {
+			   now >= draining + LINGER_MS) {
 			drop(client);
 		}
 	}
@@ -272,17 +272,17 @@ static void wait_and_serve(void)
 	struct client *whose[MAX_CLIENTS];
 	nfds_t n = 0, first;
 
-	fds[n++] = (struct pollfd){ .fd = signals, .events = POLLIN };
+	fds[n++] = (struct pollfd){.fd = signals, .events = POLLIN};
 	/* With no slot free, new clients wait in the kernel's queue. */
 	for (int i = 0; i < n_listeners && free_slot(); i++)
-		fds[n++] = (struct pollfd){ .fd = listeners[i], .events = POLLIN };
+		fds[n++] = (struct pollfd){.fd = listeners[i], .events = POLLIN};
 	first = n;
 	for (size_t i = 0; i < MAX_CLIENTS; i++) {
 		/* One request at a time; the next waits in the socket. */
 		if (clients[i].fd == 0 || clients[i].due != 0)
 			continue;
 		whose[n - first] = &clients[i];
-		fds[n++] = (struct pollfd){ .fd = clients[i].fd, .events = POLLIN };
+		fds[n++] = (struct pollfd){.fd = clients[i].fd, .events = POLLIN};
 	}
 	if (poll(fds, n, wait_ms()) < 0)
 		return;

@@ -10,8 +10,8 @@
 
 #include "upgrade/plan.h"
 
-static enum holder_action decide(enum held what, int flags, bool deleted, enum upgrade_policy policy, bool counterpart,
-	bool reachable)
+static enum holder_action decide(enum held what, int flags, bool deleted,
+	enum upgrade_policy policy, bool counterpart, bool reachable)
 {
 	struct holder h = {.what = what, .flags = flags, .deleted = deleted, .fd = 3};
 
@@ -24,8 +24,10 @@ static void test_directories_are_migrated(void **state)
 	static const enum held DIRECTORIES[] = {HELD_ROOT, HELD_CWD, HELD_DIRFD};
 
 	for (size_t i = 0; i < 3; i++) {
-		assert_int_equal(decide(DIRECTORIES[i], 0, false, POLICY_KEEP, true, true), ACTION_MIGRATE);
-		assert_int_equal(decide(DIRECTORIES[i], 0, false, POLICY_RESTART, true, true), ACTION_MIGRATE);
+		assert_int_equal(
+			decide(DIRECTORIES[i], 0, false, POLICY_KEEP, true, true), ACTION_MIGRATE);
+		assert_int_equal(decide(DIRECTORIES[i], 0, false, POLICY_RESTART, true, true),
+			ACTION_MIGRATE);
 	}
 }
 
@@ -36,7 +38,8 @@ static void test_directories_that_cannot_be_migrated_stay_or_go_with_their_proce
 	assert_int_equal(decide(HELD_CWD, 0, false, POLICY_KEEP, true, false), ACTION_STAYS);
 	assert_int_equal(decide(HELD_CWD, 0, true, POLICY_KEEP, true, true), ACTION_STAYS);
 	assert_int_equal(decide(HELD_DIRFD, 0, false, POLICY_REEXEC, false, true), ACTION_REPLACE);
-	assert_int_equal(decide(HELD_DIRFD, 0, false, POLICY_HANDOVER, true, false), ACTION_REPLACE);
+	assert_int_equal(
+		decide(HELD_DIRFD, 0, false, POLICY_HANDOVER, true, false), ACTION_REPLACE);
 	assert_int_equal(decide(HELD_ROOT, 0, true, POLICY_RESTART, true, true), ACTION_REPLACE);
 }
 
@@ -52,11 +55,15 @@ static void test_writers_block_whatever_the_policy(void **state)
 static void test_what_only_looks_like_a_writer_does_not_block(void **state)
 {
 	(void)state;
-	assert_int_equal(decide(HELD_FILE, O_RDONLY, false, POLICY_KEEP, false, true), ACTION_STAYS);
-	/* A descriptor for the path alone writes nothing, and a deleted file is lost to everybody else already. */
-	assert_int_equal(decide(HELD_FILE, O_RDWR | O_PATH, false, POLICY_KEEP, false, true), ACTION_STAYS);
+	assert_int_equal(
+		decide(HELD_FILE, O_RDONLY, false, POLICY_KEEP, false, true), ACTION_STAYS);
+	/* A descriptor for the path alone writes nothing, and a deleted file is lost to everybody
+	 * else already. */
+	assert_int_equal(
+		decide(HELD_FILE, O_RDWR | O_PATH, false, POLICY_KEEP, false, true), ACTION_STAYS);
 	assert_int_equal(decide(HELD_FILE, O_RDWR, true, POLICY_KEEP, false, true), ACTION_STAYS);
-	assert_int_equal(decide(HELD_FILE, O_RDONLY, false, POLICY_RESTART, false, true), ACTION_REPLACE);
+	assert_int_equal(
+		decide(HELD_FILE, O_RDONLY, false, POLICY_RESTART, false, true), ACTION_REPLACE);
 }
 
 static void test_programs_are_replaced_by_their_policy(void **state)
@@ -85,7 +92,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_directories_are_migrated),
-		cmocka_unit_test(test_directories_that_cannot_be_migrated_stay_or_go_with_their_process),
+		cmocka_unit_test(
+			test_directories_that_cannot_be_migrated_stay_or_go_with_their_process),
 		cmocka_unit_test(test_writers_block_whatever_the_policy),
 		cmocka_unit_test(test_what_only_looks_like_a_writer_does_not_block),
 		cmocka_unit_test(test_programs_are_replaced_by_their_policy),

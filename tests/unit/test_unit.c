@@ -625,7 +625,8 @@ static void warns_of_what_it_ignores(void **state)
 			"[X-Other]\nA=%q\n[Install]\nAlias=y.service\nWhatever=1\n" START,
 		"");
 	expect_warnings(START "Type=idle\n", "x:3: Type=idle is not supported, taken as simple\n");
-	expect_warnings(START "WatchdogSec=3\n", "x:3: WatchdogSec= is not supported yet, ignored\n");
+	expect_warnings(
+		START "WatchdogSec=3\n", "x:3: WatchdogSec= is not supported yet, ignored\n");
 	expect_warnings(START "[Upgrade]\nSystemStorage=yes\n",
 		"x:4: SystemStorage= is not supported yet, ignored\n");
 	expect_warnings(START "LimitNOFILE=1024:524288\n",
