@@ -53,9 +53,12 @@ help:
 	@echo "all          build molt (PID 1) and initctl below $(BUILD)/"
 	@echo "deps         install the Debian packages that building and testing need (root)"
 	@echo "test         unit tests, system tests in namespaces, one QEMU boot (root)"
+	@echo "unit system  the two halves of it alone"
 	@echo "demo         Debian 12 to 13 under load, in QEMU"
 	@echo "install      to \$$(DESTDIR)\$$(PREFIX); INIT_LINK=yes also links sbin/init"
-	@echo "uninstall format lint clean"
+	@echo "uninstall    takes that away again, from the same DESTDIR and PREFIX"
+	@echo "lint         clang, clang-format, cppcheck, clang-tidy; fuzzers: build/fuzz/ (clang)"
+	@echo "format clean"
 
 $(BUILD)/molt: $(call obj,$(MOLT_SRC))
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
@@ -110,7 +113,7 @@ clean:
 
 SOURCES_FORMATTED := $(wildcard */*.c */*.h services/client/*.[ch] tests/*/*.c tests/*/*.h)
 format:
-	clang-format -i $(SOURCES_FORMATTED)
+	@clang-format -i $(SOURCES_FORMATTED)
 
 PYTHON := /usr/bin/python3
 demo: deps
@@ -156,7 +159,7 @@ system: all tools nofreeze
 # Compilers and checkers; all must be silent. The clang build is a build of its own.
 lint:
 	$(MAKE) BUILD=$(BUILD)/clang CC=clang all tools $(patsubst $(BUILD)/%,$(BUILD)/clang/%,$(UNIT_TESTS))
-	clang-format --dry-run -Werror $(SOURCES_FORMATTED)
-	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
-		--suppress=missingIncludeSystem --error-exitcode=1 -I. $(DEFINES) $(MOLT_SRC) $(INITCTL_SRC)
-	clang-tidy --quiet $(MOLT_SRC) $(INITCTL_SRC) -- -std=gnu17 -I. $(DEFINES) $(PKG_CFLAGS)
+	@clang-format --dry-run -Werror $(SOURCES_FORMATTED)
+	@cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
+		--suppress=missingIncludeSystem --error-exitcode=1 -I. -D__$(shell uname -m)__ $(DEFINES) $(MOLT_SRC) $(INITCTL_SRC)
+	@clang-tidy --quiet $(MOLT_SRC) $(INITCTL_SRC) -- -std=gnu17 -I. $(DEFINES) $(PKG_CFLAGS) 2>/dev/null

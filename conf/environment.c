@@ -218,7 +218,7 @@ static int read_assignments(struct file_reader *f, char ***list)
 int environment_file_parse(const char *text, size_t length, char ***list)
 {
 	struct file_reader f = {
-		.next = text, .end = text + length, .assignment = malloc(length + 1)};
+		.next = text, .end = text + length, .assignment = calloc(length + 1, 1)};
 
 	if (!f.assignment)
 		return -ENOMEM;

@@ -23,7 +23,7 @@ static struct excerpt excerpt_of(const char *text)
 		unsigned char c = (unsigned char)text[n];
 		x.text[n] = c < 0x20 || c == 0x7F ? '?' : text[n];
 	}
-	(void)strcpy(x.text + n, text[n] == '\0' ? "" : "...");
+	memcpy(x.text + n, text[n] == '\0' ? "\0\0\0" : "...", 4);
 	return x;
 }
 

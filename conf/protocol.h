@@ -13,25 +13,34 @@
  *   plan                                    path=/new
  *   upgrade                                 path=/new force=yes dry_run=yes
  *   rollback commit holders reexec version
- *   log                                     unit=NAME; answered by the path: the client reads the
- * file; "init" is PID 1 itself poweroff reboot halt
+ *   log                                     unit=NAME; "init" is PID 1 itself. Answered by the
+ *                                           path: the client reads the file
+ *   poweroff reboot halt
  *
  *   answer kind  id         fields
  *   system       version    generation= state=(booting running upgrading uncommitted stopping)
- * image= (of /etc/os-release, PRETTY_NAME) up_usec= rss_bytes= kernel= init_pid= warning=
- * (repeated) unit         NAME       description= state= (see service.h) type= policy= main_pid=
- * state_usec= (for how long in that state) restarts= status= (of STATUS=) result= (why it stopped)
- * source= log= memory_bytes= tasks= exe_generation= (of the main process's exe, where it is known)
- * listen= (repeated) plan         PATH       generation= from= to= (PRETTY_NAME of each) mount PATH
- * action=(move leave) fstype= service      NAME       policy= action= (what the upgrade does to it)
- * restarts nothing: a plan line holder       PID        comm= unit= generation= what=(root cwd
- * dirfd file exe map socket) fd= mode=(r w rw) path= action=(migrate replace stays blocks) advice=
- * (what the person can do) blocker      ""         text=            what forbids the upgrade;
- * --force says yes to it warning      ""         text= phase        NAME       usec= (how long)
- * blackout=yes (part of it)      one as each phase ends progress     ""         text=            a
- * line for a person blackout     ""         usec= (from freeze to thaw) processes= (looked at)
- * migrated= left= tries= log          NAME       path= result       CODE       text= (why; the last
- * line of an upgrade: "committed", "rolled back: WHY", "refused: WHY")
+ *                           image= (of /etc/os-release, PRETTY_NAME) up_usec= rss_bytes= kernel=
+ *                           init_pid= warning= (repeated)
+ *   unit         NAME       description= state= (see service.h) type= policy= main_pid=
+ *                           state_usec= (for how long in that state) restarts= status= (of STATUS=)
+ *                           result= (why it stopped) source= log= memory_bytes= tasks=
+ *                           exe_generation= (of the main process's exe, where it is known)
+ *                           listen= (repeated)
+ *   plan         PATH       generation= from= to= (PRETTY_NAME of each)
+ *   mount        PATH       action=(move leave) fstype=
+ *   service      NAME       policy= action= (what the upgrade does to it): a plan line
+ *   holder       PID        comm= unit= generation= what=(root cwd dirfd file exe) fd=
+ *                           mode=(r w rw) tid= (where it is another than PID) path=
+ *                           action=(migrate replace stays blocks) advice= (what the person can do)
+ *   blocker      ""         text= (what forbids the upgrade; --force says yes to it)
+ *   warning      ""         text=
+ *   phase        NAME       usec= (how long) blackout=yes (part of it): one as each phase ends
+ *   progress     ""         text= (a line for a person)
+ *   blackout     ""         usec= (from freeze to thaw) processes= (looked at) migrated= left=
+ *                           tries=
+ *   log          NAME       path=
+ *   result       CODE       text= (why; the last line of an upgrade: "committed",
+ *                           "not committed yet: ...", "rolled back: WHY", "refused: WHY")
  *
  * Unknown kinds and fields are skipped by both sides.
  */
@@ -45,7 +54,7 @@
 #define RESULT_OK "ok" /* 0 */
 #define RESULT_FAILED "failed" /* 1: it was tried and did not work */
 #define RESULT_USAGE "usage" /* 2: the request makes no sense */
-#define RESULT_REFUSED "refused" /* 3: an upgrade that ended before anything was touched */
+#define RESULT_REFUSED "refused" /* 3: an upgrade that changed nothing */
 #define RESULT_ROLLED_BACK "rolled-back" /* 4: an upgrade that was undone */
 #define RESULT_BUSY "busy" /* 5: another upgrade, or a shutdown, is under way */
 #define RESULT_DENIED "denied" /* 6: only root may */

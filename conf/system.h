@@ -31,11 +31,11 @@ struct system_conf {
 	/* [Upgrade] */
 	uint64_t freeze_timeout_usec; /* FreezeTimeoutSec=, default 1 s */
 	uint64_t blackout_timeout_usec; /* BlackoutTimeoutSec=, default 2 s */
-	uint64_t check_timeout_usec; /* CheckTimeoutSec=, default 30 s: --check-state in the new
-					image */
+	/* CheckTimeoutSec=, default 30 s: --check-state in the new image */
+	uint64_t check_timeout_usec;
 	bool auto_commit; /* AutoCommit=, default yes */
-	uint64_t commit_timeout_usec; /* CommitTimeoutSec=, default 10 min: rolls back without a
-					 commit */
+	/* CommitTimeoutSec=, default 10 min: rolls back without a commit */
+	uint64_t commit_timeout_usec;
 };
 
 /*

@@ -35,7 +35,7 @@ struct unit *unit_new(const char *name, const char *source)
 
 	*u = (struct unit){
 		.name = strdup(name),
-		.source = strdup(source),
+		.source = strdup(source ? source : name),
 		.restart_usec = SECONDS(1) / 10,
 		.timeout_start_usec = SECONDS(90),
 		.timeout_stop_usec = SECONDS(90),

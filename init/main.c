@@ -133,10 +133,10 @@ static void __attribute__((noreturn)) live(void)
 			log_error("the event loop: %s", strerror(-r));
 		if (upgrade_exec_wanted())
 			exec_for_upgrade();
+		/* A plan under way ends soon, one way or the other, and would be lost. */
 		else if (sys.reexec_wanted && sys.state == SYSTEM_RUNNING &&
 			 upgrade_phase() != UPGRADE_PLANNING && limbo_is_empty())
-			exec_again(); /* a plan under way ends soon, one way or the other, and would
-					 be lost */
+			exec_again();
 	}
 }
 
@@ -161,7 +161,7 @@ static int usage(FILE *out)
 		"molt %s: init, PID 1. It is started by the kernel, or as PID 1 of a namespace.\n"
 		"  --version          print the version\n"
 		"  --check-state FD   could this program take up the state in FD?\n"
-		"See molt(8); initctl(1) talks to a running one.\n",
+		"See molt(8); initctl(8) talks to a running one.\n",
 		MOLT_VERSION);
 	return out == stdout ? 0 : 2;
 }

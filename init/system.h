@@ -13,8 +13,8 @@
 enum system_state { SYSTEM_BOOTING, SYSTEM_RUNNING, SYSTEM_STOPPING };
 
 struct system {
-	bool real; /* the machine's init; false: of a PID namespace, where there is nothing to
-		      reboot */
+	/* the machine's init; false: of a PID namespace, where there is nothing to reboot */
+	bool real;
 	enum system_state state;
 	struct system_conf *conf;
 	int cgroup; /* PID 1's own cgroup: directory */

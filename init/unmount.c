@@ -105,8 +105,8 @@ void unmount_everything(void)
 	 * to end. */
 	failed = sys.real ? unmount_read_only() : 0;
 	sync();
-	if (failed) /* asks it for UNMOUNT_NEEDS_SUCCESSOR; an init that does not know the question
-		       fails */
+	/* Asks it for UNMOUNT_NEEDS_SUCCESSOR; an init that does not know the question fails. */
+	if (failed)
 		(void)execl(INIT_PATH, "init", "--can-end", (char *)NULL);
 	_exit(failed ? 1 : 0);
 }

@@ -34,7 +34,7 @@ static const struct {
 	{CONTROL_EXIT_OK, "done"},
 	{CONTROL_EXIT_FAILED, "tried, and it did not work"},
 	{CONTROL_EXIT_USAGE, "the request makes no sense"},
-	{CONTROL_EXIT_REFUSED, "the upgrade was refused before anything was touched"},
+	{CONTROL_EXIT_REFUSED, "the upgrade was refused, and everything is as it was"},
 	{CONTROL_EXIT_ROLLED_BACK, "the upgrade was undone"},
 	{CONTROL_EXIT_BUSY, "an upgrade or a shutdown is under way"},
 	{CONTROL_EXIT_DENIED, "only root may"},
@@ -78,8 +78,8 @@ void help_all(void)
 		free(call);
 	}
 	(void)puts("\nNAME is that of a service, with or without \".service\". IMAGE is a "
-		   "directory, a mount\n"
-		   "point, a block device or an image file. Without a VERB it is status.\n");
+		   "directory or a mount\n"
+		   "point. Without a VERB it is status.\n");
 	print_options(~0U);
 	(void)puts("  -h, --help         this text, or that of one verb\n"
 		   "  --version          the version of initctl\n\n"

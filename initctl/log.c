@@ -191,9 +191,9 @@ static int catch_up(struct log *log)
 		return r;
 	if (same_file(log->fd, log->path, &exists))
 		return rewind_if_cut(log);
+	/* Renamed, and the new one is not there yet: its writer may still go on here. */
 	if (!exists)
-		return 0; /* renamed, and the new one is not there yet: its writer may still go on
-			     here */
+		return 0;
 	if (log->fd >= 0)
 		(void)close(log->fd);
 	log->fd = -1;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Holders: what processes still refer to of an older image. One process may hold hundreds of things
- * (each mapped library is one), so what is alike is one row: "map x40".
+ * Holders: what processes still refer to of an older image. One process may hold hundreds of
+ * things, so what is alike is one row: "file r x40".
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -107,7 +107,7 @@ static struct run next_run(
 	return run;
 }
 
-/* "file", "file rw fd 5", "map x40" */
+/* "exe", "file rw fd 5", "file r x40" */
 static char *describe_what(struct run run)
 {
 	const struct record *r = *run.begin;

@@ -61,7 +61,7 @@ int cgroup_events(int events_fd, bool *ret_populated, bool *ret_frozen)
 int cgroup_wait_frozen(int events_fd, bool frozen, uint64_t deadline_usec)
 {
 	for (;;) {
-		bool is;
+		bool is = false;
 		int r = cgroup_events(events_fd, NULL, &is);
 		if (r < 0)
 			return r;

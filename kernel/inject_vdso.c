@@ -127,7 +127,7 @@ static int search_at(pid_t tid, uint64_t base, uint64_t *ret_address)
 
 int inject_find_instruction(pid_t tid, uint64_t *ret_address, struct error *e)
 {
-	uint64_t base;
+	uint64_t base = 0;
 	int r = vdso_from_auxv(tid, &base);
 
 	if (r == 0)

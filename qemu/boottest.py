@@ -11,12 +11,10 @@ PID 1, and that needs no second Debian. `make demo` has it.
 from __future__ import annotations
 
 import argparse
-import signal
-import subprocess
 import sys
 from pathlib import Path
 
-from qemu import images, scenario
+from qemu import child, images, scenario
 from qemu.deps import MissingPackages
 from qemu.guest import Guest
 from qemu.lab import Room, marked
@@ -93,14 +91,14 @@ def main() -> int:
     parser.add_argument("--build", type=Path, default=Path("build"))
     parser.add_argument("--log", type=Path, default=None)
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    child.exit_on_signals()
     log = options.log or options.build / "boottest"
     try:
         boot_upgrade_poweroff(options.build, log)
     except AssertionError as error:
         print(error)
         return 1
-    except (MissingPackages, PackageError, RuntimeError, subprocess.SubprocessError) as error:
+    except (MissingPackages, PackageError, RuntimeError) as error:
         sys.exit(f"boottest: {error}")
     print((log / "report.txt").read_text(), end="")
     say(f"records of this run: {log}/")

@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
-from qemu import images, scenario
+from qemu import child, images, scenario
 from qemu.deps import MissingPackages
 from qemu.lab import Room
 from qemu.machine import Machine, MachineError
@@ -89,14 +87,13 @@ def _keep_records(options: argparse.Namespace, facts: Facts, page: str) -> None:
 
 def main() -> int:
     options = _arguments()
-    # As for Ctrl-C: whatever is running is stopped on the way out.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    child.exit_on_signals()
     facts = Facts()
     try:
         run(options, facts)
     except (MissingPackages, PackageError) as error:
         sys.exit(f"demo: {error}")
-    except (MachineError, TimeoutError, RuntimeError, subprocess.SubprocessError) as error:
+    except (MachineError, TimeoutError, RuntimeError) as error:
         facts.error = str(error)
     page = report(facts, "molt: Debian 12 becomes Debian 13 under load")
     _keep_records(options, facts, page)

@@ -23,6 +23,7 @@ NEEDED = {
     "e2fsprogs": "mke2fs",
     "kmod": "depmod",
     "xz-utils": "xz",
+    "busybox-static": "busybox",
 }
 
 # Only who is not root needs these: mmdebstrap's user name spaces, and root's ownership in images.
@@ -54,7 +55,8 @@ def ensure() -> None:
         update = subprocess.run(["apt-get", "update", "-q"], stdout=sys.stderr, env=environment)
         if update.returncode != 0:
             say("apt-get update failed; trying with the lists that are there")
-        subprocess.run(line.split(), stdout=sys.stderr, env=environment, check=True)
+        if subprocess.run(line.split(), stdout=sys.stderr, env=environment).returncode != 0:
+            raise MissingPackages(f"packages are missing, and this failed: {line}")
 
 
 def tool(name: str) -> str:
@@ -74,5 +76,5 @@ def _there(proof: str) -> bool:
 if __name__ == "__main__":
     try:
         ensure()
-    except (MissingPackages, subprocess.CalledProcessError) as error:
+    except MissingPackages as error:
         sys.exit(f"qemu: {error}")

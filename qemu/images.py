@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import DEVNULL
 
-from qemu import deps
+from qemu import child, deps
 from qemu.cache import entry
 from qemu.packages import KEYRING, Suite, acquire_settings, mirror
 from qemu.progress import step
@@ -59,7 +59,7 @@ def compose(base_tar: Path, out: Path, layers: list[Path]) -> Image:
     if os.geteuid() != 0:
         command = ["fakeroot", "--", *command]
     environment = os.environ | {"PATH": deps.SEARCH}
-    run = subprocess.run(command, env=environment, capture_output=True, text=True)
+    run = child.run(command, env=environment)
     if run.returncode != 0:
         raise RuntimeError(f"cannot compose {out.name}: {run.stderr.strip()}")
     return Image(out / "root.ext4", out / "var.ext4", out / "home.ext4")
@@ -77,7 +77,7 @@ def _bootstrap(suite: Suite, directory: Path) -> None:
     ]
     log = directory / "log"
     with step(f"building a root of Debian {suite.name}"), log.open("w") as output:
-        run = subprocess.run(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+        run = child.run(command, stdout=output, stderr=output, stdin=DEVNULL)
         if run.returncode != 0:
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
             raise RuntimeError(f"mmdebstrap of {suite.name} failed:\n{tail}")
@@ -92,8 +92,7 @@ def digest(image: Path) -> str:
 
 def unclean(image: Path) -> str:
     """Why a file system that nobody has mounted is not clean; "" if it is."""
-    shown = subprocess.run([deps.tool("dumpe2fs"), "-h", str(image)],
-                           capture_output=True, text=True)
+    shown = child.run([deps.tool("dumpe2fs"), "-h", str(image)])
     fields = {k.strip(): v.strip() for k, _, v in
               (line.partition(":") for line in shown.stdout.splitlines())}
     if shown.returncode != 0:
@@ -102,3 +101,11 @@ def unclean(image: Path) -> str:
         return "its journal was left to be replayed"
     state = fields.get("Filesystem state", "?")
     return "" if state == "clean" else f"its state is {state}"
+
+
+def copy(image: Image, out: Path) -> Image:
+    """The same image once more, for a second machine that writes to it."""
+    out.mkdir(parents=True)
+    for file in (image.root, image.var, image.home):
+        child.check(["cp", "--sparse=always", str(file), str(out / file.name)])
+    return Image(out / image.root.name, out / image.var.name, out / image.home.name)

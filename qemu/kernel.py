@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from qemu import deps
+from qemu import child, deps
 from qemu.cache import entry
 from qemu.packages import PackageError, Suite
 from qemu.progress import step
@@ -48,7 +47,7 @@ def _unpack(suite: Suite, package: str, directory: Path) -> None:
     with step(f"fetching the kernel {package}"):
         deb = suite.download(package, directory)
         tree = directory / "tree"
-        subprocess.run(["dpkg-deb", "--extract", str(deb), str(tree)], check=True)
+        child.check(["dpkg-deb", "--extract", str(deb), str(tree)])
         deb.unlink()
         layer = directory / "layer"
         (layer / "usr/lib").mkdir(parents=True)
@@ -62,7 +61,7 @@ def _index_modules(layer: Path) -> None:
     """What the package's postinst would have done. depmod wants to see lib/modules."""
     release = _only(layer, "usr/lib/modules/*").name
     (layer / "lib").symlink_to("usr/lib")
-    subprocess.run([deps.tool("depmod"), "-b", str(layer), release], check=True)
+    child.check([deps.tool("depmod"), "-b", str(layer), release])
     (layer / "lib").unlink()
 
 

@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
-from qemu import deps, images, kernel
+from qemu import child, deps, images, kernel
 from qemu.images import Image
 from qemu.machine import Config, Machine
 from qemu.packages import Suite
@@ -44,11 +43,12 @@ class Room:
     def __init__(self, build: Path, log: Path) -> None:
         self.build = build.resolve()
         self.log = log
-        self.directory = Path(tempfile.mkdtemp(prefix="molt-room-"))
+        self.directory: Path
         self.kernel: kernel.Kernel
         self._bases: dict[str, Path] = {}
 
     def __enter__(self) -> Room:
+        self.directory = Path(tempfile.mkdtemp(prefix="molt-room-"))
         self.log.mkdir(parents=True, exist_ok=True)
         return self
 
@@ -60,23 +60,28 @@ class Room:
         """Tools, roots and kernel: from the cache, or made side by side."""
         deps.ensure()
         with ThreadPoolExecutor() as pool:
-            roots = [pool.submit(self._gather_root, name) for name in suites]
-            boots = pool.submit(self._gather_kernel)
-            for root in roots:
-                root.result()
-            boots.result()
+            jobs = [pool.submit(self._gather_root, name) for name in suites]
+            jobs.append(pool.submit(self._gather_kernel))
+            try:
+                for job in jobs:
+                    job.result()
+            except BaseException:
+                child.stop_all()  # the pool waits for its threads, and they for their children
+                raise
 
     def image(self, name: str, suite: str, extra: list[Path] | None = None) -> Image:
         """An image of our system on a suite's root; `extra` layers come last."""
         layers = [self.kernel.layer, self._install(), REPOSITORY / "qemu/guest", *(extra or [])]
         return images.compose(self._bases[suite], self.directory / name, layers)
 
-    def machine(self, first: Image, second: Image) -> Machine:
+    def machine(self, first: Image, second: Image, append: str = "", initrd: Path | None = None,
+                name: str = "console") -> Machine:
         """A machine that boots the first image and has the second on its disk, as name space 2."""
         disks = [first.root, second.root, first.var, first.home]
         config = Config(self.kernel.image, disks,
-                        dict.fromkeys((NGINX, WEB, STREAM), MAX_CLIENTS))
-        return Machine(config, self.log / "console.log")
+                        dict.fromkeys((NGINX, WEB, STREAM), MAX_CLIENTS),
+                        append=append, initrd=initrd)
+        return Machine(config, self.log / f"{name}.log")
 
     def _gather_root(self, name: str) -> None:
         suite = Suite(name, CACHE / "apt" / name)
@@ -93,23 +98,26 @@ class Room:
         layer = self.directory / "installed"
         if layer.is_dir():
             return layer
-        run = subprocess.run(
-            ["make", "--no-print-directory", "install", f"DESTDIR={layer}", "PREFIX=/usr",
-             "INIT_LINK=yes", f"BUILD={self.build}"],
-            cwd=REPOSITORY, capture_output=True, text=True)
-        if run.returncode != 0:
-            raise RuntimeError(f"make install: {run.stderr.strip()}")
+        child.check(["make", "--no-print-directory", "install", f"DESTDIR={layer}", "PREFIX=/usr",
+                     "INIT_LINK=yes", f"BUILD={self.build}"], cwd=REPOSITORY)
         (layer / LAB).mkdir(parents=True)
         for tool in TOOLS:
             shutil.copy2(self.build / "tools" / tool, layer / LAB / tool)
         return layer
 
 
+def write_layer(directory: Path, files: dict[str, str]) -> Path:
+    """A layer of text files, by their paths in the image; what begins with "#!" is executable."""
+    for name, text in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755 if text.startswith("#!") else 0o644)
+    return directory
+
+
 def marked(directory: Path, version: str) -> Path:
     """A layer that makes an image tell itself apart: another VERSION_ID and PRETTY_NAME."""
-    layer = directory / f"marked-{version}"
-    (layer / "usr/lib").mkdir(parents=True)
-    (layer / "usr/lib/os-release").write_text(
+    return write_layer(directory / f"marked-{version}", {"usr/lib/os-release": (
         f'PRETTY_NAME="Debian GNU/Linux {version}"\nNAME="Debian GNU/Linux"\n'
-        f'VERSION_ID="{version}"\nID=debian\n')
-    return layer
+        f'VERSION_ID="{version}"\nID=debian\n')})

@@ -2,8 +2,9 @@
 """One QEMU machine: started, watched, and always gone in the end.
 
 The machine is a PC with one NVMe disk whose name spaces are the images, a network card on QEMU's
-user network, and two serial lines: the first is the console and goes to a file, the second is the
-guest's agent (qemu/guest.py). There is no boot loader: QEMU loads the kernel itself.
+user network, and two serial lines: the first is the console (qemu/console.py) and is also kept in
+a file, the second is the guest's agent (qemu/guest.py). There is no boot loader: QEMU loads the
+kernel itself.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from qemu.console import Console
 from qemu.qmp import Qmp, connect
 
 # -cx16: with it, 6.12 kernels oops at random under QEMU 7.2's translator.
@@ -49,20 +51,22 @@ class Config:
     memory: str = "512M"
     cpus: int = 1  # more, on a machine with few, steal from each other and from the clients
     append: str = ""
+    initrd: Path | None = None
 
 
 class Machine:
     """A context manager: inside it QEMU runs, after it nothing is left but the console's log."""
 
-    def __init__(self, config: Config, console: Path) -> None:
+    def __init__(self, config: Config, log: Path) -> None:
         self.config = config
-        self.console = console
+        self.log = log  # of the console
         self.ports: dict[int, list[int]] = {}  # guest port -> ports on 127.0.0.1
         self.shutdown_reason = ""
-        self._directory = Path(tempfile.mkdtemp(prefix="molt-qemu-"))
+        self._directory: Path
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Machine:
+        self._directory = Path(tempfile.mkdtemp(prefix="molt-qemu-"))
         try:
             self._start()
         except BaseException:
@@ -82,7 +86,8 @@ class Machine:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def wait_off(self, timeout: float) -> str:
-        """Waits until the guest has gone off; returns QEMU's reason, e.g. "guest-shutdown"."""
+        """Waits until the guest has gone off; returns QEMU's reason: "guest-shutdown" for a
+        power-off, "guest-reset" for a reboot (which -no-reboot makes an end)."""
         assert self._process
         try:
             self._process.wait(timeout)
@@ -94,13 +99,17 @@ class Machine:
                 self.shutdown_reason = event.get("data", {}).get("reason", "")
         return self.shutdown_reason
 
+    def press(self, *keys: str) -> None:
+        """Presses keys together, by QEMU's names for them: "ctrl", "alt", "delete"."""
+        self.qmp.execute("send-key", {"keys": [{"type": "qcode", "data": key} for key in keys]})
+
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
     def failure(self, text: str) -> MachineError:
         """An error with the last lines of the console, which often say why."""
         try:
-            lines = self.console.read_text(errors="replace").splitlines()[-25:]
+            lines = self.log.read_text(errors="replace").splitlines()[-25:]
         except OSError:
             lines = []
         return MachineError("\n".join([text, "the end of the console:", *lines]))
@@ -116,6 +125,7 @@ class Machine:
             self.qmp = Qmp(self._directory / "qmp", deadline)
             # Connected before the guest runs: what it says to nobody would be lost.
             self.agent = connect(self._directory / "agent", deadline)
+            self.console = Console(connect(self._directory / "console", deadline), self.failure)
             self._learn_ports()
             self.qmp.execute("cont")
         except (OSError, EOFError, TimeoutError) as error:
@@ -133,12 +143,16 @@ class Machine:
             "-kernel", str(self.config.kernel),
             "-append", f"{COMMAND_LINE} {self.config.append}".strip(),
             "-qmp", f"unix:{at}/qmp,server=on,wait=off",
-            "-serial", f"file:{self.console}",
+            "-chardev", f"socket,id=console,path={at}/console,server=on,wait=off,"
+                        f"logfile={self.log}",
+            "-serial", "chardev:console",
             "-serial", f"unix:{at}/agent,server=on,wait=off",
             "-netdev", f"user,id=net0,restrict=on{forward}",
             "-device", "virtio-net-pci,netdev=net0,romfile=",
             "-device", "nvme,id=nvme0,serial=molt",
         ]
+        if self.config.initrd:
+            command += ["-initrd", str(self.config.initrd)]
         # Name spaces of one controller, not controllers: those are probed side by side, and their
         # numbers are then a matter of luck.
         for number, disk in enumerate(self.config.disks, start=1):

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from pathlib import Path
 
+from qemu import child
 from qemu.progress import say
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -58,8 +58,8 @@ class Suite:
         them is as good as it was yesterday.
         """
         self._lay_out()
-        run = subprocess.run(["apt-get", "update", "-q", "-o", "APT::Update::Error-Mode=any"],
-                             env=self._environment(), capture_output=True, text=True)
+        run = child.run(["apt-get", "update", "-q", "-o", "APT::Update::Error-Mode=any"],
+                        env=self._environment())
         date = self._date()
         if run.returncode != 0:
             if not date:
@@ -85,8 +85,8 @@ class Suite:
 
     def download(self, package: str, directory: Path) -> Path:
         """Fetches the .deb into the directory."""
-        run = subprocess.run(["apt-get", "download", "-q", package], env=self._environment(),
-                             cwd=directory, capture_output=True, text=True)
+        run = child.run(["apt-get", "download", "-q", package], env=self._environment(),
+                        cwd=directory)
         files = sorted(directory.glob(f"{package}_*.deb"))
         if run.returncode != 0 or not files:
             raise PackageError(f"cannot download {package}: {run.stderr.strip()}")
@@ -128,7 +128,7 @@ APT::Sandbox::User "root";
 
 
 def _output(command: list[str], environment: dict[str, str] | None = None) -> str:
-    run = subprocess.run(command, env=environment, capture_output=True, text=True)
+    run = child.run(command, env=environment)
     if run.returncode != 0:
         raise PackageError(f"{' '.join(command)}: {run.stderr.strip()}")
     return run.stdout

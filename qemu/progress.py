@@ -34,8 +34,9 @@ def step(text: str) -> Iterator[None]:
     beat.start()
     try:
         yield
-    except BaseException:
-        say(f"{text}: FAILED after {time.monotonic() - begin:.1f} s")
+    except BaseException as error:
+        how = "interrupted" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "FAILED"
+        say(f"{text}: {how} after {time.monotonic() - begin:.1f} s")
         raise
     finally:
         ended.set()

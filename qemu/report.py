@@ -13,6 +13,21 @@ from qemu.verdict import Facts, problems
 
 WIDTH = 78
 
+# What happens in each phase, for who has not read the manual.
+PHASES = {
+    "plan": "the image is opened and judged; everything runs on",
+    "prepare": "what the blackout needs is made ready",
+    "freeze": "every process but PID 1 is stopped",
+    "verify": "is everything still as it was planned?",
+    "seize": "processes to be migrated are taken hold of",
+    "pivot": "the mounts are moved, the new root takes the old one's place",
+    "migrate": "directories that processes hold on the old image are exchanged",
+    "thaw": "every process runs again, now on the new root",
+    "exec": "PID 1 becomes the new image's init",
+    "services": "services get onto the new image's programs, by policy",
+    "commit": "the old root is unmounted",
+}
+
 
 def report(facts: Facts, title: str) -> str:
     """The whole page."""
@@ -35,13 +50,18 @@ def _system(facts: Facts) -> Iterable[str]:
     now = after or before
     same = "no reboot" if before.boot_id == now.boot_id else "REBOOTED"
     return [
-        f"machine       {facts.cpus} CPU{'s' * (facts.cpus > 1)}, {facts.memory}, "
-        f"QEMU {facts.accelerator}, up {facts.boot_seconds:.1f} s after power-on",
+        f"machine       QEMU {facts.accelerator}{_slowness(facts)}, {facts.cpus} "
+        f"CPU{'s' * (facts.cpus > 1)}, {facts.memory}; services up {facts.boot_seconds:.1f} s after "
+        "power-on",
         f"kernel        {before.kernel} before and after, {same}",
         f"os-release    {before.os_release}  ->  {now.os_release if after else '?'}",
-        f"PID 1         {now.init}, {_mib(before.rss_kib)}  ->  "
-        f"{_mib(now.rss_kib) if after else '?'} resident",
+        f"PID 1         {now.init}; memory {_mib(before.rss_kib)}  ->  "
+        f"{_mib(now.rss_kib) if after else '?'} (VmRSS)",
     ]
+
+
+def _slowness(facts: Facts) -> str:
+    return ", every instruction emulated" if facts.accelerator == "tcg" else ""
 
 
 def _timeline(facts: Facts) -> Iterable[str]:
@@ -49,12 +69,13 @@ def _timeline(facts: Facts) -> Iterable[str]:
     if not upgrade:
         return ["upgrade       there was none"]
     took = facts.upgrade_end - facts.upgrade_begin
-    yield f"upgrade       {upgrade.text}, {took:.2f} s as its caller saw it"
+    yield f"upgrade       {upgrade.text}; `initctl upgrade` took {took:.2f} s from start to exit"
     yield ""
-    yield f"  {'phase':<14}{'begins':>10}{'takes':>10}   ms"
+    yield f"  {'phase':<10}{'begins':>8}{'takes':>9}  ms"
     yield from _phases(upgrade)
     if upgrade.blackout_ms is not None:
-        yield f"  {'blackout':<14}{'':>10}{upgrade.blackout_ms:>10.1f}   from freeze to thaw"
+        yield f"  {'blackout':<10}{'':>8}{upgrade.blackout_ms:>9.1f}  all phases with a * together: " \
+              "nothing but PID 1 ran"
     for warning in upgrade.of_kind("warning") + upgrade.of_kind("blocker"):
         yield f"  {warning['event']}: {warning.get('text')}"
 
@@ -63,8 +84,8 @@ def _phases(upgrade: Upgrade) -> Iterable[str]:
     clock = 0.0
     for phase in upgrade.of_kind("phase"):
         took = milliseconds(phase)
-        frozen = "   frozen" if phase.get("blackout") else ""
-        yield f"  {phase.get('name', '?'):<14}{clock:>10.1f}{took:>10.1f}{frozen}"
+        name, frozen = str(phase.get("name", "?")), "*" if phase.get("blackout") else " "
+        yield f"  {name:<10}{clock:>8.1f}{took:>9.1f} {frozen}{PHASES.get(name, '')}"
         clock += took
 
 
@@ -72,22 +93,38 @@ def _clients(facts: Facts) -> Iterable[str]:
     load = facts.load
     if not load:
         return ["requests      there was no load"]
-    yield (f"requests      {load.requests} in {load.end - load.begin:.1f} s, "
+    yield (f"requests      {load.requests} sent in {load.end - load.begin:.1f} s, "
            f"{sum(h.failed for h in load.http)} failed")
+    yield from _longest_gap(facts)
     yield ""
-    yield (f"  {'':<24}{'':>8}{'':>8}{'closed':>8}{'':>9}  longest gap, ms")
+    yield f"  {'':<24}{'':>8}{'':>8}{'closed':>8}{'':>9}   longest gap, ms"
     yield (f"  {'':<24}{'sent':>8}{'failed':>8}{'idle':>8}{'crossed':>9}"
-           f"{'before':>9}{'upgrade':>9}")
+           f"{'before':>9}{'since':>9}")
     for http in load.http:
         before, during = _gaps(facts, http)
         yield (f"  {http.name:<24}{http.ok + http.failed:>8}{http.failed:>8}{http.closed:>8}"
                f"{http.crossed:>9}{before:>9.0f}{during:>9.0f}")
+    yield "  gap: from one good answer to the next, of one client; since: since initctl was started"
     if any(h.closed or h.crossed for h in load.http):
         yield "  closed idle: a kept connection that the server closed between two requests"
     if any(h.crossed for h in load.http):
-        yield "  crossed: a request that met such a close on its way; sent again, and answered"
+        yield ("  crossed: such a close while the next request was on its way; not one byte of an "
+               "answer")
+        yield "           came, the client asked again as HTTP lets it (RFC 9112, 9.3.1): answered"
     for http in load.http:
         yield from _who_answered(http)
+
+
+def _longest_gap(facts: Facts) -> Iterable[str]:
+    """Of all clients, HTTP and streams: the one whose gap was the longest since the upgrade began."""
+    groups: list[HttpStats | StreamStats] = []
+    if facts.load:
+        groups = [*facts.load.http, *facts.load.streams]
+    if groups and facts.upgrade:
+        worst = max(groups, key=lambda group: _gaps(facts, group)[1])
+        before = max(_gaps(facts, group)[0] for group in groups)
+        yield (f"longest gap   {_gaps(facts, worst)[1]:.0f} ms that any client saw since the upgrade "
+               f"began ({worst.name}), {before:.0f} ms before it")
 
 
 def _gaps(facts: Facts, group: HttpStats | StreamStats) -> tuple[float, float]:
@@ -105,20 +142,20 @@ def _who_answered(http: HttpStats) -> Iterable[str]:
 
 def _streams(facts: Facts) -> Iterable[str]:
     for stream in facts.load.streams if facts.load else []:
-        yield (f"connections   {stream.opened} held open to {stream.name} before, "
-               f"{stream.still_open} still open after")
-        yield (f"              {stream.beats} numbered lines, {stream.echoes} echoes, "
-               f"{len(stream.problems)} lost, doubled or garbled")
+        yield (f"connections   {stream.opened} were open to {stream.name} before the upgrade, "
+               f"{stream.still_open} of them are still open after")
+        yield (f"              {stream.beats} numbered lines came over them, and {stream.echoes} "
+               f"echoes; {len(stream.problems)} lost, doubled or garbled")
         before, during = _gaps(facts, stream)
         yield (f"              longest silence {before:.0f} ms before the upgrade, "
-               f"{during:.0f} ms in it")
+               f"{during:.0f} ms since")
 
 
 def _services(facts: Facts) -> Iterable[str]:
     if not facts.before or not facts.after:
         return
     then, now = units(facts.before.status), units(facts.after.status)
-    yield f"services      {'':<18}{'policy':<10}{'process':<16}program of"
+    yield f"services      {'':<18}{'policy':<10}{'main process':<16}runs the program of"
     for name, unit in now.items():
         old, new = then.get(name, {}).get("main_pid"), unit.get("main_pid")
         process = f"{new or '-'}" if old == new else f"{old or '-'} -> {new or '-'}"
@@ -134,10 +171,13 @@ def _holders(facts: Facts) -> Iterable[str]:
     for holder in facts.after.holders:
         who = (holder.get("name") or holder.get("pid"), holder.get("comm"), holder.get("unit"))
         held.setdefault(who, collections.Counter())[str(holder.get("what"))] += 1
-    yield "old image     " + ("still held by" if held else "nobody holds it any more")
+    kept = units(facts.after.status)
+    yield "old image     " + ("still held by" if held else "no process holds it any more")
     for (pid, comm, unit), what in held.items():
         things = ", ".join(f"{n} {w}" if n > 1 else w for w, n in what.items())
-        yield f"  {comm} (pid {pid}{f', {unit}' if unit else ''}): {things}"
+        policy = kept.get(str(unit), {}).get("policy")
+        why = f"; {unit}, its policy is {policy}" if policy else ""
+        yield f"  {comm} (pid {pid}): {things}{why}"
 
 
 def _verdict(facts: Facts) -> Iterable[str]:

@@ -28,20 +28,26 @@ def boot(vm: Machine, facts: Facts, name: str) -> Guest:
     facts.cpus, facts.memory = vm.config.cpus, vm.config.memory
     facts.accelerator = machine.accelerator().partition(",")[0]
     with step(f"booting {name} with molt as PID 1"):
-        guest = Guest(vm)
-        guest.wait_booted()
-        running = " && ".join(f"initctl status {unit}" for unit in (*RENEWED, *KEPT))
-        guest.wait_until(running, SERVICES_TIMEOUT, "every service runs")
+        guest = wait_services(vm)
     facts.boot_seconds = time.monotonic() - begin
     guest.check("mount -o ro /dev/nvme0n2 /new")
     return guest
 
 
-def begin_load(vm: Machine, clients: int = 3) -> Load:
+def wait_services(vm: Machine) -> Guest:
+    """A machine's guest, once all its services run."""
+    guest = Guest(vm)
+    guest.wait_booted()
+    running = " && ".join(f"initctl status {unit}" for unit in (*RENEWED, *KEPT))
+    guest.wait_until(running, SERVICES_TIMEOUT, "every service runs")
+    return guest
+
+
+def begin_load(vm: Machine, clients: int = 3, pause: float = PAUSE) -> Load:
     """Clients of every kind for the guest's services; returns once each of them is served."""
     def http(name: str, port: int, keep: bool) -> Http:
         ways = vm.ports[port][clients:] if keep else vm.ports[port][:clients]
-        return Http(name, "127.0.0.1", ways, keep, clients=clients, pause=PAUSE)
+        return Http(name, "127.0.0.1", ways, keep, clients=clients, pause=pause)
 
     load = Load(
         [http("nginx, new connections", NGINX, False), http("nginx, kept connections", NGINX, True),

@@ -34,8 +34,8 @@ void life_forget_control(struct service *s);
 void life_kill_control(struct service *s); /* SIGKILL, and forgotten */
 
 /* The steps that several actions end with; each leads on by itself. */
-void life_terminate(struct service
-		*s); /* the processes are told to end; ExecStopPost= and finish once they have */
+/* The processes are told to end; ExecStopPost= and finish once they have. */
+void life_terminate(struct service *s);
 void life_finish(struct service *s); /* nothing of it runs any more: what next? */
 void life_drop_current(struct service *s);
 

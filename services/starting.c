@@ -58,8 +58,8 @@ static void start_main(struct service *s)
 	int r;
 
 	if (s->command_index >= u->exec_start.count) {
-		become_ready(
-			s); /* a oneshot: no other type can do without ExecStart= or have several */
+		/* A oneshot: no other type can do without ExecStart= or have several. */
+		become_ready(s);
 		return;
 	}
 	if (u->type == SERVICE_FORKING) {

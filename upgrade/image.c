@@ -70,7 +70,7 @@ static int read_elf(int fd, const char *path, Elf64_Ehdr *ret, struct error *e)
 
 static int check_init(int root, struct error *e)
 {
-	Elf64_Ehdr ours, theirs;
+	Elf64_Ehdr ours = {0}, theirs = {0};
 	CLEANUP_FD int init = open_in_root(root, "/sbin/init", O_RDONLY | O_NONBLOCK);
 	CLEANUP_FD int own = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	int r = read_elf(init, "/sbin/init", &theirs, e);

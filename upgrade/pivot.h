@@ -58,8 +58,8 @@ int pivot_verify(struct pivot *p, struct error *e);
 int pivot_run(struct pivot *p, struct error *e);
 /* Takes back a pivot_run() that succeeded. */
 int pivot_undo(struct pivot *p, struct error *e);
-void pivot_done(struct pivot
-		*p); /* closes the descriptors and frees; the roots and slots are the caller's */
+/* Closes the descriptors and frees; the roots and slots are the caller's. */
+void pivot_done(struct pivot *p);
 
 /*
  * Opens the directory (or file) that is `path` on the image at `root`, with symbolic links kept

@@ -51,8 +51,8 @@ int upgrade_init(int tree, const struct upgrade_hooks *hooks, struct error *e);
 void upgrade_configure(const struct system_conf *conf);
 
 enum upgrade_phase upgrade_phase(void);
-const char *upgrade_state_name(
-	void); /* for `initctl status`: "running", "upgrading", "uncommitted" */
+/* For `initctl status`: "running", "upgrading", "uncommitted". */
+const char *upgrade_state_name(void);
 unsigned upgrade_generation(void);
 /* Which generation a mount is the root of, as far back as one is held; 0: none of ours. */
 unsigned upgrade_generation_of(uint64_t mount_id);
