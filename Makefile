@@ -106,12 +106,12 @@ uninstall:
 	rm -f $(DESTDIR)$(SBINDIR)/molt $(DESTDIR)$(BINDIR)/initctl
 	for page in docs/*.[1-8]; do rm -f $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}; done
 	rm -f $(DESTDIR)$(PREFIX)/share/doc/molt/init.conf $(DESTDIR)$(PREFIX)/share/bash-completion/completions/initctl
-	if [ "$$(readlink $(DESTDIR)$(SBINDIR)/init)" = molt ]; then rm -f $(DESTDIR)$(SBINDIR)/init; fi
+	@if [ "$$(readlink $(DESTDIR)$(SBINDIR)/init)" = molt ]; then rm -f $(DESTDIR)$(SBINDIR)/init; fi
 
 clean:
 	rm -rf $(BUILD)
 
-SOURCES_FORMATTED := $(wildcard */*.c */*.h services/client/*.[ch] tests/*/*.c tests/*/*.h)
+SOURCES_FORMATTED := $(wildcard */*.c */*.h tests/*/*.c tests/*/*.h)
 format:
 	@clang-format -i $(SOURCES_FORMATTED)
 

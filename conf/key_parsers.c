@@ -194,6 +194,16 @@ static int append_unit(const struct key_site *site, const char *word, char ***li
 
 	if (r < 0)
 		return r;
+	/* Where only services can stand, as in initctl, the ending may be left out. */
+	if (site->unit_name == NULL && !strchr(name, '.')) {
+		char *full;
+		if (asprintf(&full, "%s.service", name) < 0)
+			full = NULL;
+		free(name);
+		if (!full)
+			return key_no_memory(e);
+		name = full;
+	}
 	if (!unit_name_is_valid(name))
 		r = error_say(e, -EINVAL, "%.100s is not a unit's name such as x.service", name);
 	else if (!strings_contain(*list, name))

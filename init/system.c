@@ -25,8 +25,6 @@ static void take_option(const char *word)
 		sys.single = true;
 	else if (strcmp(word, "emergency") == 0 || strcmp(word, "-b") == 0)
 		sys.emergency = true;
-	else if (strcmp(word, "quiet") == 0)
-		sys.quiet = true;
 	else if (strcmp(word, "molt.debug") == 0 || strcmp(word, "molt.debug=1") == 0)
 		sys.debug = true;
 }
@@ -126,7 +124,6 @@ void system_save(struct record_writer *w)
 	record_begin(w, "system", "");
 	record_int(w, "state", sys.state);
 	record_bool(w, "debug", sys.debug);
-	record_bool(w, "quiet", sys.quiet);
 	record_int(w, "boot_usec", (int64_t)sys.boot_usec);
 	record_end(w);
 }
@@ -135,6 +132,5 @@ void system_load(const struct record *r)
 {
 	sys.state = (enum system_state)record_get_int(r, "state", SYSTEM_RUNNING);
 	sys.debug = record_get_bool(r, "debug", false);
-	sys.quiet = record_get_bool(r, "quiet", false);
 	sys.boot_usec = (uint64_t)record_get_int(r, "boot_usec", (int64_t)clock_usec());
 }

@@ -22,7 +22,7 @@ struct system {
 	char tree_path[256];
 	uint64_t boot_usec; /* CLOCK_MONOTONIC when the first life began */
 	/* from the kernel command line */
-	bool single, emergency, quiet, debug;
+	bool single, emergency, debug;
 	bool reexec_wanted;
 };
 

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "initctl/answer.h"
 
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "initctl/memory.h"
 
@@ -72,13 +75,22 @@ const struct record *answer_find(const struct answer *a, const char *kind)
 	return NULL;
 }
 
+/* A process that is gone by the time anybody reads of it is nothing to tell of. */
+static bool is_ourselves(const struct record *r)
+{
+	char pid[16];
+
+	(void)snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	return strcmp(r->kind, "holder") == 0 && strcmp(r->id, pid) == 0;
+}
+
 const struct record **answer_select(const struct answer *a, const char *kind, size_t *ret_count)
 {
 	const struct record **found = allocate((a->count + 1) * sizeof(*found));
 	size_t n = 0;
 
 	for (size_t i = 0; i < a->count; i++) {
-		if (strcmp(a->records[i]->kind, kind) == 0)
+		if (strcmp(a->records[i]->kind, kind) == 0 && !is_ourselves(a->records[i]))
 			found[n++] = a->records[i];
 	}
 	*ret_count = n;

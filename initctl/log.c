@@ -261,6 +261,8 @@ static int print_and_follow(struct log *log, struct error *e)
 
 	if (r == 0)
 		r = print_tail(log);
+	if (r == -ENOENT && !log->options->follow)
+		return error_say(e, r, "nothing has been written yet: there is no %s", log->path);
 	if (r < 0 && !(r == -ENOENT && log->options->follow))
 		return error_set(e, r, "cannot read %s", log->path);
 	if (!log->options->follow) {

@@ -114,7 +114,7 @@ unsigned generations_find(uint64_t mount_id)
 	return 0;
 }
 
-int generations_report(void (*emit)(const char *text, size_t length), struct error *e)
+static int report(void (*emit)(const char *text, size_t length), struct error *e)
 {
 	struct holders h = {0};
 	int r = scan(&h, e);
@@ -129,6 +129,19 @@ int generations_report(void (*emit)(const char *text, size_t length), struct err
 		record_writer_done(&w);
 	}
 	holders_free(&h);
+	return r;
+}
+
+int generations_report(unsigned other, uint64_t mount_id,
+	void (*emit)(const char *text, size_t length), struct error *e)
+{
+	bool added = other && count < GENERATIONS_MAX;
+
+	if (added)
+		list[count++] = (struct old_generation){other, mount_id, -1};
+	int r = report(emit, e);
+	if (added)
+		count--;
 	return r;
 }
 

@@ -23,8 +23,12 @@ unsigned generations_find(uint64_t mount_id);
 /* Forgets all of them: the last that held on to their file systems was this process. */
 void generations_let_go(void);
 
-/* Looks who holds what; calls `emit` for each holder's record. */
-int generations_report(void (*emit)(const char *text, size_t length), struct error *e);
+/*
+ * Looks who holds what; calls `emit` for each holder's record. `other` (0: none) is one more
+ * generation to look for: the one that an upgrade not committed yet would go back to.
+ */
+int generations_report(unsigned other, uint64_t mount_id,
+	void (*emit)(const char *text, size_t length), struct error *e);
 
 void generations_save(struct record_writer *w); /* fields of the upgrade's record */
 int generations_load(const struct record *r, struct error *e);

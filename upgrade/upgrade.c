@@ -488,7 +488,7 @@ int upgrade_rollback(const char *why, struct error *e)
 
 int upgrade_report_holders(void (*emit)(const char *text, size_t length), struct error *e)
 {
-	return generations_report(emit, e);
+	return generations_report(u.other.generation, u.other.mount_id, emit, e);
 }
 
 int upgrade_init(int tree, const struct upgrade_hooks *hooks, struct error *e)

@@ -1308,7 +1308,7 @@ def test_log_without_a_file(init, log):
     log.unlink()
     done = run(init, "log", "nginx")
     assert done.returncode == 1
-    assert done.stderr.decode() == f"initctl: cannot read {log}: No such file or directory\n"
+    assert done.stderr.decode() == f"initctl: nothing has been written yet: there is no {log}\n"
 
 
 def test_log_that_is_not_kept(init):
