@@ -13,6 +13,7 @@
 #include "kernel/util.h"
 #include "services/output.h"
 #include "services/set.h"
+#include "upgrade/limbo.h"
 #include "upgrade/upgrade.h"
 
 static void fail_with(struct client *c, const struct error *e)
@@ -258,6 +259,11 @@ static void run_reexec(struct client *c, const struct record *r)
 	}
 	if (upgrade_phase() != UPGRADE_IDLE && upgrade_phase() != UPGRADE_UNCOMMITTED) {
 		control_finish(c, RESULT_BUSY, "busy: an upgrade is under way");
+		return;
+	}
+	if (!limbo_is_empty()) {
+		control_finish(c, RESULT_BUSY,
+			"busy: a process still does not answer since the last upgrade (see `initctl log init`)");
 		return;
 	}
 	sys.reexec_wanted = true;

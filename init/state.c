@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "conf/protocol.h"
 #include "conf/record.h"
 #include "init/control.h"
 #include "init/system.h"
@@ -227,5 +228,8 @@ int state_check(int fd)
 		r = error_say(&e, EBADMSG, "the state has no version");
 	if (r < 0)
 		say_warning(NULL, e.text);
-	return r < 0 || n_lost > 0 ? 1 : 0;
+	if (r < 0 || n_lost > 0)
+		return 1;
+	(void)dprintf(STDERR_FILENO, "%s\n", STATE_CHECK_PASSED);
+	return 0;
 }

@@ -73,7 +73,7 @@ uint64_t deadline_in(uint64_t usec)
 
 ssize_t file_read(int dirfd, const char *path, char *buf, size_t size)
 {
-	CLEANUP_FD int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
+	CLEANUP_FD int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	size_t used = 0;
 
 	if (fd < 0)

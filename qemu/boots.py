@@ -50,7 +50,7 @@ def _after_initramfs(stage: Stage) -> None:
     mounted = guest.check("cut -d' ' -f5 /proc/self/mountinfo | sort").splitlines()
     for place in ("/", "/proc", "/sys", "/dev", "/run", "/sys/fs/cgroup", "/var", "/home", "/tmp"):
         assert mounted.count(place) == 1, f"{place} is mounted {mounted.count(place)} times"
-    guest.check("grep -q 'molt 0.*booting' /run/molt/init.log")
+    guest.check("grep -q 'writer.service: starting -> running' /run/molt/init.log")  # molt.debug
     _upgrade(guest)
     guest.check("grep -q older /run/of-the-initramfs && mountpoint -q /var && test ! -w /etc")
     guest.send("initctl poweroff")
@@ -60,7 +60,7 @@ def _single(stage: Stage) -> None:
     """A shell before any service, file systems mounted; its end goes on with the boot. Then an
     upgrade away from a root that can be written to, and the three keys."""
     console = stage.vm.console
-    console.expect("molt 0", BOOT_TIMEOUT)  # a console that is not quiet shows PID 1's notices
+    console.expect(": booting", BOOT_TIMEOUT)  # a console that is not quiet shows PID 1's notices
     console.expect("single-user mode", BOOT_TIMEOUT)
     console.expect(PROMPT)
     console.type("echo sum=$((6*7)) uid=$(id -u); mountpoint /var; initctl status agent.service")
@@ -95,6 +95,7 @@ def _emergency(stage: Stage) -> None:
     assert stage.guest.hellos == 0, "services run beside the rescue shell"
     console.type("exit")
     _up(stage)
+    stage.guest.check("! grep -q -e ' -> running' /run/molt/init.log")  # no molt.debug
     said = console.text()
     assert "booting" not in said, "a quiet console shows notices"
     assert "cannot mount /dev/nvme0n9" in said, "a quiet console hides errors"

@@ -12,6 +12,7 @@
 #include "kernel/proc.h"
 #include "kernel/util.h"
 #include "services/instance.h"
+#include "services/listen.h"
 
 #define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
@@ -158,6 +159,11 @@ static void ask_handover(struct service *s)
 	struct error e;
 
 	s->roll.ready_seen = false;
+	/* The new image may want other sockets than the old. */
+	if (listen_open(s, &e) < 0) {
+		fail(s, "%s", e.text);
+		return;
+	}
 	s->incoming = instance_new(s, &e);
 	if (!s->incoming ||
 		instance_start_main(s->incoming, &s->unit->exec_start.items[0], &e) < 0) {
@@ -417,6 +423,10 @@ void policy_roll(struct service *s, uint64_t target)
 	s->roll.poll_count = 0;
 	s->roll.deadline_usec = deadline_in(s->unit->ready_timeout_usec);
 	s->roll.state = ROLL_SETTLING;
+	if (s->unit->policy == POLICY_KEEP && !must_start(s)) {
+		end_roll(s, ROLL_DONE); /* whatever it is in the middle of */
+		return;
+	}
 	if (settled(s))
 		ask(s);
 	else

@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "kernel/cgroup.h"
 #include "kernel/log.h"
@@ -167,7 +169,6 @@ static int verify(struct blackout *b, struct error *e)
 	if (r == 0)
 		r = migration_plan(&b->migration, &b->holders, p->new_root, b->request->tree, e);
 	b->report->n_processes = b->holders.n_processes;
-	b->report->n_migrated = migration_tasks(b->migration);
 	b->report->n_left = migration_left(b->migration);
 	end_phase(b, PHASE_VERIFY);
 	return r;
@@ -187,6 +188,7 @@ static int migrate(struct blackout *b, struct error *e)
 {
 	int r = b->migration ? migration_run(b->migration, b->deadline_usec, e) : 0;
 
+	b->report->n_migrated = migration_tasks(b->migration);
 	b->report->n_left = migration_left(b->migration);
 	end_phase(b, PHASE_MIGRATE);
 	return r;
@@ -242,18 +244,50 @@ static int try_once(
 	return r;
 }
 
+/*
+ * PID 1 itself may come to wait for somebody who is frozen: the daemon of a file system that it
+ * opens something on. A child outside the tree thaws it then, in any case; what PID 1 wakes up to
+ * is a deadline that has passed.
+ */
+static int start_watchdog(const struct blackout_request *q)
+{
+	uint64_t usec = usec_add(q->freeze_usec, usec_add(q->blackout_usec, USEC_PER_SEC / 2));
+	int ends[2], pidfd;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -1;
+	pid_t pid = process_fork(-1, &pidfd);
+	if (pid == 0) {
+		struct pollfd p = {.fd = ends[0], .events = POLLIN};
+		(void)close(ends[1]);
+		if (poll(&p, 1,
+			    usec > 3600 * USEC_PER_SEC ? 3600 * 1000
+						       : (int)(usec / USEC_PER_MSEC)) == 0)
+			(void)cgroup_freeze(q->tree, false);
+		_exit(0);
+	}
+	(void)fd_close(ends[0]);
+	if (pid < 0)
+		return fd_close(ends[1]);
+	(void)fd_close(pidfd);
+	return ends[1];
+}
+
 int blackout_run(
 	const struct blackout_request *request, struct blackout_report *ret, struct error *e)
 {
-	int r = -EBUSY;
+	int r = error_say(e, EBUSY, "a process still does not answer since the last attempt");
 
+	*ret = (struct blackout_report){0};
 	log_hold(true);
 	/* Our own pages come from the old image: none may have to be read while everything stands
 	 * still. */
 	(void)mlockall(MCL_CURRENT | MCL_FUTURE);
 	for (unsigned tries = 1; r == -EBUSY && tries <= TRIES_MAX && limbo_is_empty(); tries++) {
 		*ret = (struct blackout_report){.n_tries = tries};
+		int watchdog = start_watchdog(request);
 		r = try_once(request, ret, e);
+		(void)fd_close(watchdog);
 	}
 	(void)munlockall();
 	log_hold(false);

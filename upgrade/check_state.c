@@ -5,12 +5,14 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "conf/protocol.h"
 #include "kernel/process.h"
 #include "kernel/util.h"
 #include "upgrade/answer.h"
@@ -77,8 +79,13 @@ static int listen_to(struct words *w, int fd, uint64_t deadline_usec)
 
 static int verdict(const struct words *w, const siginfo_t *info, struct error *e)
 {
-	if (info->si_code == CLD_EXITED && info->si_status == 0)
+	bool ended_well = info->si_code == CLD_EXITED && info->si_status == 0;
+
+	if (ended_well && strcmp(w->last, STATE_CHECK_PASSED) == 0)
 		return 0;
+	if (ended_well)
+		return error_say(e, EINVAL,
+			"/sbin/init of the image is not molt: it did not answer --check-state");
 	if (info->si_code != CLD_EXITED) {
 		struct process_exit ended = {
 			.known = true, .signal = true, .status = info->si_status};
@@ -117,8 +124,5 @@ int check_state(int root, int state_fd, uint64_t timeout_usec, int socket, struc
 	}
 	if (waitid(P_PID, (id_t)pid, &info, WEXITED) < 0)
 		return error_set(e, errno, "cannot ask the image's init");
-	r = verdict(&w, &info, e);
-	if (r == 0 && w.last[0])
-		answer_text(socket, "warning", w.last);
-	return r;
+	return verdict(&w, &info, e);
 }

@@ -56,7 +56,7 @@ static struct relocation *task_of(struct migration *m, const struct holder *h)
 	if (!grown)
 		return NULL;
 	m->tasks = grown;
-	grown[m->n_tasks] = (struct relocation){.pid = h->pid, .tid = h->tid};
+	grown[m->n_tasks] = (struct relocation){.pid = h->pid, .tid = h->tid, .cgroup = h->cgroup};
 	return &m->tasks[m->n_tasks++];
 }
 
@@ -157,7 +157,12 @@ int migration_plan(
 
 size_t migration_tasks(const struct migration *m)
 {
-	return m ? m->n_tasks : 0;
+	size_t n = 0;
+
+	for (size_t i = 0; m && i < m->n_tasks; i++)
+		if (m->tasks[i].target)
+			n++;
+	return n;
 }
 
 size_t migration_left(const struct migration *m)
@@ -257,13 +262,52 @@ static int wait_stopped(
 	return r == -ESRCH || (still && !task) ? 0 : r;
 }
 
+static bool is_in(const char *cgroup, const struct leaf *l)
+{
+	size_t n = strlen(l->path);
+
+	return n == 0 ||
+	       (strncmp(cgroup, l->path, n) == 0 && (cgroup[n] == '\0' || cgroup[n] == '/'));
+}
+
+/*
+ * Somebody in it is traced by a stranger and cannot be made to stand still, so this cgroup must not
+ * thaw while we inject: what is held in it, and below it, stays. Or any user could keep the whole
+ * machine from an upgrade, and from a rollback.
+ */
+static void leave_cgroup(struct migration *m, const struct leaf *l, const struct error *why)
+{
+	log_warning("what the processes of %s hold of the old image stays: %s",
+		*l->path ? l->path : "the tree", why->text);
+	for (size_t i = 0; i < m->n_leaves; i++)
+		if (is_in(m->leaves[i].path, l))
+			m->leaves[i].affected = false;
+	for (size_t i = 0; i < m->n_tasks; i++) {
+		struct relocation *t = &m->tasks[i];
+		if (!is_in(t->cgroup, l))
+			continue;
+		t->target = NULL;
+		m->n_left += t->n;
+	}
+}
+
+static bool has_targets(const struct migration *m)
+{
+	for (size_t i = 0; i < m->n_tasks; i++)
+		if (m->tasks[i].target)
+			return true;
+	return false;
+}
+
 int migration_seize(struct migration *m, uint64_t deadline_usec, struct error *e)
 {
 	if (m->n_tasks == 0)
 		return 0;
 	for (size_t i = 0; i < m->n_leaves; i++) {
 		int r = m->leaves[i].affected ? seize_leaf(m, &m->leaves[i], e) : 0;
-		if (r < 0)
+		if (r == -EPERM)
+			leave_cgroup(m, &m->leaves[i], e);
+		else if (r < 0)
 			return r;
 	}
 	/* All are asked before the first is waited for. */
@@ -369,7 +413,7 @@ static void freeze_again(struct migration *m)
 
 int migration_run(struct migration *m, uint64_t deadline_usec, struct error *e)
 {
-	if (m->n_tasks == 0)
+	if (!has_targets(m))
 		return 0;
 	int r = freeze_others(m, true, e);
 

@@ -22,6 +22,22 @@ int open_in_root(int root, const char *path, uint64_t flags)
 	return fd < 0 ? -errno : fd;
 }
 
+int open_mount_point(int root, const char *path, struct error *e)
+{
+	struct open_how how = {
+		.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS};
+	int fd = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
+
+	if (fd >= 0)
+		return fd;
+	if (errno == ELOOP)
+		return error_say(e, ELOOP,
+			"the image has a symbolic link where the mount at %s is to go (it has to be a directory)",
+			path);
+	return error_set(e, errno,
+		"the image has no place for the mount at %s (make that directory in it)", path);
+}
+
 static int add_mount(struct pivot *p, uint64_t id, const char *path, int from, int to)
 {
 	struct pivot_mount *grown = reallocarray(p->mounts, p->n_mounts + 1, sizeof(*grown));
@@ -52,25 +68,33 @@ static void drop_mounts(struct pivot *p)
 	p->n_mounts = 0;
 }
 
-static int prepare_mount(struct pivot *p, const struct mount *m, struct error *e)
+/* The mount at its target, and not another one stacked on top of it. */
+int open_mount(const struct mount *m, struct error *e)
 {
-	CLEANUP_FD int from = open(m->target, O_PATH | O_CLOEXEC | O_NOFOLLOW);
-	CLEANUP_FD int to = open_in_root(p->new_root, m->target, O_PATH);
+	CLEANUP_FD int fd = open(m->target, O_PATH | O_CLOEXEC | O_NOFOLLOW);
 	uint64_t id;
 
-	if (from < 0)
+	if (fd < 0)
 		return error_set(e, errno, "cannot open the mount at %s", m->target);
-	if (to < 0)
-		return error_set(
-			e, to, "the new image has no place for the mount at %s", m->target);
-	int r = mount_id_of_fd(from, &id);
+	int r = mount_id_of_fd(fd, &id);
 	if (r < 0)
 		return error_set(e, r, "cannot identify the mount at %s", m->target);
 	if (id != m->id)
-		return error_say(e, EBUSY,
-			"cannot move the mount at %s: another one is stacked on top of it",
+		return error_say(e, EEXIST,
+			"cannot move the mount at %s: another one is stacked on top of it (unmount one)",
 			m->target);
-	r = add_mount(p, m->id, m->target, fd_steal(&from), fd_steal(&to));
+	return fd_steal(&fd);
+}
+
+static int prepare_mount(struct pivot *p, const struct mount *m, struct error *e)
+{
+	CLEANUP_FD int from = open_mount(m, e);
+	if (from < 0)
+		return from;
+	CLEANUP_FD int to = open_mount_point(p->new_root, m->target, e);
+	if (to < 0)
+		return to;
+	int r = add_mount(p, m->id, m->target, fd_steal(&from), fd_steal(&to));
 	return r < 0 ? error_set(e, r, "cannot plan the move of %s", m->target) : 0;
 }
 

@@ -61,6 +61,16 @@ int pivot_undo(struct pivot *p, struct error *e);
 /* Closes the descriptors and frees; the roots and slots are the caller's. */
 void pivot_done(struct pivot *p);
 
+/* Opens the root of a mount, O_PATH. -EEXIST: another mount is stacked on top of it. */
+int open_mount(const struct mount *m, struct error *e);
+
+/*
+ * Opens the place for a mount: `path` itself, no symbolic link on the way. Followed, a link could
+ * lead below another mount that is moved, and bury this one. A descriptor or negative errno with
+ * text.
+ */
+int open_mount_point(int root, const char *path, struct error *e);
+
 /*
  * Opens the directory (or file) that is `path` on the image at `root`, with symbolic links kept
  * inside of it. O_PATH unless `flags` say otherwise. A descriptor or negative errno.

@@ -87,11 +87,12 @@ static int plan_mount(
 		send_mount(socket, m, "leave");
 		return 0;
 	}
-	CLEANUP_FD int to = open_in_root(root, m->target, O_PATH);
+	CLEANUP_FD int from = open_mount(m, e);
+	if (from < 0)
+		return from;
+	CLEANUP_FD int to = open_mount_point(root, m->target, e);
 	if (to < 0)
-		return error_set(e, to,
-			"the image has no place for the mount at %s (make that directory in it)",
-			m->target);
+		return to;
 	send_mount(socket, m, "move");
 	return 0;
 }

@@ -17,6 +17,7 @@ struct relocation {
 	struct inject_target *target; /* borrowed; NULL: it has ended since */
 	struct inject_change *changes, *inverse;
 	size_t n;
+	const char *cgroup; /* of its process, relative to the tree; the holder's */
 	bool jailed; /* it has a root of its own on the image */
 };
 

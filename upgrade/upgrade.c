@@ -546,6 +546,9 @@ void upgrade_save(struct record_writer *w)
 	record_text(w, "path", u.path);
 	record_text(w, "why", u.why[0] ? u.why : NULL);
 	record_int(w, "commit_usec", (int64_t)u.commit_timer.deadline_usec);
+	/* A rollback that could not be done yet is still to be done. */
+	record_int(w, "retry_usec", (int64_t)u.retry_timer.deadline_usec);
+	record_int(w, "rollback_tries", u.rollback_tries);
 	report_save(w);
 	generations_save(w);
 	record_end(w);
@@ -570,6 +573,9 @@ int upgrade_load(const struct record *r, struct error *e)
 	(void)snprintf(u.why, sizeof(u.why), "%s", why ? why : "");
 	if (commit_usec > 0)
 		timer_set(&u.commit_timer, (uint64_t)commit_usec);
+	u.rollback_tries = (unsigned)record_get_int(r, "rollback_tries", 0);
+	if (record_get_int(r, "retry_usec", 0) > 0)
+		timer_set(&u.retry_timer, (uint64_t)record_get_int(r, "retry_usec", 0));
 	return 0;
 }
 
@@ -585,6 +591,8 @@ void upgrade_each_fd(int (*visit)(int fd))
 void upgrade_resume(void)
 {
 	generations_resume();
+	if (timer_armed(&u.retry_timer))
+		return; /* a rollback is tried again */
 	switch (u.phase) {
 	case UPGRADE_EXECING:
 		report_end_phase("exec", false);

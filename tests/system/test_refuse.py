@@ -84,6 +84,7 @@ BAD_INITS = {
     "not executable": (lambda image: init(image).chmod(0o644), "no executable file"),
     "foreign": (foreign_elf, "another architecture"),
     "missing": (hidden_init, "/sbin/init", "No such file"),
+    "any program that ends well": (lambda image: image.copy("/bin/true", "usr/sbin/init"), "is not molt"),
     "says no": (bad_init("no"), "exit code 1", "it is too cold in here"),
     "crashes": (bad_init("crash"), "killed by SIGSEGV"),
     "no initctl": (lambda image: (image.directory / "usr/bin/initctl").unlink(), "no initctl"),
@@ -188,6 +189,30 @@ def test_mount_point_missing_in_the_image(laid_out):
     reason, _ = refused(machine, "/run/images/two")
     assert "/data" in reason and "make that directory" in reason
     machine.run("umount", "/data")
+    then_upgrades(machine, "two")
+
+
+def test_symbolic_link_where_a_mount_is_to_go(laid_out):
+    """Followed, it would lead below another mount that is moved: /srv would be buried under /var."""
+    machine = laid_out
+    machine.images["one"].write("data/here", "")
+    (machine.images["two"].directory / "data").symlink_to("var/data")
+    machine.start()
+    machine.run("mount", "-t", "tmpfs", "tmpfs", "/data")
+    reason, _ = refused(machine, "/run/images/two")
+    assert "symbolic link" in reason and "/data" in reason
+    machine.run("umount", "/data")
+    then_upgrades(machine, "one")
+
+
+def test_stacked_mounts_are_refused_by_the_plan_already(laid_out):
+    machine = laid_out.start()
+    machine.run("mount", "-t", "tmpfs", "tmpfs", "/tmp")
+    plan = machine.initctl("plan", "/run/images/two", check=False)
+    assert plan.returncode == 3 and "stacked" in plan.stdout, plan.stdout
+    reason, _ = refused(machine, "/run/images/two")
+    assert "stacked" in reason
+    machine.run("umount", "/tmp")
     then_upgrades(machine, "two")
 
 

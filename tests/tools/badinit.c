@@ -36,6 +36,7 @@ static int answer(const char *how)
 		(void)pause();
 	if (strcmp(how, "spoil") == 0 && chmod("/sbin/init", 0644) < 0)
 		err(1, "chmod");
+	(void)fprintf(stderr, "molt: this init can take over\n");
 	return 0;
 }
 
