@@ -52,7 +52,7 @@ all: $(BUILD)/molt $(BUILD)/initctl
 help:
 	@echo "all          build molt (PID 1) and initctl below $(BUILD)/"
 	@echo "deps         install the Debian packages that building and testing need (root)"
-	@echo "test         unit tests, system tests in namespaces, one QEMU boot (root)"
+	@echo "test         unit tests, system tests in namespaces, boots in QEMU (root)"
 	@echo "unit system  the two halves of it alone"
 	@echo "demo         Debian 12 to 13 under load, in QEMU"
 	@echo "install      to \$$(DESTDIR)\$$(PREFIX); INIT_LINK=yes also links sbin/init"
@@ -141,7 +141,7 @@ deps:
 		-o Dpkg::Use-Pty=0 $$missing >/dev/null
 
 # Unit tests, then molt as PID 1 in namespaces two at a time, then alone what measures or loads the
-# machine, and one boot in QEMU. Each runner prints its own count; the last line is pytest's.
+# machine, and the boots in QEMU. Each runner prints its own count; the last line is pytest's.
 PYTEST := $(PYTHON) -m pytest -q -p no:cacheprovider --timeout 900
 test: deps
 	$(MAKE) all tools nofreeze
