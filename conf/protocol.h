@@ -60,8 +60,8 @@
 #define RESULT_DENIED "denied" /* 6: only root may */
 #define RESULT_NOT_FOUND "not-found" /* 7: no such service */
 
-/* The last line of an init that was asked with --check-state and could take over; with exit code 0. Any other program
- * that happens to end well has not said so. */
+/* The last line of an init that was asked with --check-state and could take over; with exit code 0.
+ * Any other program that happens to end well has not said so. */
 #define STATE_CHECK_PASSED "molt: this init can take over"
 
 enum control_exit {
