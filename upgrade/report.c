@@ -5,6 +5,7 @@
 
 #include "kernel/log.h"
 #include "kernel/util.h"
+#include "services/service.h"
 
 static void (*emit_record)(const char *text, size_t length);
 static uint64_t began_usec;
@@ -88,6 +89,12 @@ void report_progress(const char *format, ...)
 	record_text(&w, "text", text);
 	record_end(&w);
 	emit(&w);
+}
+
+void report_rolled(const struct service *s)
+{
+	report_progress(
+		"%s: %s", s->unit->name, s->roll.state == ROLL_FAILED ? s->roll.why : "done");
 }
 
 void report_save(struct record_writer *w)

@@ -18,6 +18,9 @@ void report_end_phase(const char *name, bool blackout);
 void report_blackout(const struct blackout_report *b);
 /* A line for a person; also to the log. */
 void report_progress(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* A service has got onto an image, or has failed to (rollout.h). */
+struct service;
+void report_rolled(const struct service *s);
 
 void report_save(struct record_writer *w);
 void report_load(const struct record *r);

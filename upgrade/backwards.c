@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+#include <stdio.h>
+
+#include "conf/protocol.h"
+#include "kernel/log.h"
+#include "kernel/util.h"
+#include "services/service.h"
+#include "upgrade/report.h"
+#include "upgrade/rollout.h"
+#include "upgrade/transaction.h"
+
+#define ROLLBACK_TRIES 10
+#define ROLLBACK_RETRY_USEC (500 * USEC_PER_MSEC)
+
+static void rolled_back(void)
+{
+	char text[600];
+
+	sides_let_go_of_other();
+	(void)snprintf(text, sizeof(text), "rolled back: %s", tx.why);
+	finish(RESULT_ROLLED_BACK, text);
+}
+
+static void services_undone(const struct service *failed)
+{
+	report_end_phase("services", false);
+	if (failed)
+		log_error("%s did not get back onto the old image: %s", failed->unit->name,
+			failed->roll.why);
+	rolled_back();
+}
+
+static const struct rollout_hooks BACKWARDS = {report_rolled, services_undone};
+
+void backwards_begin(void)
+{
+	tx.phase = UPGRADE_UNDOING;
+	rollout_begin(sides.current.mount_id, false, &BACKWARDS);
+}
+
+void backwards_resume(void)
+{
+	rollout_resume(sides.current.mount_id, false, &BACKWARDS);
+}
+
+static void rollback_failed(const struct error *e)
+{
+	char text[600];
+
+	if (++tx.rollback_tries < ROLLBACK_TRIES) {
+		log_warning("cannot roll back yet: %s", e->text);
+		timer_set(&tx.retry_timer, deadline_in(ROLLBACK_RETRY_USEC));
+		return;
+	}
+	/* The new image stays; whoever asked must know that both ways are barred. */
+	(void)snprintf(text, sizeof(text),
+		"failed: cannot roll back: %s; to be rolled back because: %s", e->text, tx.why);
+	tx.phase = UPGRADE_UNCOMMITTED;
+	log_error("upgrade: %s", text);
+	tx.hooks.finished(RESULT_FAILED, text);
+}
+
+static int swap_back(struct error *e)
+{
+	struct swap_request q = {.conf = tx.conf, .force = true};
+
+	return sides_swap_back(&q, e);
+}
+
+void rollback_retry(struct loop_timer *t)
+{
+	struct error e;
+
+	(void)t;
+	if (swap_back(&e) < 0)
+		rollback_failed(&e);
+	else
+		begin_exec(UPGRADE_UNDOING_EXEC);
+}
+
+void rollback_begin(void)
+{
+	log_warning("rolling back to generation %u: %s", sides.other.generation, tx.why);
+	report_progress("rolling back: %s", tx.why);
+	timer_cancel(&tx.commit_timer);
+	rollout_abort();
+	tx.rollback_tries = 0;
+	rollback_retry(NULL);
+}
+
+void upgrade_exec_failed(const char *why)
+{
+	struct error e;
+
+	tx.exec_wanted = false;
+	log_error("cannot execute the init of generation %u: %s", sides.current.generation, why);
+	if (tx.phase == UPGRADE_UNDOING_EXEC) {
+		/* We are the new image's init on the old root: it can finish the job as well. */
+		backwards_begin();
+		return;
+	}
+	(void)snprintf(tx.why, sizeof(tx.why), "cannot execute the new init: %s", why);
+	if (swap_back(&e) < 0) {
+		tx.phase = UPGRADE_UNCOMMITTED;
+		rollback_failed(&e);
+		return;
+	}
+	rolled_back();
+}
+
+void upgrade_exec_returned(void)
+{
+	if (tx.phase != UPGRADE_SERVICES && tx.phase != UPGRADE_EXECING)
+		return;
+	(void)snprintf(tx.why, sizeof(tx.why), "the new init could not take over the state");
+	tx.phase = UPGRADE_SERVICES;
+	rollback_begin();
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+#include "upgrade/sides.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+
+#include "kernel/cgroup.h"
+#include "kernel/log.h"
+#include "kernel/mounts.h"
+#include "kernel/util.h"
+#include "upgrade/blackout.h"
+#include "upgrade/generations.h"
+#include "upgrade/pivot.h"
+#include "upgrade/report.h"
+#include "upgrade/vault.h"
+
+struct sides sides = {.current.root = -1, .other.root = -1};
+
+static int tree_fd = -1, events_fd = -1;
+
+int sides_init(int tree, struct error *e)
+{
+	tree_fd = tree;
+	sides.current.generation = 1;
+	events_fd = cgroup_open_events(tree);
+	if (events_fd < 0)
+		return error_set(e, events_fd, "cannot watch the tree");
+	int r = mount_id_at(AT_FDCWD, "/", &sides.current.mount_id);
+	return r < 0 ? error_set(e, r, "cannot identify the root mount (Linux 5.12 is needed)") : 0;
+}
+
+unsigned sides_generation_of(uint64_t mount_id)
+{
+	if (mount_id == sides.current.mount_id)
+		return sides.current.generation;
+	if (sides.other.generation && mount_id == sides.other.mount_id)
+		return sides.other.generation;
+	return 0;
+}
+
+static int run_blackout(struct pivot *p, const struct swap_request *q, struct error *e)
+{
+	struct blackout_report report;
+	struct blackout_request request = {.tree = tree_fd,
+		.events_fd = events_fd,
+		.pivot = p,
+		.freeze_usec = q->conf->freeze_timeout_usec,
+		.blackout_usec = q->conf->blackout_timeout_usec,
+		.force = q->force};
+
+	report_end_phase("prepare", false);
+	int r = blackout_run(&request, &report, e);
+	report_blackout(&report);
+	return r;
+}
+
+/* `to` is detached (slot -1) or in its slot of the vault. */
+static int swap_to(struct side to, int to_slot, const struct swap_request *q, struct error *e)
+{
+	struct pivot p;
+	CLEANUP_FD int slot = vault_slot(sides.current.generation, e);
+
+	if (slot < 0)
+		return slot;
+	int r = pivot_prepare(&p, to.root, slot, to_slot, q->leave, e);
+	if (r == 0)
+		r = run_blackout(&p, q, e);
+	if (r == 0) {
+		sides.other = sides.current;
+		sides.other.root = fd_steal(&p.old_root);
+		sides.current = to;
+		(void)fd_close(to.root);
+		sides.current.root = -1;
+	}
+	pivot_done(&p);
+	return r;
+}
+
+int sides_swap_to_new(struct side to, const struct swap_request *q, struct error *e)
+{
+	int r = mount_id_of_fd(to.root, &to.mount_id);
+
+	if (r < 0)
+		return error_set(e, r, "cannot identify the new root");
+	r = vault_open(e);
+	return r < 0 ? r : swap_to(to, -1, q, e);
+}
+
+int sides_swap_back(const struct swap_request *q, struct error *e)
+{
+	CLEANUP_FD int slot = vault_slot(sides.other.generation, e);
+
+	return slot < 0 ? slot : swap_to(sides.other, slot, q, e);
+}
+
+void sides_let_go_of_other(void)
+{
+	struct error e;
+
+	if (!sides.other.generation)
+		return;
+	if (vault_release(sides.other.generation, &e) < 0)
+		log_error("%s", e.text);
+	generations_add(sides.other.generation, sides.other.mount_id, sides.other.root);
+	sides.other = (struct side){.root = -1};
+}
+
+static void save_side(struct record_writer *w, const char *key, const struct side *s)
+{
+	if (s->generation)
+		record_format(w, key, "%u %llu %d", s->generation, (unsigned long long)s->mount_id,
+			s->root);
+}
+
+static int load_side(const char *text, struct side *s, struct error *e)
+{
+	unsigned long long id;
+
+	if (!text)
+		return 0;
+	if (sscanf(text, "%u %llu %d", &s->generation, &id, &s->root) != 3)
+		return error_say(e, EBADMSG, "the state's generation \"%s\" makes no sense", text);
+	s->mount_id = id;
+	return 0;
+}
+
+void sides_save(struct record_writer *w)
+{
+	save_side(w, "current", &sides.current);
+	save_side(w, "other", &sides.other);
+	record_int(w, "vault", vault_fd());
+}
+
+int sides_load(const struct record *r, struct error *e)
+{
+	int result = load_side(record_get(r, "current"), &sides.current, e);
+
+	if (result == 0)
+		result = load_side(record_get(r, "other"), &sides.other, e);
+	if (result == 0)
+		vault_adopt((int)record_get_int(r, "vault", -1));
+	return result;
+}
+
+void sides_each_fd(int (*visit)(int fd))
+{
+	if (sides.other.root >= 0)
+		(void)visit(sides.other.root);
+	if (vault_fd() >= 0)
+		(void)visit(vault_fd());
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the parts of the transaction (upgrade.h) share: where it stands, and the steps that lead
+ * from one part into the next. For the files named here alone.
+ */
+#ifndef MOLT_UPGRADE_TRANSACTION_H
+#define MOLT_UPGRADE_TRANSACTION_H
+
+#include "kernel/loop.h"
+#include "upgrade/sides.h"
+#include "upgrade/upgrade.h"
+
+struct transaction {
+	int tree;
+	struct upgrade_hooks hooks;
+	const struct system_conf *conf;
+
+	enum upgrade_phase phase;
+	enum upgrade_mode mode;
+	bool force;
+	bool exec_wanted;
+	unsigned last_generation; /* the highest number ever given */
+	char *path; /* of the image */
+	char why[512]; /* it is rolled back */
+	unsigned rollback_tries;
+	struct loop_timer commit_timer; /* UNCOMMITTED: past it, back */
+	struct loop_timer retry_timer; /* of a rollback that could not be done yet */
+};
+
+extern struct transaction tx;
+
+/* planning.c: is it fit, and then the swap. */
+int planning_begin(struct error *e); /* tx.path, tx.mode and tx.force say what; -> PLANNING */
+void planning_cancel(void); /* refuses; does nothing if there is no plan under way */
+
+/* forwards.c: the services onto the new image, and what comes after. */
+void forwards_begin(void); /* -> SERVICES */
+void forwards_resume(void); /* after an exec in SERVICES */
+void commit_now(void);
+void commit_timer_expired(struct loop_timer *t);
+
+/* backwards.c: the same transaction back; tx.why says why. */
+void rollback_begin(void); /* -> UNDOING_EXEC, or tries again later */
+void rollback_retry(struct loop_timer *t);
+void backwards_begin(void); /* the services, -> UNDOING */
+void backwards_resume(void);
+
+/* ending.c */
+void begin_exec(enum upgrade_phase phase); /* the loop is to exec the init of the new root */
+void finish(const char *result, const char *text); /* -> IDLE, and the client is told */
+void refuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif
