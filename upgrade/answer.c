@@ -55,6 +55,11 @@ void answer_unfit(int socket, const char *why)
 	answer_text(socket, "unfit", why);
 }
 
+void answer_same(int socket, const char *text)
+{
+	answer_text(socket, "same", text);
+}
+
 void answer_image(int socket, int root, const char *leave)
 {
 	struct record_writer w = {0};

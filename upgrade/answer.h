@@ -12,6 +12,8 @@
 void answer_send(int socket, struct record_writer *w);
 void answer_text(int socket, const char *kind, const char *text);
 void answer_unfit(int socket, const char *why);
+/* The image is the one that runs; instead of "unfit", with the sentence that says so. */
+void answer_same(int socket, const char *text);
 void answer_image(int socket, int root, const char *leave);
 
 /*

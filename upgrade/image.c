@@ -18,6 +18,7 @@
 #include "kernel/util.h"
 #include "upgrade/answer.h"
 #include "upgrade/check_state.h"
+#include "upgrade/image_running.h"
 #include "upgrade/pivot.h"
 #include "upgrade/plan.h"
 
@@ -148,9 +149,15 @@ static bool is_mount_point(const char *path)
 	       (st.stx_attributes & STATX_ATTR_MOUNT_ROOT);
 }
 
+/* An errno that nothing else here has: what was asked for is so already. */
+static int say_same(const char *path, struct error *e)
+{
+	return error_say(e, EALREADY, "%s is the image that is running", path);
+}
+
 static int check_path(const char *path, char real[PATH_MAX], struct error *e)
 {
-	struct stat st, root;
+	struct stat st;
 
 	if (path[0] != '/')
 		return error_say(e, EINVAL, "\"%s\" is no absolute path", path);
@@ -158,12 +165,11 @@ static int check_path(const char *path, char real[PATH_MAX], struct error *e)
 		return error_set(e, errno, "cannot open the image %s", path);
 	if (stat(real, &st) < 0)
 		return error_set(e, errno, "cannot open the image %s", path);
+	if (image_is_running(&st))
+		return say_same(path, e);
 	if (!S_ISDIR(st.st_mode))
 		return error_say(e, ENOTDIR,
 			"cannot open the image %s: not a directory or mount point", path);
-	if (strcmp(real, "/") == 0 ||
-		(stat("/", &root) == 0 && root.st_dev == st.st_dev && root.st_ino == st.st_ino))
-		return error_say(e, EINVAL, "%s is the image that is running", path);
 	return 0;
 }
 
@@ -178,6 +184,10 @@ static int judge(const struct image_request *q, int socket, int *ret_root, char 
 	int root = mount_clone(real, e);
 	if (root < 0)
 		return root;
+	if (image_is_root(root)) {
+		(void)fd_close(root);
+		return say_same(q->path, e);
+	}
 	leave[0] = '\0';
 	if (is_mount_point(real))
 		(void)snprintf(leave, PATH_MAX, "%s", real);
@@ -198,7 +208,10 @@ void image_judge(const struct image_request *q, int socket)
 	struct error e = {0};
 	int root = -1;
 
-	if (judge(q, socket, &root, leave, &e) < 0)
+	int r = judge(q, socket, &root, leave, &e);
+	if (r == -EALREADY)
+		answer_same(socket, e.text);
+	else if (r < 0)
 		answer_unfit(socket, e.text);
 	else
 		answer_image(socket, root, leave);

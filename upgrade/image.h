@@ -3,7 +3,8 @@
  * Opening and judging an image: everything slow or risky, in a child of PID 1. The child has a copy
  * of PID 1's memory, so it knows the services; it answers over a SOCK_SEQPACKET socket with records
  * (conf/protocol.h) for the client, and last with one of kind "image" that carries the detached
- * mount of the new root, or one of kind "unfit" with the reason.
+ * mount of the new root, or one of kind "unfit" with the reason, or one of kind "same": it is the
+ * image that runs.
  */
 #ifndef MOLT_UPGRADE_IMAGE_H
 #define MOLT_UPGRADE_IMAGE_H

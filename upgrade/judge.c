@@ -80,7 +80,8 @@ static void take_record(const struct record *r, const char *raw, size_t length, 
 		return;
 	}
 	(void)fd_close(fd);
-	if (strcmp(r->kind, "unfit") == 0) {
+	if (strcmp(r->kind, "unfit") == 0 || strcmp(r->kind, "same") == 0) {
+		judgement.same = strcmp(r->kind, "same") == 0;
 		copy_field(r, "text", judgement.unfit, sizeof(judgement.unfit));
 		return;
 	}

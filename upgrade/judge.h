@@ -12,6 +12,7 @@ struct judgement {
 	int image; /* the detached mount of the new root, the caller's; -1: it is unfit */
 	char *leave; /* a mount that stays on the old root (pivot.h), the caller's; or NULL */
 	char unfit[512]; /* why */
+	bool same; /* it is unfit because it is the image that runs: there is nothing to do */
 	char blocker[512]; /* the first of what forbids the upgrade unless it is forced */
 	unsigned n_blockers;
 };
