@@ -76,10 +76,14 @@ $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-tools: $(TOOLS)
+tools: $(TOOLS) $(BUILD)/tools/seam.so
 $(BUILD)/tools/%: tests/tools/%.c Makefile
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(WARNINGS) -O2 -g -pthread -o $@ $<
+
+$(BUILD)/tools/seam.so: tests/seam/seam.c tests/seam/seam.h tests/seam/calls.h Makefile
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(WARNINGS) -O2 -g -shared -fPIC -o $@ $<
 
 $(BUILD)/unit/%: tests/unit/%.c $(call obj,$(LIB_SRC))
 	@mkdir -p $(@D)

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""The test's side of tests/seam: what PID 1's system calls are to meet, and which it made."""
+import ctypes
+import errno
+import mmap
+import shutil
+from collections import namedtuple
+
+from machine import BUILD, wait_until
+
+INIT, CHILDREN = 1, 2
+COUNT, FAIL, SIGNAL, HOLD, EXIT = range(5)
+ERRORS = {1: errno.ENOMEM, 2: errno.EIO, 4: errno.EPERM, 8: errno.EBUSY}
+MAGIC, LOG_MAX, NAMES_MAX = 0x6d6f6c74, 65536, 128
+
+Call = namedtuple("Call", "name errors site")
+
+
+class _Logged(ctypes.Structure):
+    _fields_ = [("name", ctypes.c_uint16), ("errors", ctypes.c_uint16), ("site", ctypes.c_int32)]
+
+
+class _Seam(ctypes.Structure):
+    _fields_ = [("magic", ctypes.c_uint32), ("armed", ctypes.c_uint32), ("who", ctypes.c_uint32),
+                ("mode", ctypes.c_uint32), ("argument", ctypes.c_int32), ("hit", ctypes.c_uint32),
+                ("held", ctypes.c_uint32), ("released", ctypes.c_uint32), ("nth", ctypes.c_uint64),
+                ("count", ctypes.c_uint64), ("lives", ctypes.c_uint32), ("n_names", ctypes.c_uint32),
+                ("names", ctypes.c_char * 24 * NAMES_MAX), ("log", _Logged * LOG_MAX)]
+
+
+class Seam:
+    """Of one machine: made before it starts."""
+
+    def __init__(self, machine):
+        shutil.copy2(BUILD / "tools/seam.so", machine.share / "seam.so")
+        path = machine.share / "seam"
+        path.write_bytes(b"\0" * ctypes.sizeof(_Seam))
+        with open(path, "r+b") as file:
+            self.map = mmap.mmap(file.fileno(), ctypes.sizeof(_Seam))
+        self.page = _Seam.from_buffer(self.map)
+        self.page.magic = MAGIC
+        machine.environment |= {"LD_PRELOAD": "/run/share/seam.so", "MOLT_SEAM": "/run/share/seam"}
+
+    def arm(self, mode=COUNT, nth=0, argument=0, who=INIT):
+        page = self.page
+        page.armed = 0
+        page.mode, page.nth, page.argument, page.who = mode, nth, argument, who
+        page.count = page.hit = page.held = page.released = 0
+        page.armed = 1
+
+    def disarm(self):
+        self.page.armed = 0
+
+    @property
+    def hit(self):
+        return bool(self.page.hit)
+
+    @property
+    def lives(self):
+        """How many programs have been PID 1 so far: one more for each exec."""
+        return self.page.lives
+
+    def calls(self):
+        names = [bytes(n).split(b"\0")[0].decode() for n in self.page.names[:self.page.n_names]]
+        return [Call(names[c.name], c.errors, c.site) for c in self.page.log[:min(self.page.count, LOG_MAX)]]
+
+    def wait_held(self, timeout=10):
+        wait_until(lambda: self.page.held, timeout, "the call that is held")
+
+    def release(self):
+        self.page.released = 1
+
+
+def errors_of(call):
+    return [number for bit, number in ERRORS.items() if call.errors & bit]
