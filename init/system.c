@@ -76,6 +76,12 @@ int system_open_tree(struct error *e)
 	sys.tree = cgroup_make(sys.cgroup, "tree");
 	if (sys.tree < 0)
 		return error_set(e, sys.tree, "cannot make the cgroup %s/tree", path);
+	/* Whoever owns a cgroup could nest others in it too deep for us to follow: no upgrade any
+	 * more. */
+	r = cgroup_limit_depth(sys.tree);
+	if (r < 0)
+		log_warning(
+			"cannot limit how deep cgroups nest below %s/tree: %s", path, strerror(-r));
 	/* A life before may have died in its blackout: whatever happens, the tree is thawed. */
 	r = cgroup_freeze(sys.tree, false);
 	return r < 0 ? error_set(e, r, "cannot thaw the cgroup %s/tree", path) : 0;

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,7 +15,8 @@
 
 #include "kernel/util.h"
 
-#define DEPTH_MAX 16
+/* A level more than we let anybody nest (cgroup_limit_depth()). */
+#define DEPTH_MAX (CGROUP_DEPTH + 1)
 
 int cgroup_make(int dirfd, const char *name)
 {
@@ -90,28 +92,39 @@ int cgroup_attach(int cgroup, pid_t pid)
 	return file_write(cgroup, "cgroup.procs", text);
 }
 
-static int walk_children(
-	int cgroup, const char *path, cgroup_visit visit, void *userdata, int depth);
+struct walk {
+	cgroup_visit visit;
+	void *userdata;
+	char path[PATH_MAX]; /* of the cgroup that is looked at */
+	size_t length;
+};
 
-static int walk_one(int parent, const char *parent_path, const char *name, cgroup_visit visit,
-	void *userdata, int depth)
+static int walk_children(struct walk *w, int cgroup, int depth);
+
+static int walk_one(struct walk *w, int parent, const char *name, int depth)
 {
-	char path[512];
 	CLEANUP_FD int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	size_t length = w->length, room = sizeof(w->path) - length;
 
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno; /* removed meanwhile */
-	int n = snprintf(path, sizeof(path), "%s%s%s", parent_path, *parent_path ? "/" : "", name);
-	if ((size_t)n >= sizeof(path))
+	int n = snprintf(w->path + length, room, "%s%s", length ? "/" : "", name);
+	if ((size_t)n >= room)
 		return -ENAMETOOLONG;
-	int r = walk_children(fd, path, visit, userdata, depth + 1);
-	return r ? r : visit(fd, path, userdata);
+	w->length += (size_t)n;
+	int r = walk_children(w, fd, depth + 1);
+	if (r == 0)
+		r = w->visit(fd, w->path, w->userdata);
+	w->length = length;
+	w->path[length] = '\0';
+	return r;
 }
 
 /* Depth first, so that what visits may remove what it visits. */
-static int walk_children(
-	int cgroup, const char *path, cgroup_visit visit, void *userdata, int depth)
+static int walk_children(struct walk *w, int cgroup, int depth)
 {
+	int r = 0;
+
 	if (depth >= DEPTH_MAX)
 		return -ELOOP;
 	int copy = openat(cgroup, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -123,19 +136,35 @@ static int walk_children(
 		(void)fd_close(copy);
 		return -saved;
 	}
-	int r = 0;
-	for (struct dirent *entry; !r && (entry = readdir(dir));)
+	while (r == 0) {
+		errno = 0;
+		struct dirent *entry = readdir(dir);
+		if (!entry) {
+			/* ENOENT: the cgroup itself was removed while we read it. */
+			r = errno == ENOENT ? 0 : -errno;
+			break;
+		}
 		if (entry->d_type == DT_DIR && entry->d_name[0] != '.')
-			r = walk_one(cgroup, path, entry->d_name, visit, userdata, depth);
+			r = walk_one(w, cgroup, entry->d_name, depth);
+	}
 	(void)closedir(dir);
 	return r;
 }
 
 int cgroup_walk(int cgroup, cgroup_visit visit, void *userdata)
 {
-	int r = walk_children(cgroup, "", visit, userdata, 0);
+	struct walk w = {.visit = visit, .userdata = userdata};
+	int r = walk_children(&w, cgroup, 0);
 
 	return r ? r : visit(cgroup, "", userdata);
+}
+
+int cgroup_limit_depth(int cgroup)
+{
+	char text[16];
+
+	(void)snprintf(text, sizeof(text), "%d", CGROUP_DEPTH);
+	return file_write(cgroup, "cgroup.max.depth", text);
 }
 
 int pid_array_add(struct pid_array *list, pid_t pid)

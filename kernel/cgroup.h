@@ -46,10 +46,14 @@ int cgroup_remove(int dirfd, const char *name);
 /*
  * Calls `visit` for each leaf-first cgroup in `cgroup` (itself included); stops at the first
  * non-zero return and gives it back. `path` is relative to `cgroup`, "" for itself. Depth is
- * bounded to 16.
+ * bounded to CGROUP_DEPTH, beyond it -ELOOP.
  */
+#define CGROUP_DEPTH 200
 typedef int (*cgroup_visit)(int cgroup, const char *path, void *userdata);
 int cgroup_walk(int cgroup, cgroup_visit visit, void *userdata);
+/* Forbids nesting below it deeper than that: mkdir(2) there is -EAGAIN then. 0 or negative errno.
+ */
+int cgroup_limit_depth(int cgroup);
 
 /*
  * The ids in cgroup.procs or cgroup.threads, appended to a growing array. The kernel's order; a pid

@@ -6,6 +6,7 @@
 #include <libmount/libmount.h>
 #include <linux/mount.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -14,6 +15,8 @@
 #include <unistd.h>
 
 #include "kernel/util.h"
+
+#define READ_TRIES 5
 
 static char *copy_or_empty(const char *text)
 {
@@ -26,6 +29,8 @@ static int copy_mount(struct mount *m, struct libmnt_fs *fs)
 	m->parent = (uint64_t)mnt_fs_get_parent_id(fs);
 	if (mnt_fs_get_propagation(fs, &m->propagation) < 0)
 		m->propagation = 0;
+	if (!mnt_fs_get_target(fs) || !mnt_fs_get_root(fs))
+		return -ENOMEM; /* every line has both */
 	m->target = copy_or_empty(mnt_fs_get_target(fs));
 	m->root = copy_or_empty(mnt_fs_get_root(fs));
 	m->fstype = copy_or_empty(mnt_fs_get_fstype(fs));
@@ -51,20 +56,60 @@ static int copy_table(struct mount_table *t, struct libmnt_table *table)
 	return r;
 }
 
+static int count_lines(FILE *f)
+{
+	int c, n = 0;
+
+	while ((c = getc(f)) != EOF)
+		n += c == '\n';
+	if (ferror(f))
+		return -EIO;
+	rewind(f);
+	return n;
+}
+
+/*
+ * libmount leaves out a line that it has no memory for, and says nothing: a mount that is not in
+ * the table would be lost with the old root. So they are counted. Another one made between the two
+ * looks is the same error, and as harmless.
+ */
+static int parse(struct libmnt_table *table, FILE *f)
+{
+	int lines = count_lines(f);
+
+	if (lines < 0)
+		return lines;
+	int r = mnt_table_parse_stream(table, f, "/proc/self/mountinfo");
+	if (r)
+		return r < 0 ? r : -EBADMSG;
+	return mnt_table_get_nents(table) == lines ? 0 : -EAGAIN;
+}
+
+static int read_once(struct mount_table *t)
+{
+	struct libmnt_table *table = mnt_new_table();
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	int r = f ? 0 : -errno;
+
+	if (r == 0 && !table)
+		r = -ENOMEM;
+	if (r == 0)
+		r = parse(table, f);
+	if (r == 0)
+		r = copy_table(t, table);
+	mnt_unref_table(table);
+	if (f)
+		(void)fclose(f);
+	return r;
+}
+
 int mount_table_read(struct mount_table *ret, struct error *e)
 {
 	struct mount_table t = {0};
-	struct libmnt_table *table = mnt_new_table();
+	int r = -EAGAIN;
 
-	if (!table)
-		return error_set(e, ENOMEM, "cannot read the mount table");
-	int r = mnt_table_parse_file(table, "/proc/self/mountinfo");
-	/* libmount gives 1 for lines it could not parse: then the table is not the truth. */
-	if (r == 0)
-		r = copy_table(&t, table);
-	else
-		r = r < 0 ? r : -EBADMSG;
-	mnt_unref_table(table);
+	for (unsigned tries = 0; r == -EAGAIN && tries < READ_TRIES; tries++)
+		r = read_once(&t);
 	if (r < 0) {
 		mount_table_free(&t);
 		return error_set(e, r, "cannot read the mount table from /proc/self/mountinfo");

@@ -162,13 +162,21 @@ int proc_link_mount(pid_t pid, const char *link, uint64_t *ret_mount_id)
 	return 0;
 }
 
-void proc_link_text(pid_t pid, const char *link, char *buf, size_t size)
+int proc_link_text(pid_t pid, const char *link, char *buf, size_t size)
 {
 	char path[64];
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, link);
 	ssize_t n = readlink(path, buf, size - 1);
-	buf[n < 0 ? 0 : n] = '\0';
+	if (n < 0)
+		return -errno;
+	buf[n] = '\0';
+	return 0;
+}
+
+bool proc_is_gone(int r)
+{
+	return r == -ENOENT || r == -ESRCH;
 }
 
 struct fd_job {
@@ -183,7 +191,10 @@ static int visit_fd(int dirfd, int number, void *userdata)
 	char name[16];
 
 	(void)snprintf(name, sizeof(name), "%d", number);
-	if (link_statx(dirfd, name, STATX_TYPE | STATX_MODE | STATX_INO | STATX_NLINK, &st) < 0)
+	int r = link_statx(dirfd, name, STATX_TYPE | STATX_MODE | STATX_INO | STATX_NLINK, &st);
+	if (r == -ENOMEM || r == -EIO || r == -EPERM)
+		return r; /* it may hold anything */
+	if (r < 0)
 		return 0; /* closed meanwhile, or of a kind that cannot be followed: holds no mount
 			   */
 	struct proc_fd fd = {

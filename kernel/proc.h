@@ -38,8 +38,11 @@ uint64_t proc_rss(pid_t pid);
 
 /* The mount that the file behind /proc/PID/LINK ("cwd", "root", "exe") lies on; negative errno. */
 int proc_link_mount(pid_t pid, const char *link, uint64_t *ret_mount_id);
-/* Where the link points, as text. "" if it cannot be read. */
-void proc_link_text(pid_t pid, const char *link, char *buf, size_t size);
+/* Where the link points, as text, cut to `size`. 0 or negative errno. */
+int proc_link_text(pid_t pid, const char *link, char *buf, size_t size);
+
+/* Whether such an error only says that the task has ended (or its descriptor was closed). */
+bool proc_is_gone(int r);
 
 /*
  * One open descriptor of a task. `mount_id` is 0 for what lies on no mount one could name (sockets,

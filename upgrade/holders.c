@@ -107,20 +107,24 @@ static int add(struct scan *s, enum held what, int fd, unsigned image, const cha
 		h->deleted = true;
 		h->path[strlen(path) - strlen(DELETED)] = '\0';
 	}
-	if (fd >= 0 && proc_fd_info(s->tid, fd, &h->offset, &h->flags) < 0)
-		h->flags = O_RDONLY;
-	return 0;
+	int r = fd >= 0 ? proc_fd_info(s->tid, fd, &h->offset, &h->flags) : 0;
+	return proc_is_gone(r) ? 0 : r;
 }
 
 static int scan_link(struct scan *s, const char *link, enum held what)
 {
 	char path[PATH_MAX];
 	uint64_t mount_id;
-	unsigned image;
+	unsigned image = 0;
 
-	if (proc_link_mount(s->tid, link, &mount_id) < 0 || !image_of(s, mount_id, &image))
+	int r = proc_link_mount(s->tid, link, &mount_id);
+	if (r == 0 && !image_of(s, mount_id, &image))
 		return 0;
-	proc_link_text(s->tid, link, path, sizeof(path));
+	if (r == 0)
+		r = proc_link_text(s->tid, link, path, sizeof(path));
+	/* Not known is not nothing: only who has ended holds nothing. */
+	if (r < 0)
+		return proc_is_gone(r) || r == -EACCES ? 0 : r;
 	if (s->below_only && strcmp(path, "/") == 0)
 		return 0;
 	return add(s, what, -1, image, path);
@@ -135,7 +139,9 @@ static int scan_fd(const struct proc_fd *fd, void *userdata)
 	if (!image_of(s, fd->mount_id, &image))
 		return 0;
 	(void)snprintf(link, sizeof(link), "fd/%d", fd->fd);
-	proc_link_text(s->tid, link, path, sizeof(path));
+	int r = proc_link_text(s->tid, link, path, sizeof(path));
+	if (r < 0)
+		return proc_is_gone(r) ? 0 : r;
 	return add(s, S_ISDIR(fd->mode) ? HELD_DIRFD : HELD_FILE, fd->fd, image, path);
 }
 
@@ -151,7 +157,7 @@ static int scan_files(struct scan *s)
 	int r = proc_fds(s->tid, scan_fd, s);
 
 	/* Gone, or its table is: then it holds nothing. */
-	return r == -ENOENT || r == -ESRCH || r == -EACCES ? 0 : r;
+	return proc_is_gone(r) || r == -EACCES ? 0 : r;
 }
 
 static bool has_threads(pid_t pid)
@@ -173,7 +179,7 @@ static int scan_threads(struct scan *s)
 	if (!has_threads(s->pid))
 		return 0;
 	r = proc_threads(s->pid, &threads);
-	if (r == -ENOENT || r == -ESRCH)
+	if (proc_is_gone(r))
 		r = 0;
 	for (size_t i = 0; r == 0 && i < threads.count; i++) {
 		s->tid = threads.pids[i];
