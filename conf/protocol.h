@@ -29,9 +29,11 @@
  *   plan         PATH       generation= from= to= (PRETTY_NAME of each)
  *   mount        PATH       action=(move leave) fstype=
  *   service      NAME       policy= action= (what the upgrade does to it): a plan line
- *   holder       PID        comm= unit= generation= what=(root cwd dirfd file exe) fd=
- *                           mode=(r w rw) tid= (where it is another than PID) path=
- *                           action=(migrate replace stays blocks) advice= (what the person can do)
+ *   holder       PID        comm= unit= uid= generation= what=(root cwd dirfd file exe map socket
+ *                (0: not    watch ring mntns) fd= mode=(r w rw) tid= (where it is another than PID)
+ *                in sight)  path= deleted=yes more= (as many alike are not listed)
+ *                           action=(migrate replace stays blocks) why= (it cannot be migrated, or
+ *                           not now) advice= (what the person can do)
  *   blocker      ""         text= (what forbids the upgrade; --force says yes to it)
  *   warning      ""         text=
  *   phase        NAME       usec= (how long) blackout=yes (part of it): one as each phase ends

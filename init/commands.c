@@ -129,8 +129,8 @@ void command_check_wait(struct client *c, const char *verb, const char *unit)
 	bool stopping = strcmp(verb, "stop") == 0;
 	char text[400];
 
-	if (strcmp(verb, "reexec") == 0)
-		return; /* control_resume() answers it, in the next life */
+	if (strcmp(verb, "reexec") == 0 || strcmp(verb, "holders") == 0)
+		return; /* control_resume() answers it, in the next life; holders_done() */
 	if (!s) {
 		control_finish(c, RESULT_NOT_FOUND, "the service is gone");
 		return;
@@ -231,23 +231,40 @@ static void run_rollback(struct client *c, const struct record *r)
 		fail_with(c, &e);
 }
 
-static struct client *holders_client;
+/* Several may ask at once, and any of them may go away meanwhile: each question has a number. */
 
-static void emit_holder(const char *text, size_t length)
+static struct client *holders_client(unsigned id)
 {
-	control_send(holders_client, text, length);
+	char number[16];
+
+	(void)snprintf(number, sizeof(number), "%u", id);
+	return control_waiting_client("holders", number);
+}
+
+static void emit_holder(unsigned id, unsigned generation, const char *text, size_t length)
+{
+	(void)generation;
+	control_send(holders_client(id), text, length);
+}
+
+static void holders_done(unsigned id, const char *why)
+{
+	control_finish(holders_client(id), why ? RESULT_FAILED : RESULT_OK, why);
 }
 
 static void run_holders(struct client *c, const struct record *r)
 {
+	static const struct look_hooks HOOKS = {emit_holder, holders_done};
+	static unsigned last_id;
+	char number[16];
 	struct error e;
 
 	(void)r;
-	holders_client = c;
-	if (upgrade_report_holders(emit_holder, &e) < 0)
+	(void)snprintf(number, sizeof(number), "%u", ++last_id);
+	if (upgrade_report_holders(last_id, &HOOKS, &e) < 0)
 		fail_with(c, &e);
 	else
-		control_finish(c, RESULT_OK, NULL);
+		control_wait(c, "holders", number);
 }
 
 static void run_reexec(struct client *c, const struct record *r)

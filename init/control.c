@@ -285,6 +285,14 @@ void control_wait(struct client *c, const char *verb, const char *unit)
 	(void)snprintf(c->unit, sizeof(c->unit), "%s", unit);
 }
 
+struct client *control_waiting_client(const char *verb, const char *unit)
+{
+	for (struct client *c = clients; c; c = c->next)
+		if (!c->finished && strcmp(c->verb, verb) == 0 && strcmp(c->unit, unit) == 0)
+			return c;
+	return NULL;
+}
+
 struct client *control_upgrade_client(void)
 {
 	for (struct client *c = clients; c; c = c->next)
@@ -373,6 +381,9 @@ void control_resume(const char *why)
 	for (struct client *c = clients; c; c = c->next)
 		if (strcmp(c->verb, "reexec") == 0)
 			control_finish(c, why ? RESULT_FAILED : RESULT_OK, why);
+		else if (strcmp(c->verb, "holders") == 0 && !why)
+			control_finish(c, RESULT_BUSY, /* who looked was the last life's child */
+				"busy: PID 1 has executed itself meanwhile; ask again");
 }
 
 void control_each_fd(int (*visit)(int fd))

@@ -26,6 +26,8 @@ void control_finish(struct client *c, const char *result, const char *text);
 
 /* Keeps the client until the service it asked about has settled. */
 void control_wait(struct client *c, const char *verb, const char *unit);
+/* The one that waits with just these; NULL: it has gone. */
+struct client *control_waiting_client(const char *verb, const char *unit);
 /* The client whose upgrade, commit or rollback is under way, if it is still there. NULL: none. */
 struct client *control_upgrade_client(void);
 void control_set_upgrade_client(struct client *c);

@@ -36,6 +36,8 @@ struct inject_target;
  * numbers); -ENOEXEC no vDSO.
  */
 int inject_check(pid_t tid, struct error *e);
+/* Whether it waits in vfork(2) for its child: it cannot stop before that ends. */
+bool inject_waits_for_vfork(pid_t tid);
 
 /*
  * Attaches to thread `tid` and asks it to stop; does not wait for the stop, so that many can be

@@ -49,8 +49,6 @@ void inject_spare_eintr(struct inject_registers *regs);
 
 /* Text for a refused PTRACE_SEIZE. Returns the errno that fits best. */
 int inject_explain_refusal(pid_t tid, int code, struct error *e);
-/* Whether it waits in vfork(2) for its child: it cannot stop before that ends. */
-bool inject_waits_for_vfork(pid_t tid);
 /* Whether its status shows a seccomp filter; true if that cannot be read. */
 bool inject_filtered(pid_t tid);
 /* The first thread of its process; 0 if it is gone. */

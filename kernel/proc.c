@@ -101,7 +101,7 @@ static int for_each_number(
 	}
 }
 
-static int add_thread(int dirfd, int number, void *userdata)
+static int add_number(int dirfd, int number, void *userdata)
 {
 	(void)dirfd;
 	return pid_array_add(userdata, (pid_t)number);
@@ -112,7 +112,12 @@ int proc_threads(pid_t pid, struct pid_array *list)
 	char path[32];
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
-	return for_each_number(path, add_thread, list);
+	return for_each_number(path, add_number, list);
+}
+
+int proc_processes(struct pid_array *list)
+{
+	return for_each_number("/proc", add_number, list);
 }
 
 static bool same(pid_t a, pid_t b, int type)
@@ -219,14 +224,19 @@ int proc_fds(pid_t tid, proc_fd_visit visit, void *userdata)
 
 int proc_fd_info(pid_t tid, int fd, int64_t *ret_offset, int *ret_flags)
 {
-	char path[64], text[4096];
+	char path[64], text[256];
 	long long offset;
 	unsigned flags;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", (int)tid, fd);
-	ssize_t n = file_read(AT_FDCWD, path, text, sizeof(text));
+	CLEANUP_FD int info = open(path, O_RDONLY | O_CLOEXEC);
+	if (info < 0)
+		return -errno;
+	/* Only the first lines: locks, watches and the like follow without end. */
+	ssize_t n = read(info, text, sizeof(text) - 1);
 	if (n < 0)
-		return (int)n;
+		return -errno;
+	text[n] = '\0';
 	if (sscanf(text, "pos: %lld flags: %o", &offset, &flags) != 2)
 		return -EBADMSG;
 	*ret_offset = offset;

@@ -27,6 +27,8 @@ void proc_where(pid_t tid, char *buf, size_t size);
 
 /* Thread ids of a process, appended. */
 int proc_threads(pid_t pid, struct pid_array *list);
+/* All processes of the pid name space, appended. */
+int proc_processes(struct pid_array *list);
 
 /* Whether both tasks share their fs struct or their descriptor table: kcmp(2). Without kcmp: false.
  */

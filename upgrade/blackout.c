@@ -17,6 +17,7 @@
 #include "upgrade/holders.h"
 #include "upgrade/limbo.h"
 #include "upgrade/migrate.h"
+#include "upgrade/plan.h"
 
 /* Somebody is always in vfork(2) on a machine that starts programs, but not the same one for long.
  */
@@ -141,13 +142,14 @@ static int freeze(struct blackout *b, struct error *e)
 
 static int refuse_writers(const struct blackout *b, struct error *e)
 {
-	for (size_t i = 0; i < b->holders.count; i++) {
+	char text[400];
+
+	for (size_t i = 0; !b->request->force && i < b->holders.count; i++) {
 		const struct holder *h = &b->holders.list[i];
-		if (!holder_is_writer(h) || h->deleted || b->request->force)
+		if (plan_holder_action(h, plan_policy_of(h), true, true) != ACTION_BLOCKS)
 			continue;
-		return error_say(e, EROFS,
-			"process %d has %s open for writing on the old image (fd %d)", (int)h->pid,
-			h->path, h->fd);
+		plan_describe(h, text, sizeof(text));
+		return error_say(e, EROFS, "%s: %s", text, plan_stake(h));
 	}
 	return 0;
 }
@@ -163,7 +165,7 @@ static int verify(struct blackout *b, struct error *e)
 	r = mount_id_of_fd(p->old_root, &old);
 	if (r < 0)
 		return error_set(e, r, "cannot identify the root mount");
-	r = holders_scan(&b->holders, b->request->tree, &old, 1, true, false, e);
+	r = holders_scan(&b->holders, b->request->tree, &old, 1, e);
 	if (r == 0)
 		r = refuse_writers(b, e);
 	if (r == 0)

@@ -7,8 +7,6 @@
 #include "kernel/log.h"
 #include "kernel/loop.h"
 #include "kernel/util.h"
-#include "upgrade/holders.h"
-#include "upgrade/plan.h"
 
 /* More upgrades than that with a holder left from each: the oldest is no longer watched, and the
  * log says so. */
@@ -27,6 +25,10 @@ static unsigned count;
 static int tree_fd = -1;
 static struct loop_timer timer;
 static uint64_t wait_usec;
+/* The look of the timer. */
+static bool looking;
+static unsigned held[GENERATIONS_MAX]; /* what it has found a holder of */
+static unsigned n_held;
 
 static void drop(unsigned at)
 {
@@ -39,48 +41,79 @@ static void drop(unsigned at)
 void generations_let_go(void)
 {
 	timer_cancel(&timer);
+	look_cancel_all();
+	looking = false;
 	while (count > 0)
 		drop(count - 1);
 }
 
-static int scan(struct holders *h, struct error *e)
+static bool is_held(unsigned number)
 {
-	uint64_t ids[GENERATIONS_MAX];
-
-	for (unsigned i = 0; i < count; i++)
-		ids[i] = list[i].mount_id;
-	return holders_scan(h, tree_fd, ids, count, false, true, e);
+	for (unsigned i = 0; i < n_held; i++)
+		if (held[i] == number)
+			return true;
+	return false;
 }
 
-static void release_unheld(const struct holders *h)
+static void found(unsigned id, unsigned generation, const char *text, size_t length)
 {
-	for (unsigned i = count; i-- > 0;) {
-		bool held = false;
-		for (size_t j = 0; j < h->count && !held; j++)
-			held = h->list[j].image == i;
-		if (held)
+	(void)id;
+	(void)text;
+	(void)length;
+	if (generation && !is_held(generation) && n_held < GENERATIONS_MAX)
+		held[n_held++] = generation;
+}
+
+static void look_later(void)
+{
+	if (count == 0)
+		return;
+	timer_set(&timer, deadline_in(wait_usec));
+	wait_usec = wait_usec * 2 > LOOK_LATER_USEC ? LOOK_LATER_USEC : wait_usec * 2;
+}
+
+/* What came while it looked was not looked for: `newest` is the last that was. */
+static unsigned newest;
+
+static void looked(unsigned id, const char *why)
+{
+	(void)id;
+	looking = false;
+	if (why)
+		log_warning("who holds older generations is not known: %s", why);
+	for (unsigned i = why ? 0 : count; i-- > 0;) {
+		if (list[i].number > newest || is_held(list[i].number))
 			continue;
 		log_notice("generation %u is released: nothing holds it any more", list[i].number);
 		drop(i);
 	}
+	look_later();
+}
+
+static unsigned describe(struct look_image images[GENERATIONS_MAX])
+{
+	for (unsigned i = 0; i < count; i++)
+		images[i] = (struct look_image){
+			list[i].number, {.mount = list[i].mount_id, .root = list[i].root}};
+	return count;
 }
 
 static void look(struct loop_timer *t)
 {
-	struct holders h = {0};
+	static const struct look_hooks HOOKS = {found, looked};
+	struct look_image images[GENERATIONS_MAX];
 	struct error e;
 
 	(void)t;
-	if (count == 0)
+	if (count == 0 || looking)
 		return;
-	if (scan(&h, &e) < 0)
+	n_held = 0;
+	newest = list[count - 1].number;
+	if (look_begin(0, tree_fd, images, describe(images), &HOOKS, &e) < 0) {
 		log_warning("%s", e.text);
-	else
-		release_unheld(&h);
-	holders_free(&h);
-	if (count > 0) {
-		timer_set(&timer, deadline_in(wait_usec));
-		wait_usec = wait_usec * 2 > LOOK_LATER_USEC ? LOOK_LATER_USEC : wait_usec * 2;
+		look_later();
+	} else {
+		looking = true;
 	}
 }
 
@@ -114,35 +147,15 @@ unsigned generations_find(uint64_t mount_id)
 	return 0;
 }
 
-static int report(void (*emit)(const char *text, size_t length), struct error *e)
+int generations_report(const struct look_image *other, unsigned id, const struct look_hooks *hooks,
+	struct error *e)
 {
-	struct holders h = {0};
-	int r = scan(&h, e);
+	struct look_image images[GENERATIONS_MAX + 1];
+	unsigned n = describe(images);
 
-	for (size_t i = 0; r == 0 && i < h.count; i++) {
-		struct record_writer w = {0};
-		char advice[400];
-		plan_advice(&h.list[i], advice, sizeof(advice));
-		plan_write_holder(&w, &h.list[i], list[h.list[i].image].number, "stays", advice);
-		if (!w.error)
-			emit(w.text, w.length);
-		record_writer_done(&w);
-	}
-	holders_free(&h);
-	return r;
-}
-
-int generations_report(unsigned other, uint64_t mount_id,
-	void (*emit)(const char *text, size_t length), struct error *e)
-{
-	bool added = other && count < GENERATIONS_MAX;
-
-	if (added)
-		list[count++] = (struct old_generation){other, mount_id, -1};
-	int r = report(emit, e);
-	if (added)
-		count--;
-	return r;
+	if (other)
+		images[n++] = *other;
+	return look_begin(id, tree_fd, images, n, hooks, e);
 }
 
 void generations_save(struct record_writer *w)

@@ -8,6 +8,7 @@
 
 #include "conf/record.h"
 #include "kernel/error.h"
+#include "upgrade/look.h"
 
 void generations_init(int tree);
 
@@ -24,11 +25,11 @@ unsigned generations_find(uint64_t mount_id);
 void generations_let_go(void);
 
 /*
- * Looks who holds what; calls `emit` for each holder's record. `other` (0: none) is one more
+ * Begins to look who holds what; the hooks are called with `id`. `other` (NULL: none) is one more
  * generation to look for: the one that an upgrade not committed yet would go back to.
  */
-int generations_report(unsigned other, uint64_t mount_id,
-	void (*emit)(const char *text, size_t length), struct error *e);
+int generations_report(const struct look_image *other, unsigned id, const struct look_hooks *hooks,
+	struct error *e);
 
 void generations_save(struct record_writer *w); /* fields of the upgrade's record */
 int generations_load(const struct record *r, struct error *e);

@@ -9,18 +9,11 @@
 #include <sys/stat.h>
 
 #include "kernel/cgroup.h"
-#include "kernel/proc.h"
 #include "kernel/util.h"
+#include "upgrade/holders_internal.h"
 
-struct scan {
-	struct holders *out;
-	const uint64_t *mounts;
-	unsigned n_mounts;
-	bool below_only;
-	bool with_exe;
-	const char *cgroup;
-	pid_t pid, tid;
-};
+/* More than that nobody reads, and no blackout can exchange. */
+#define HOLDERS_MAX 20000
 
 const char *held_name(enum held what)
 {
@@ -35,14 +28,33 @@ const char *held_name(enum held what)
 		return "file";
 	case HELD_EXE:
 		return "exe";
+	case HELD_MAP:
+		return "map";
+	case HELD_SOCKET:
+		return "socket";
+	case HELD_WATCH:
+		return "watch";
+	case HELD_RING:
+		return "ring";
+	case HELD_NAMESPACE:
+		return "mntns";
+	case HELD_QUEUED:
+		return "queued";
 	}
 	return "?";
+}
+
+bool held_is_directory(enum held what)
+{
+	return what == HELD_ROOT || what == HELD_CWD || what == HELD_DIRFD;
 }
 
 bool holder_is_writer(const struct holder *h)
 {
 	int access = h->flags & O_ACCMODE;
 
+	if (h->what == HELD_MAP)
+		return h->shared;
 	return h->what == HELD_FILE && !(h->flags & O_PATH) &&
 	       (access == O_WRONLY || access == O_RDWR);
 }
@@ -76,7 +88,7 @@ static struct holder *append(struct holders *h)
 	return &h->list[h->count++];
 }
 
-static bool image_of(const struct scan *s, uint64_t mount_id, unsigned *ret)
+bool scan_image(const struct scan *s, uint64_t mount_id, unsigned *ret)
 {
 	for (unsigned i = 0; i < s->n_mounts; i++) {
 		if (s->mounts[i] == mount_id) {
@@ -87,62 +99,106 @@ static bool image_of(const struct scan *s, uint64_t mount_id, unsigned *ret)
 	return false;
 }
 
-static int add(struct scan *s, enum held what, int fd, unsigned image, const char *path)
+static bool is_alike(const struct holder *a, const struct holder *b)
 {
-	static const char DELETED[] = " (deleted)"; /* proc(5), of /proc/PID/fd */
-	struct holder *h = append(s->out);
-
-	if (!h)
-		return -ENOMEM;
-	h->pid = s->pid;
-	h->tid = s->tid;
-	h->what = what;
-	h->fd = fd;
-	h->image = image;
-	h->path = strdup(path);
-	h->cgroup = strdup(s->cgroup);
-	if (!h->path || !h->cgroup)
-		return -ENOMEM;
-	if (ends_with(path, DELETED)) {
-		h->deleted = true;
-		h->path[strlen(path) - strlen(DELETED)] = '\0';
-	}
-	int r = fd >= 0 ? proc_fd_info(s->tid, fd, &h->offset, &h->flags) : 0;
-	return proc_is_gone(r) ? 0 : r;
+	return a->tid == b->tid && a->what == b->what && a->image == b->image &&
+	       a->deleted == b->deleted && holder_is_writer(a) == holder_is_writer(b) &&
+	       a->reachable == b->reachable;
 }
 
-static int scan_link(struct scan *s, const char *link, enum held what)
+/* The last one like it, if there are enough of those already. */
+static struct holder *one_too_many(const struct scan *s, const struct holder *like)
 {
+	struct holder *last = NULL;
+	unsigned n = 0;
+
+	for (size_t i = s->out->count; i > 0 && s->out->list[i - 1].pid == like->pid; i--) {
+		struct holder *h = &s->out->list[i - 1];
+		if (!is_alike(h, like))
+			continue;
+		last = last ? last : h;
+		if (++n >= s->depth->alike_max)
+			return last;
+	}
+	return NULL;
+}
+
+/* What may forbid the upgrade is listed even where there is too much of everything. */
+static bool is_full(const struct scan *s, const struct holder *like)
+{
+	bool grave = holder_is_writer(like) || like->what == HELD_SOCKET;
+
+	return s->out->count >= (grave ? 2 * HOLDERS_MAX : HOLDERS_MAX);
+}
+
+int scan_add(struct scan *s, const struct holder *like, const char *path, struct holder **ret)
+{
+	static const char DELETED[] = " (deleted)"; /* proc(5), of /proc/PID/fd */
+	struct holder h = *like;
+
+	if (ret)
+		*ret = NULL;
+	h.pid = s->pid;
+	h.tid = s->tid;
+	h.deleted = like->deleted || ends_with(path, DELETED);
+	struct holder *counted = s->depth ? one_too_many(s, &h) : NULL;
+	if (counted) {
+		counted->more++;
+		return 0;
+	}
+	if (is_full(s, &h)) {
+		s->out->n_more++;
+		return s->depth ? 0 : -E2BIG;
+	}
+	struct holder *added = append(s->out);
+	if (!added)
+		return -ENOMEM;
+	*added = h;
+	added->path = strdup(path);
+	added->cgroup = strdup(s->cgroup);
+	if (!added->path || !added->cgroup)
+		return -ENOMEM;
+	if (ends_with(path, DELETED))
+		added->path[strlen(path) - strlen(DELETED)] = '\0';
+	if (ret)
+		*ret = added;
+	return 0;
+}
+
+int scan_link(struct scan *s, const char *link, enum held what)
+{
+	struct holder h = {.what = what, .fd = -1};
 	char path[PATH_MAX];
 	uint64_t mount_id;
-	unsigned image = 0;
 
 	int r = proc_link_mount(s->tid, link, &mount_id);
-	if (r == 0 && !image_of(s, mount_id, &image))
+	if (r == 0 && !scan_image(s, mount_id, &h.image))
 		return 0;
 	if (r == 0)
 		r = proc_link_text(s->tid, link, path, sizeof(path));
 	/* Not known is not nothing: only who has ended holds nothing. */
 	if (r < 0)
 		return proc_is_gone(r) || r == -EACCES ? 0 : r;
-	if (s->below_only && strcmp(path, "/") == 0)
+	if (!s->with_root && held_is_directory(what) && strcmp(path, "/") == 0)
 		return 0;
-	return add(s, what, -1, image, path);
+	return scan_add(s, &h, path, NULL);
 }
 
 static int scan_fd(const struct proc_fd *fd, void *userdata)
 {
 	struct scan *s = userdata;
+	struct holder h = {.what = S_ISDIR(fd->mode) ? HELD_DIRFD : HELD_FILE, .fd = fd->fd};
 	char path[PATH_MAX], link[32];
-	unsigned image;
 
-	if (!image_of(s, fd->mount_id, &image))
-		return 0;
+	if (!scan_image(s, fd->mount_id, &h.image))
+		return s->depth ? s->depth->fd(s, fd) : 0;
 	(void)snprintf(link, sizeof(link), "fd/%d", fd->fd);
 	int r = proc_link_text(s->tid, link, path, sizeof(path));
+	if (r == 0)
+		r = proc_fd_info(s->tid, fd->fd, &h.offset, &h.flags);
 	if (r < 0)
-		return proc_is_gone(r) ? 0 : r;
-	return add(s, S_ISDIR(fd->mode) ? HELD_DIRFD : HELD_FILE, fd->fd, image, path);
+		return proc_is_gone(r) ? 0 : r; /* closed meanwhile */
+	return scan_add(s, &h, path, NULL);
 }
 
 static int scan_fs(struct scan *s)
@@ -206,8 +262,8 @@ static int scan_process(struct scan *s, pid_t pid)
 		r = scan_files(s);
 	if (r == 0)
 		r = scan_threads(s);
-	if (r == 0 && s->with_exe)
-		r = scan_link(s, "exe", HELD_EXE);
+	if (r == 0 && s->depth)
+		r = s->depth->process(s);
 	return r;
 }
 
@@ -226,15 +282,20 @@ static int scan_cgroup(int cgroup, const char *path, void *userdata)
 	return r;
 }
 
-int holders_scan(struct holders *h, int tree, const uint64_t *mounts, unsigned n, bool below_only,
-	bool with_exe, struct error *e)
+int scan_tree(struct scan *s, int tree, struct error *e)
 {
-	struct scan s = {.out = h,
-		.mounts = mounts,
-		.n_mounts = n,
-		.below_only = below_only,
-		.with_exe = with_exe};
-	int r = cgroup_walk(tree, scan_cgroup, &s);
+	int r = cgroup_walk(tree, scan_cgroup, s);
 
+	if (r == -E2BIG)
+		return error_say(e, E2BIG,
+			"more than %d references to the old image are held, the last of them by process %d",
+			HOLDERS_MAX, (int)s->pid);
 	return r < 0 ? error_set(e, r, "cannot look through the processes for what they hold") : 0;
+}
+
+int holders_scan(struct holders *h, int tree, const uint64_t *mounts, unsigned n, struct error *e)
+{
+	struct scan s = {.out = h, .mounts = mounts, .n_mounts = n};
+
+	return scan_tree(&s, tree, e);
 }

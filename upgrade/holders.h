@@ -1,30 +1,53 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who references an image: for each process of the tree its root, cwd and open descriptors, and
- * (asked for by a person, not in the blackout) its exe. A reference is told by the mount it lies
- * on, never by its path.
+ * Who references an image: for each process of the tree what it has of it. A reference is told by
+ * the mount it lies on, never by its path; where the kernel names only the file system (sockets,
+ * watches), by what the path leads to as well.
+ *
+ * Two depths. holders_scan() is for the blackout: the directories that are to be exchanged, and who
+ * writes. holders_look() is for people, in a child that may take its time: everything.
  */
 #ifndef MOLT_UPGRADE_HOLDERS_H
 #define MOLT_UPGRADE_HOLDERS_H
 
 #include <limits.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 #include "kernel/error.h"
 
-enum held { HELD_ROOT, HELD_CWD, HELD_DIRFD, HELD_FILE, HELD_EXE };
+enum held {
+	HELD_ROOT, /* a root below the image's: a chroot jail */
+	HELD_CWD,
+	HELD_DIRFD,
+	HELD_FILE,
+	HELD_EXE,
+	HELD_MAP, /* a file in its memory */
+	HELD_SOCKET, /* a unix socket bound to a file of the image */
+	HELD_WATCH, /* a mark of inotify or fanotify; it does not keep the image in use */
+	HELD_RING, /* a file registered with io_uring */
+	HELD_NAMESPACE, /* a mount name space whose root is a copy of the image's mount */
+	HELD_QUEUED, /* descriptors on their way in a socket: of what, the kernel does not tell */
+};
+
+/* holder.image of what may or may not be of an image. */
+#define HOLDERS_NO_IMAGE UINT_MAX
 
 struct holder {
-	pid_t pid;
+	pid_t pid; /* 0: nobody in sight */
 	pid_t tid; /* the thread it was found in: another one only where it has an fs struct or a
 		      descriptor table of its own */
 	enum held what;
-	int fd; /* HELD_DIRFD, HELD_FILE; else -1 */
+	int fd; /* of a descriptor; else -1 */
 	int flags; /* of that descriptor: O_ACCMODE, O_PATH, O_CLOEXEC */
 	int64_t offset;
 	bool deleted; /* it has no name any more */
+	bool shared; /* HELD_MAP: what it writes there is written to the file */
+	bool reachable; /* HELD_SOCKET: clients come to it by its name */
+	bool of_init; /* HELD_SOCKET: PID 1 holds it too, for a service */
+	unsigned more; /* as many alike of the same process are not listed; HELD_QUEUED: how many */
 	char *path; /* on the image, as PID 1 sees it */
 	char *cgroup; /* of the process, relative to the tree */
 	unsigned image; /* which of the mounts asked about */
@@ -35,20 +58,38 @@ struct holders {
 	size_t count;
 	size_t capacity;
 	size_t n_processes; /* looked at */
+	size_t n_more; /* found and not listed, since there are too many */
 };
 
 /*
- * Scans every process in `tree` for references to one of n mounts and appends them. A root or cwd
- * that is exactly the image's root is left out when `below_only`: pivot_root(2) takes care of
- * those. `with_exe` adds the executables. What exits meanwhile holds nothing. 0 or negative errno
- * with text.
+ * The scan of the blackout: appends the directories that processes of the tree have on one of n
+ * mounts, and the files they have open there. A root or cwd that is exactly the image's root is
+ * left out: pivot_root(2) takes care of those. What exits meanwhile holds nothing. 0 or negative
+ * errno with text; -E2BIG: more than can be dealt with.
  */
-int holders_scan(struct holders *h, int tree, const uint64_t *mounts, unsigned n, bool below_only,
-	bool with_exe, struct error *e);
+int holders_scan(struct holders *h, int tree, const uint64_t *mounts, unsigned n, struct error *e);
+
+/* One image to be looked for. */
+struct holders_image {
+	uint64_t mount; /* its id */
+	int root; /* O_PATH */
+	bool is_root; /* it is "/" */
+};
+
+/*
+ * The look for people: every kind of reference. Alike references of one process are counted past
+ * the first few. `init`: the process that is PID 1, whose sockets are looked for too. For a child:
+ * it enters network name spaces.
+ */
+int holders_look(struct holders *h, int tree, const struct holders_image *images, unsigned n,
+	pid_t init, struct error *e);
+
 void holders_free(struct holders *h);
 
-const char *held_name(enum held what); /* "root", "cwd", "dirfd", "file", "exe" */
-/* An open file that would lose what is written to it. */
+const char *held_name(enum held what); /* as in conf/protocol.h: "root", "cwd", ... */
+/* Whether it can be exchanged for its like of another image: a directory. */
+bool held_is_directory(enum held what);
+/* Something that would lose what is written to it: a file open for writing, or mapped so. */
 bool holder_is_writer(const struct holder *h);
 /* "nginx.service" of "nginx.service/3/worker"; the caller's buffer. */
 void holder_unit(const struct holder *h, char *buf, size_t size);

@@ -85,7 +85,7 @@ static void mark_affected(struct migration *m, const char *path)
 
 static int plan_holder(struct migration *m, const struct holder *h, int new_root, struct error *e)
 {
-	if (h->what == HELD_FILE || h->what == HELD_EXE || h->deleted) {
+	if (!held_is_directory(h->what) || h->deleted) {
 		m->n_left++;
 		return 0;
 	}

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The plan as told to a person: what would be moved, what becomes of each service and each holder,
- * and what forbids it. The decisions are pure (plan_holder_action), the telling is the judging
- * child's (image.h).
+ * and what forbids it. The decisions are pure (plan_action.c), the telling is the judging child's
+ * (image.h).
  */
 #ifndef MOLT_UPGRADE_PLAN_H
 #define MOLT_UPGRADE_PLAN_H
@@ -14,17 +14,23 @@
 
 enum holder_action {
 	ACTION_MIGRATE, /* given the same directory of the new image in the blackout */
-	ACTION_REPLACE, /* its process is replaced by the service's policy */
+	ACTION_REPLACE, /* gone once the service has got onto the new image, by its policy */
 	ACTION_STAYS, /* goes on holding the old image until it ends */
 	ACTION_BLOCKS, /* forbids the upgrade */
 };
 
 /*
- * What becomes of a holder whose service has that policy; `counterpart`: the new image has such a
- * directory; `reachable`: its process can be injected into.
+ * What becomes of a holder whose service has that policy (POLICY_KEEP: it is none, or does not
+ * run); `counterpart`: the new image has such a directory; `reachable`: its process can be injected
+ * into and may do what it is made to.
+ *
+ * A writable file and a socket bound on the image forbid the upgrade, unless the policy ends them:
+ * `restart` and `handover` end the process; `reexec` ends what an exec ends, so its descriptors
+ * only if they are close-on-exec; a socket that PID 1 holds for the service stays in any case.
  */
 enum holder_action plan_holder_action(
 	const struct holder *h, enum upgrade_policy policy, bool counterpart, bool reachable);
+const char *plan_action_name(enum holder_action action);
 
 /* In the judging child: each sends its records over `socket`. */
 void plan_header(int socket, const struct image_request *q, int root);
@@ -32,10 +38,20 @@ int plan_mounts(int socket, int root, const char *leave, struct error *e);
 int plan_services(int socket, struct error *e);
 int plan_holders(int socket, int tree, int root, struct error *e);
 
-/* One holder as a record of kind "holder"; for plans and for `initctl holders`. */
+/* What the policy of its service is worth now: POLICY_KEEP for what is no service or does not run.
+ */
+enum upgrade_policy plan_policy_of(const struct holder *h);
+
+/* "process 812 (tmux) has /data open for writing on the old image (fd 4)": of what forbids. */
+void plan_describe(const struct holder *h, char *buf, size_t size);
+/* What would be lost, of what forbids. */
+const char *plan_stake(const struct holder *h);
+/* What a person can do about a holder that stays, or that forbids the upgrade. */
+void plan_advice(const struct holder *h, enum holder_action action, char *buf, size_t size);
+
+/* One holder as a record of kind "holder"; for plans and for `initctl holders`. `why` may be NULL:
+ * why it cannot be migrated, or not now. */
 void plan_write_holder(struct record_writer *w, const struct holder *h, unsigned generation,
-	const char *action, const char *advice);
-/* What a person can do about a holder that stays. */
-void plan_advice(const struct holder *h, char *buf, size_t size);
+	enum holder_action action, const char *why);
 
 #endif

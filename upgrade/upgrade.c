@@ -117,9 +117,12 @@ int upgrade_rollback(const char *why, struct error *e)
 	return 0;
 }
 
-int upgrade_report_holders(void (*emit)(const char *text, size_t length), struct error *e)
+int upgrade_report_holders(unsigned id, const struct look_hooks *hooks, struct error *e)
 {
-	return generations_report(sides.other.generation, sides.other.mount_id, emit, e);
+	struct look_image other = {
+		sides.other.generation, {.mount = sides.other.mount_id, .root = sides.other.root}};
+
+	return generations_report(sides.other.generation ? &other : NULL, id, hooks, e);
 }
 
 int upgrade_init(int tree, const struct upgrade_hooks *hooks, struct error *e)

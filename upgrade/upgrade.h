@@ -24,6 +24,7 @@
 #include "conf/record.h"
 #include "conf/system.h"
 #include "kernel/error.h"
+#include "upgrade/look.h"
 
 enum upgrade_phase {
 	UPGRADE_IDLE,
@@ -80,8 +81,8 @@ void upgrade_exec_returned(void);
 /* A descriptor of the root that a new init which cannot take the state goes back to; -1: none. */
 int upgrade_fallback_root(void);
 
-/* Gives `emit` a record of kind "holder" for every reference to an older generation. */
-int upgrade_report_holders(void (*emit)(const char *text, size_t length), struct error *e);
+/* Looks for references to older generations: the hooks get a record of kind "holder" for each. */
+int upgrade_report_holders(unsigned id, const struct look_hooks *hooks, struct error *e);
 
 /* State across an exec. */
 void upgrade_save(struct record_writer *w);

@@ -185,7 +185,8 @@ def test_directory_missing_in_the_new_image(machine):
     _, told = machine.upgrade("two")
     assert last_word(told) == "committed"
     listed = machine.json("holders")["holders"]
-    assert [(h["what"], h["path"], h["generation"]) for h in listed] == [("cwd", "/opt/only-here", 1)], machine.report()
+    # Its libraries are of the old image as well.
+    assert [(h["what"], h["path"], h["generation"]) for h in listed if h["what"] != "map"] == [("cwd", "/opt/only-here", 1)], machine.report()
     assert "working directory is on another mount" in holder.verdict()
     wait_until(lambda: "generation 1 is released" in machine.log(), 15, "the release of generation 1")
 

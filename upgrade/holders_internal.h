@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/* What the two depths of looking for holders share. */
+#ifndef MOLT_UPGRADE_HOLDERS_INTERNAL_H
+#define MOLT_UPGRADE_HOLDERS_INTERNAL_H
+
+#include "kernel/proc.h"
+#include "upgrade/holders.h"
+
+struct scan;
+
+/* What is looked at beyond links and descriptors that lie on the mounts; NULL: nothing. */
+struct scan_depth {
+	int (*process)(struct scan *s); /* once for each process, after the rest */
+	int (*fd)(struct scan *s, const struct proc_fd *fd); /* what lies on none of the mounts */
+	unsigned alike_max; /* of one process; what comes after is counted; 0: no bound */
+};
+
+struct scan {
+	struct holders *out;
+	const struct scan_depth *depth;
+	const uint64_t *mounts;
+	unsigned n_mounts;
+	bool with_root; /* also a root or cwd that is exactly the image's */
+	const char *cgroup;
+	pid_t pid, tid;
+	void *userdata; /* the depth's */
+};
+
+int scan_tree(struct scan *s, int tree, struct error *e);
+
+/* Which of the mounts that is; false: none. */
+bool scan_image(const struct scan *s, uint64_t mount_id, unsigned *ret);
+
+/*
+ * Appends a holder of that process. *ret (may be NULL) is the new one; NULL where it is one too
+ * many of its kind and was only counted. 0 or -ENOMEM, -E2BIG.
+ */
+int scan_add(struct scan *s, const struct holder *like, const char *path, struct holder **ret);
+/* The same of a symbolic link of /proc/TID, if it leads to one of the mounts. */
+int scan_link(struct scan *s, const char *link, enum held what);
+
+/* ---- holders_sockets.c: which sockets are bound on the images ---- */
+
+struct bound_sockets;
+
+/*
+ * All of the caller's network name space, and of those of the tree's processes. `init` is PID 1.
+ * *ret is the caller's. A kernel without sock_diag has none. 0 or negative errno with text.
+ */
+int bound_sockets_read(struct bound_sockets **ret, int tree, const struct holders_image *images,
+	unsigned n, pid_t init, struct error *e);
+void bound_sockets_free(struct bound_sockets *b);
+
+/* Adds a holder if that socket (by its inode) is one of them. */
+int bound_sockets_add(struct bound_sockets *b, struct scan *s, uint64_t inode, int fd);
+/* Adds those that nobody of the tree was found to hold. */
+int bound_sockets_add_rest(struct bound_sockets *b, struct scan *s, pid_t init);
+
+#endif

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: MIT */
+/* Everything else that a process can have of an image, for people. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "kernel/mounts.h"
+#include "kernel/proc_fdinfo.h"
+#include "kernel/proc_maps.h"
+#include "kernel/util.h"
+#include "upgrade/holders_internal.h"
+
+/* Of one process and kind: what comes after is told as "and N more". */
+#define ALIKE_MAX 8
+
+struct image {
+	const struct holders_image *asked;
+	uint32_t dev; /* the kernel's; 0: not known */
+	dev_t root_dev;
+	ino_t root_ino;
+};
+
+struct look {
+	struct image *images;
+	unsigned n;
+	ino_t namespace; /* our own mount name space */
+	struct bound_sockets *sockets;
+};
+
+/* Maps */
+
+static int add_map(const struct proc_map *m, void *userdata)
+{
+	struct scan *s = userdata;
+	struct holder h = {.what = HELD_MAP,
+		.fd = -1,
+		.shared = m->shared && (m->writable || m->file_writable)};
+
+	return scan_image(s, m->mount_id, &h.image) ? scan_add(s, &h, m->path, NULL) : 0;
+}
+
+static int look_at_maps(struct scan *s)
+{
+	int r = proc_maps(s->pid, add_map, s);
+
+	return r == -ENOENT || r == -ESRCH ? 0 : r;
+}
+
+/* Mount name spaces: what lies in one is on other mounts than ours, so its root tells. */
+
+static int look_at_namespace(struct scan *s)
+{
+	const struct look *l = s->userdata;
+	char path[48];
+	struct stat ns, root;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)s->pid);
+	if (stat(path, &ns) < 0 || ns.st_ino == l->namespace)
+		return 0;
+	(void)snprintf(path, sizeof(path), "/proc/%d/root", (int)s->pid);
+	if (stat(path, &root) < 0)
+		return 0;
+	for (unsigned i = 0; i < l->n; i++) {
+		struct holder h = {.what = HELD_NAMESPACE, .fd = -1, .image = i};
+		if (root.st_dev == l->images[i].root_dev && root.st_ino == l->images[i].root_ino)
+			return scan_add(s, &h, "/", NULL);
+	}
+	return 0;
+}
+
+/* Watches. A mark names a file system and an inode: on the image it is what the image's mount leads
+ * to by that handle. */
+
+static const struct image *image_of_dev(const struct look *l, uint32_t dev)
+{
+	for (unsigned i = 0; i < l->n; i++)
+		if (l->images[i].dev && l->images[i].dev == dev)
+			return &l->images[i];
+	return NULL;
+}
+
+/* The path of that inode if it is one on "/"'s own mount; "" if it has none there. */
+static void path_of_mark(
+	const struct fdinfo_entry *m, const struct image *image, char path[PATH_MAX])
+{
+	struct {
+		struct file_handle head;
+		unsigned char handle[FDINFO_HANDLE_MAX];
+	} handle = {.head = {.handle_bytes = m->handle_size, .handle_type = (int)m->handle_type}};
+	char link[48];
+	uint64_t mount;
+	struct stat st;
+
+	path[0] = '\0';
+	if (m->handle_size == 0)
+		return;
+	memcpy(handle.head.f_handle, m->handle, m->handle_size);
+	/* The mount must be given as something readable. */
+	CLEANUP_FD int root = openat(image->asked->root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP_FD int fd =
+		root < 0 ? -1 : open_by_handle_at(root, &handle.head, O_PATH | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	ssize_t n = readlink(link, path, PATH_MAX - 1);
+	path[n < 0 ? 0 : n] = '\0';
+	/* Of the same file system and not of this mount: a subvolume, or a part mounted elsewhere.
+	 */
+	if (path[0] != '/' || mount_id_at(AT_FDCWD, path, &mount) < 0 ||
+		mount != image->asked->mount || stat(path, &st) < 0 || st.st_ino != m->ino)
+		path[0] = '\0';
+}
+
+static int add_mark(struct scan *s, const struct fdinfo_entry *m, int fd)
+{
+	const struct look *l = s->userdata;
+	const struct image *image = image_of_dev(l, m->dev);
+	struct holder h = {.what = HELD_WATCH, .fd = fd};
+	char path[PATH_MAX];
+
+	if (!image || !image->asked->is_root)
+		return 0;
+	path_of_mark(m, image, path);
+	h.image = (unsigned)(image - l->images);
+	return path[0] ? scan_add(s, &h, path, NULL) : 0;
+}
+
+static int add_mount_mark(struct scan *s, const struct fdinfo_entry *m, int fd)
+{
+	struct holder h = {.what = HELD_WATCH, .fd = fd};
+
+	return scan_image(s, m->mount_id, &h.image) ? scan_add(s, &h, "/", NULL) : 0;
+}
+
+static int add_filesystem_mark(struct scan *s, const struct fdinfo_entry *m, int fd)
+{
+	const struct look *l = s->userdata;
+	const struct image *image = image_of_dev(l, m->dev);
+	struct holder h = {.what = HELD_WATCH, .fd = fd};
+
+	if (!image || !image->asked->is_root)
+		return 0;
+	h.image = (unsigned)(image - l->images);
+	return scan_add(s, &h, "/", NULL);
+}
+
+/* A file registered with io_uring: the kernel prints its path, or before Linux 6.13 its name. */
+static int add_ring_file(struct scan *s, const struct fdinfo_entry *m, int fd)
+{
+	const struct look *l = s->userdata;
+	struct holder h = {.what = HELD_RING, .fd = fd};
+	uint64_t mount;
+
+	if (m->path[0] != '/')
+		return 0;
+	if (mount_id_at(AT_FDCWD, m->path, &mount) < 0 || !scan_image(s, mount, &h.image) ||
+		!l->images[h.image].asked->is_root)
+		return 0;
+	return scan_add(s, &h, m->path, NULL);
+}
+
+static int add_queued(struct scan *s, const struct fdinfo_entry *m, int fd)
+{
+	struct holder h = {.what = HELD_QUEUED,
+		.fd = fd,
+		.image = HOLDERS_NO_IMAGE,
+		.more = m->count > 0 ? m->count - 1 : 0};
+
+	return scan_add(s, &h, "", NULL);
+}
+
+struct entry_job {
+	struct scan *scan;
+	int fd;
+};
+
+static int add_entry(const struct fdinfo_entry *m, void *userdata)
+{
+	struct entry_job *job = userdata;
+
+	switch (m->kind) {
+	case FDINFO_WATCH:
+	case FDINFO_MARK_INODE:
+		return add_mark(job->scan, m, job->fd);
+	case FDINFO_MARK_MOUNT:
+		return add_mount_mark(job->scan, m, job->fd);
+	case FDINFO_MARK_FILESYSTEM:
+		return add_filesystem_mark(job->scan, m, job->fd);
+	case FDINFO_RING_FILE:
+		return add_ring_file(job->scan, m, job->fd);
+	case FDINFO_QUEUED:
+		return add_queued(job->scan, m, job->fd);
+	}
+	return 0;
+}
+
+static bool stands_for_others(const struct scan *s, const struct proc_fd *fd)
+{
+	static const char *const NAMES[] = {
+		"anon_inode:inotify", "anon_inode:[fanotify]", "anon_inode:[io_uring]"};
+	char link[32], text[64];
+
+	if (S_ISSOCK(fd->mode))
+		return true;
+	/* An anonymous inode has no type, since Linux 6.16 a regular file's. */
+	if ((fd->mode & S_IFMT) != 0 && !S_ISREG(fd->mode))
+		return false;
+	(void)snprintf(link, sizeof(link), "fd/%d", fd->fd);
+	proc_link_text(s->tid, link, text, sizeof(text));
+	for (size_t i = 0; i < ARRAY_SIZE(NAMES); i++)
+		if (strcmp(text, NAMES[i]) == 0)
+			return true;
+	return false;
+}
+
+static int look_at_fd(struct scan *s, const struct proc_fd *fd)
+{
+	struct look *l = s->userdata;
+	struct entry_job job = {.scan = s, .fd = fd->fd};
+	int r = 0;
+
+	if (!stands_for_others(s, fd))
+		return 0;
+	if (S_ISSOCK(fd->mode))
+		r = bound_sockets_add(l->sockets, s, fd->ino, fd->fd);
+	if (r == 0)
+		r = fdinfo_entries(s->tid, fd->fd, add_entry, &job);
+	return r == -ENOENT || r == -ESRCH ? 0 : r;
+}
+
+static int look_at_process(struct scan *s)
+{
+	int r = scan_link(s, "exe", HELD_EXE);
+
+	if (r == 0)
+		r = look_at_maps(s);
+	if (r == 0)
+		r = look_at_namespace(s);
+	return r;
+}
+
+static int prepare(struct look *l, const struct holders_image *images, unsigned n, struct error *e)
+{
+	struct stat st;
+
+	if (stat("/proc/self/ns/mnt", &st) < 0)
+		return error_set(e, errno, "cannot identify the mount name space");
+	l->namespace = st.st_ino;
+	l->n = n;
+	l->images = calloc(n ? n : 1, sizeof(*l->images));
+	if (!l->images)
+		return error_set(e, ENOMEM, "cannot look for holders");
+	for (unsigned i = 0; i < n; i++) {
+		l->images[i].asked = &images[i];
+		if (images[i].root < 0 || fstat(images[i].root, &st) < 0)
+			continue;
+		l->images[i].root_dev = st.st_dev;
+		l->images[i].root_ino = st.st_ino;
+		if (kernel_dev(images[i].root, &l->images[i].dev) < 0)
+			l->images[i].dev = (uint32_t)(major(st.st_dev) << 20 | minor(st.st_dev));
+	}
+	return 0;
+}
+
+int holders_look(struct holders *h, int tree, const struct holders_image *images, unsigned n,
+	pid_t init, struct error *e)
+{
+	static const struct scan_depth DEPTH = {look_at_process, look_at_fd, ALIKE_MAX};
+	struct look l = {0};
+	CLEANUP_FREE uint64_t *mounts = calloc(n ? n : 1, sizeof(*mounts));
+	struct scan s = {
+		.out = h, .depth = &DEPTH, .mounts = mounts, .n_mounts = n, .userdata = &l};
+	int r = mounts ? prepare(&l, images, n, e)
+		       : error_set(e, ENOMEM, "cannot look for holders");
+
+	for (unsigned i = 0; r == 0 && i < n; i++)
+		mounts[i] = images[i].mount;
+	/* What is "/" is exchanged by pivot_root(2); of an older image, its root is held as well.
+	 */
+	s.with_root = n == 0 || !images[0].is_root;
+	if (r == 0)
+		r = bound_sockets_read(&l.sockets, tree, images, n, init, e);
+	if (r == 0)
+		r = scan_tree(&s, tree, e);
+	if (r == 0) {
+		r = bound_sockets_add_rest(l.sockets, &s, init);
+		if (r < 0)
+			(void)error_set(e, r, "cannot look for sockets");
+	}
+	bound_sockets_free(l.sockets);
+	free(l.images);
+	return r;
+}

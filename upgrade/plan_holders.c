@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: MIT */
+/* Who holds what, what becomes of it and what to do about it, in words. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "kernel/inject.h"
+#include "kernel/mounts.h"
+#include "kernel/proc.h"
+#include "kernel/proc_creds.h"
+#include "kernel/util.h"
+#include "services/set.h"
+#include "upgrade/answer.h"
+#include "upgrade/pivot.h"
+#include "upgrade/plan.h"
+
+/* Of each kind of warning that may come once for each process. */
+#define WARNINGS_MAX 8
+
+enum upgrade_policy plan_policy_of(const struct holder *h)
+{
+	char unit[256];
+
+	holder_unit(h, unit, sizeof(unit));
+	const struct service *s = set_find(unit);
+	return s && s->state == STATE_RUNNING ? s->unit->policy : POLICY_KEEP;
+}
+
+/* "process 812 (tmux)" */
+static void name_process(const struct holder *h, char *buf, size_t size)
+{
+	char comm[64];
+
+	proc_comm(h->pid, comm, sizeof(comm));
+	if (h->pid > 0)
+		(void)snprintf(buf, size, "process %d (%s)", (int)h->pid, comm);
+	else
+		(void)snprintf(buf, size, "a process that is not in sight");
+}
+
+void plan_describe(const struct holder *h, char *buf, size_t size)
+{
+	char who[128], more[48] = "";
+
+	name_process(h, who, sizeof(who));
+	if (h->more > 0)
+		(void)snprintf(more, sizeof(more), ", and %u more like it,", h->more);
+	if (h->what == HELD_SOCKET)
+		(void)snprintf(buf, size, "%s has the unix socket %s%s bound on the old image", who,
+			h->path, more);
+	else if (h->what == HELD_MAP)
+		(void)snprintf(buf, size, "%s has %s%s of the old image mapped shared and writable",
+			who, h->path, more);
+	else
+		(void)snprintf(buf, size, "%s has %s%s open for writing on the old image (fd %d)",
+			who, h->path, more, h->fd);
+}
+
+/* The service that PID 1 holds that socket for; NULL: none that is known. */
+static const struct service *listener_of(const struct holder *h)
+{
+	for (const struct service *s = set_first(); s; s = s->next)
+		for (size_t i = 0; i < s->n_listen; i++)
+			if (strcmp(s->listen[i].address, h->path) == 0)
+				return s;
+	return NULL;
+}
+
+static void advise_service(
+	const struct holder *h, enum holder_action action, const char *unit, char *buf, size_t size)
+{
+	if (action != ACTION_BLOCKS)
+		(void)snprintf(buf, size, "restart %s to release it", unit);
+	else if (h->what == HELD_SOCKET)
+		(void)snprintf(buf, size,
+			"have %s bind it below /run, stop it, or give it Policy=restart", unit);
+	else
+		(void)snprintf(buf, size,
+			"keep what %s writes on a mount of its own, stop it, or give it Policy=restart",
+			unit);
+}
+
+void plan_advice(const struct holder *h, enum holder_action action, char *buf, size_t size)
+{
+	char unit[256], comm[64];
+	const struct service *listener = h->of_init ? listener_of(h) : NULL;
+
+	holder_unit(h, unit, sizeof(unit));
+	proc_comm(h->pid, comm, sizeof(comm));
+	if (listener)
+		(void)snprintf(buf, size, "name a place below /run in ListenStream= of %s",
+			listener->unit->name);
+	else if (set_find(unit))
+		advise_service(h, action, unit, buf, size);
+	else if (h->pid == 0)
+		(void)snprintf(buf, size, "look for who uses %s", h->path);
+	else
+		(void)snprintf(buf, size, "end process %d (%s%s%s) to release it", (int)h->pid,
+			comm, *unit ? ", of " : "", unit);
+}
+
+void plan_write_holder(struct record_writer *w, const struct holder *h, unsigned generation,
+	enum holder_action action, const char *why)
+{
+	char comm[64], unit[256], id[16], advice[400] = "";
+	int access = h->flags & O_ACCMODE;
+	struct proc_creds creds;
+
+	proc_comm(h->pid, comm, sizeof(comm));
+	holder_unit(h, unit, sizeof(unit));
+	if (action == ACTION_STAYS || action == ACTION_BLOCKS)
+		plan_advice(h, action, advice, sizeof(advice));
+	(void)snprintf(id, sizeof(id), "%d", (int)h->pid);
+	record_begin(w, "holder", id);
+	record_text(w, "comm", comm);
+	record_text(w, "unit", unit);
+	if (h->pid > 0 && proc_creds_read(h->pid, &creds) == 0)
+		record_int(w, "uid", creds.fsuid);
+	record_int(w, "generation", generation);
+	record_text(w, "what", held_name(h->what));
+	if (h->fd >= 0)
+		record_int(w, "fd", h->fd);
+	if (h->fd >= 0 && h->what == HELD_FILE)
+		record_text(w, "mode", access == O_RDONLY ? "r" : access == O_WRONLY ? "w" : "rw");
+	if (h->what == HELD_MAP && h->shared)
+		record_text(w, "mode", "rw");
+	if (h->tid != h->pid)
+		record_int(w, "tid", h->tid);
+	record_text(w, "path", h->path);
+	if (h->deleted)
+		record_bool(w, "deleted", true);
+	if (h->more > 0)
+		record_int(w, "more", h->more);
+	record_text(w, "action", plan_action_name(action));
+	record_text(w, "why", why && *why ? why : NULL);
+	record_text(w, "advice", advice[0] ? advice : NULL);
+	record_end(w);
+}
+
+/* Whether a directory can be exchanged */
+
+struct telling {
+	int socket, root;
+	pid_t checked; /* the task that these are about */
+	char obstacle[300]; /* why it cannot be injected into; "" if it can */
+	char delay[300]; /* what may hold up the upgrade */
+	struct proc_creds creds;
+	bool has_creds;
+	pid_t stuck; /* a process whose jail cannot be moved: so nothing of it is */
+	unsigned n_queued, n_replaced; /* warnings so far */
+};
+
+static void look_at_task(struct telling *t, pid_t tid)
+{
+	struct error e;
+	struct proc_stat stat;
+	char where[128];
+
+	if (t->checked == tid)
+		return;
+	t->checked = tid;
+	t->obstacle[0] = t->delay[0] = '\0';
+	if (inject_check(tid, &e) < 0)
+		(void)snprintf(t->obstacle, sizeof(t->obstacle), "%s", e.text);
+	t->has_creds = proc_creds_read(tid, &t->creds) == 0;
+	if (proc_stat_read(tid, &stat) < 0 || stat.state != 'D')
+		return;
+	proc_where(tid, where, sizeof(where));
+	if (inject_waits_for_vfork(tid))
+		(void)snprintf(t->delay, sizeof(t->delay),
+			"task %d waits in vfork(2) for its child: the upgrade waits for that",
+			(int)tid);
+	else
+		(void)snprintf(t->delay, sizeof(t->delay),
+			"task %d is in an uninterruptible sleep (%s): nothing can freeze before it wakes",
+			(int)tid, where);
+}
+
+static bool has_acl(int fd)
+{
+	char path[48];
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return getxattr(path, "system.posix_acl_access", NULL, 0) > 0;
+}
+
+/* The system calls are the task's own: what it may not do, it cannot be made to. */
+static const char *lacks_permission(const struct telling *t, const struct holder *h, int fd)
+{
+	struct stat st;
+
+	if (!t->has_creds || h->what == HELD_DIRFD || fstat(fd, &st) < 0)
+		return NULL;
+	if (h->what == HELD_ROOT && !proc_creds_may_chroot(&t->creds))
+		return "it is in a chroot jail and has not the capability to be given another (CAP_SYS_CHROOT)";
+	if (!proc_creds_may_search(&t->creds, &st, has_acl(fd)))
+		return "it may not search that directory of the new image itself";
+	return NULL;
+}
+
+/* Why a directory cannot be exchanged; NULL if it can. `fd`: its counterpart. */
+static const char *find_obstacle(struct telling *t, const struct holder *h, int fd)
+{
+	const char *why;
+
+	if (h->deleted)
+		return "it has been removed";
+	if (fd < 0)
+		return "the new image has no such directory";
+	look_at_task(t, h->tid);
+	why = t->obstacle[0] ? t->obstacle : lacks_permission(t, h, fd);
+	if (!why && t->stuck == h->pid)
+		why = "its chroot jail cannot be exchanged";
+	if (why && h->what == HELD_ROOT)
+		t->stuck = h->pid;
+	return why;
+}
+
+/* Telling */
+
+static void warn(const struct telling *t, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+static void warn(const struct telling *t, const char *format, ...)
+{
+	char text[PATH_MAX + 500];
+	va_list ap;
+
+	va_start(ap, format);
+	(void)vsnprintf(text, sizeof(text), format, ap);
+	va_end(ap);
+	answer_text(t->socket, "warning", text);
+}
+
+static void tell_blocker(const struct telling *t, const struct holder *h)
+{
+	char what[PATH_MAX + 300], text[PATH_MAX + 400];
+
+	plan_describe(h, what, sizeof(what));
+	(void)snprintf(text, sizeof(text), "%s: %s", what, plan_stake(h));
+	answer_text(t->socket, "blocker", text);
+}
+
+static void tell_queued(struct telling *t, const struct holder *h)
+{
+	char who[128];
+
+	if (t->n_queued++ >= WARNINGS_MAX)
+		return;
+	name_process(h, who, sizeof(who));
+	warn(t, "%u descriptor%s sent to %s wait in its socket (fd %d): of what, the kernel does not tell",
+		h->more + 1, h->more ? "s" : "", who, h->fd);
+}
+
+/* Its data are not lost while it writes, and stay behind once it is replaced. */
+static void tell_replaced_writer(struct telling *t, const struct holder *h)
+{
+	char what[PATH_MAX + 300];
+
+	if (t->n_replaced++ >= WARNINGS_MAX)
+		return;
+	plan_describe(h, what, sizeof(what));
+	warn(t, "%s until its service is on the new image: what is written there stays with the old one",
+		what);
+}
+
+static void tell_holder(struct telling *t, const struct holder *h)
+{
+	struct record_writer w = {0};
+	const char *why = NULL;
+	bool directory = held_is_directory(h->what);
+
+	if (h->what == HELD_QUEUED) {
+		tell_queued(t, h);
+		return;
+	}
+	/* Opening it also brings it into the cache, for the blackout. */
+	CLEANUP_FD int fd = directory ? open_in_root(t->root, h->path, O_PATH | O_DIRECTORY) : -1;
+	if (directory)
+		why = find_obstacle(t, h, fd);
+	enum holder_action action = plan_holder_action(h, plan_policy_of(h), fd >= 0, !why);
+	if (action == ACTION_BLOCKS)
+		tell_blocker(t, h);
+	if (action == ACTION_REPLACE && holder_is_writer(h) && !h->deleted)
+		tell_replaced_writer(t, h);
+	if (action == ACTION_MIGRATE)
+		why = t->delay;
+	if (h->what == HELD_NAMESPACE)
+		why = "it has a mount name space of its own, whose root is this image";
+	plan_write_holder(&w, h, 0, action, why);
+	answer_send(t->socket, &w);
+}
+
+static void tell_rest(const struct telling *t, const struct holders *h)
+{
+	if (h->n_more > 0)
+		warn(t, "%zu more references to the running image are not listed", h->n_more);
+	if (t->n_queued > WARNINGS_MAX)
+		warn(t, "descriptors wait in %u more sockets", t->n_queued - WARNINGS_MAX);
+	if (t->n_replaced > WARNINGS_MAX)
+		warn(t, "%u more files are written to until their service is on the new image",
+			t->n_replaced - WARNINGS_MAX);
+}
+
+int plan_holders(int socket, int tree, int root, struct error *e)
+{
+	struct telling t = {.socket = socket, .root = root};
+	struct holders h = {0};
+	CLEANUP_FD int own = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct holders_image image = {.root = own, .is_root = true};
+	int r = own < 0 ? -errno : mount_id_of_fd(own, &image.mount);
+
+	if (r < 0)
+		return error_set(e, r, "cannot identify the root mount");
+	r = holders_look(&h, tree, &image, 1, getppid(), e);
+	for (size_t i = 0; r == 0 && i < h.count; i++)
+		tell_holder(&t, &h.list[i]);
+	if (r == 0)
+		tell_rest(&t, &h);
+	holders_free(&h);
+	return r;
+}
