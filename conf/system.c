@@ -70,6 +70,7 @@ static const struct key system_keys[] = {
 	KEY("Upgrade", "FreezeTimeoutSec", key_parse_deadline, freeze_timeout_usec),
 	KEY("Upgrade", "BlackoutTimeoutSec", key_parse_deadline, blackout_timeout_usec),
 	KEY("Upgrade", "CheckTimeoutSec", key_parse_deadline, check_timeout_usec),
+	KEY("Upgrade", "ExecTimeoutSec", key_parse_deadline, exec_timeout_usec),
 	KEY("Upgrade", "AutoCommit", key_parse_bool, auto_commit),
 	KEY("Upgrade", "CommitTimeoutSec", key_parse_deadline, commit_timeout_usec),
 	{NULL, NULL, NULL, 0, NULL},
@@ -95,6 +96,7 @@ struct system_conf *system_conf_default(void)
 		.freeze_timeout_usec = SECONDS(1),
 		.blackout_timeout_usec = SECONDS(2),
 		.check_timeout_usec = SECONDS(30),
+		.exec_timeout_usec = SECONDS(10),
 		.auto_commit = true,
 		.commit_timeout_usec = SECONDS(600),
 	};

@@ -33,6 +33,8 @@ struct system_conf {
 	uint64_t blackout_timeout_usec; /* BlackoutTimeoutSec=, default 2 s */
 	/* CheckTimeoutSec=, default 30 s: --check-state in the new image */
 	uint64_t check_timeout_usec;
+	/* ExecTimeoutSec=, default 10 s: for a new init to take over */
+	uint64_t exec_timeout_usec;
 	bool auto_commit; /* AutoCommit=, default yes */
 	/* CommitTimeoutSec=, default 10 min: rolls back without a commit */
 	uint64_t commit_timeout_usec;

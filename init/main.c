@@ -23,12 +23,14 @@
 #include "init/state.h"
 #include "init/system.h"
 #include "init/unmount.h"
+#include "kernel/guard.h"
 #include "kernel/log.h"
 #include "kernel/loop.h"
 #include "kernel/util.h"
 #include "services/notify.h"
 #include "services/set.h"
 #include "upgrade/limbo.h"
+#include "upgrade/report.h"
 #include "upgrade/upgrade.h"
 
 static const struct upgrade_hooks UPGRADE_HOOKS = {
@@ -87,31 +89,56 @@ static int begin_boot(struct error *e)
 	return 0;
 }
 
+static void answer_reexec(const char *why)
+{
+	char text[400];
+
+	(void)snprintf(
+		text, sizeof(text), "the new init %s; the one before goes on", why ? why : "");
+	control_resume(why ? text : NULL);
+}
+
 static int take_up(const struct life *l, struct error *e)
 {
 	int r = state_load(l->state_fd, e);
 
 	if (r < 0)
 		return r;
+	/* From here on we act. Before, nothing has changed, and the one before could be brought
+	 * back. */
+	guard_say_up(l->guard);
 	(void)fd_close(l->state_fd);
 	state_keep_descriptors(false);
 	system_spread_conf();
 	log_notice("molt %s: took up the state, generation %u", MOLT_VERSION, upgrade_generation());
+	if (l->why)
+		log_error("the new init %s: this one was brought back", l->why);
 	if (l->real_root >= 0)
-		upgrade_exec_returned();
+		upgrade_exec_returned(l->why);
 	set_resume();
 	if (l->real_root < 0)
 		upgrade_resume();
-	control_resume(NULL);
+	answer_reexec(l->why);
 	return 0;
+}
+
+/* The image's init has been asked whether it can take over: that must do then. */
+static void warn_unguarded(const char *why)
+{
+	report_progress("nobody can watch over the new init while it takes over: %s", why);
 }
 
 static void exec_for_upgrade(void)
 {
 	struct error e;
 
-	if (reexec(&e) < 0)
+	if (reexec(sys.conf->exec_timeout_usec, warn_unguarded, &e) < 0)
 		upgrade_exec_failed(e.text);
+}
+
+static void log_unguarded(const char *why)
+{
+	log_warning("nobody can watch over the new init while it takes over: %s", why);
 }
 
 static void exec_again(void)
@@ -119,7 +146,7 @@ static void exec_again(void)
 	struct error e;
 
 	sys.reexec_wanted = false;
-	if (reexec(&e) < 0) {
+	if (reexec(sys.conf->exec_timeout_usec, log_unguarded, &e) < 0) {
 		log_error("not re-executed: %s", e.text);
 		control_resume(e.text);
 	}
@@ -182,6 +209,14 @@ static int run_as_program(int argc, char **argv)
 	return usage(stderr);
 }
 
+static void say_failed(const struct life *l, const struct error *e)
+{
+	char why[400];
+
+	(void)snprintf(why, sizeof(why), "could not take over the state: %s", e->text);
+	guard_say_failed(l->guard, why);
+}
+
 int main(int argc, char **argv)
 {
 	struct error e = {0};
@@ -207,8 +242,9 @@ int main(int argc, char **argv)
 	r = set_up(&e);
 	if (r == 0)
 		r = life.state_fd >= 0 ? take_up(&life, &e) : begin_boot(&e);
-	if (r < 0 && life.fallback_root >= 0) {
+	if (r < 0 && life.state_fd >= 0) {
 		log_error("cannot take up the state: %s", e.text);
+		say_failed(&life, &e);
 		reexec_give_back(&life);
 	}
 	if (r < 0)

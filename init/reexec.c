@@ -9,6 +9,7 @@
 
 #include "init/state.h"
 #include "init/system.h"
+#include "kernel/guard.h"
 #include "kernel/log.h"
 #include "kernel/util.h"
 #include "upgrade/upgrade.h"
@@ -27,8 +28,12 @@ static int take_fd(const char *text)
 
 void life_parse(struct life *l, int argc, char **argv)
 {
-	*l = (struct life){
-		.state_fd = -1, .fallback_root = -1, .real_root = -1, .argc = argc, .argv = argv};
+	*l = (struct life){.state_fd = -1,
+		.fallback_root = -1,
+		.real_root = -1,
+		.guard = -1,
+		.argc = argc,
+		.argv = argv};
 	/* Pairs, first in line: a "---" or "single" of the kernel's comes after and never hides
 	 * them. */
 	while (l->argc >= 3 && starts_with(l->argv[1], "--molt-")) {
@@ -39,6 +44,10 @@ void life_parse(struct life *l, int argc, char **argv)
 			l->fallback_root = fd;
 		else if (strcmp(l->argv[1], "--molt-returned") == 0)
 			l->real_root = fd;
+		else if (strcmp(l->argv[1], "--molt-guard") == 0)
+			l->guard = fd;
+		else if (strcmp(l->argv[1], "--molt-why") == 0)
+			l->why = l->argv[2];
 		else if (strcmp(l->argv[1], "--molt-end") == 0)
 			l->end = l->argv[2];
 		l->argv[2] = l->argv[0];
@@ -47,23 +56,63 @@ void life_parse(struct life *l, int argc, char **argv)
 	}
 }
 
-int reexec(struct error *e)
+/*
+ * The way back if the new init fails: this program, even if its file has been replaced, on the root
+ * that it came from. `root` as upgrade_fallback_root().
+ */
+static int begin_guard(
+	struct guard *ret, const char *state, int root, uint64_t timeout_usec, struct error *e)
 {
-	char state[16], fallback[16];
-	char *argv[] = {"init", "--molt-state", state, "--molt-fallback", fallback, NULL};
+	char real[16];
+	char *argv[] = {"init", "--molt-state", (char *)state, "--molt-why", "", "--molt-guard", "",
+		"--molt-returned", real, NULL};
+	CLEANUP_FD int exe = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+	CLEANUP_FD int here = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct guard_fallback fallback = {.exe = exe,
+		.root = root < 0 ? here : root,
+		.kept = root < 0 ? -1 : here,
+		.argv = argv,
+		.why = 4,
+		.channel = 6,
+		.environment = ENVIRONMENT};
+
+	if (exe < 0 || here < 0)
+		return error_set(e, errno, "cannot open %s", exe < 0 ? "/proc/self/exe" : "/");
+	(void)snprintf(real, sizeof(real), "%d", here);
+	if (root < 0)
+		argv[7] = NULL;
+	return guard_begin(ret, &fallback, timeout_usec, e);
+}
+
+int reexec(uint64_t timeout_usec, void (*unguarded)(const char *why), struct error *e)
+{
+	char state[16], fallback[16], channel[16];
+	char *argv[] = {"init", "--molt-state", state, NULL, NULL, NULL, NULL, NULL};
+	size_t n = 3;
 	CLEANUP_FD int fd = state_snapshot();
 	int root = upgrade_fallback_root();
+	struct guard guard = {.channel = -1, .pidfd = -1};
 
 	if (fd < 0)
 		return error_set(e, fd, "cannot write down the state");
-	(void)snprintf(state, sizeof(state), "%d", fd);
-	(void)snprintf(fallback, sizeof(fallback), "%d", root);
-	if (root < 0)
-		argv[3] = NULL;
 	state_keep_descriptors(true);
 	(void)fd_set_cloexec(fd, false);
+	(void)snprintf(state, sizeof(state), "%d", fd);
+	(void)snprintf(fallback, sizeof(fallback), "%d", root);
+	if (begin_guard(&guard, state, root, timeout_usec, e) < 0)
+		unguarded(e->text);
+	(void)snprintf(channel, sizeof(channel), "%d", guard.channel);
+	if (root >= 0) {
+		argv[n++] = "--molt-fallback";
+		argv[n++] = fallback;
+	}
+	if (guard.channel >= 0) {
+		argv[n++] = "--molt-guard";
+		argv[n++] = channel;
+	}
 	(void)execve(INIT_PATH, argv, ENVIRONMENT);
 	int r = error_set(e, errno, "cannot execute %s", INIT_PATH);
+	guard_cancel(&guard);
 	state_keep_descriptors(false);
 	return r;
 }

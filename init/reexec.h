@@ -4,6 +4,8 @@
 #ifndef MOLT_INIT_REEXEC_H
 #define MOLT_INIT_REEXEC_H
 
+#include <stdint.h>
+
 #include "kernel/error.h"
 
 #define INIT_PATH "/sbin/init"
@@ -14,6 +16,9 @@ struct life {
 	int fallback_root; /* --molt-fallback FD: the root to go back to if the state cannot be
 			      taken; named in the state too, and its; -1 */
 	int real_root; /* --molt-returned FD: we are that way back; the root of the system; -1 */
+	int guard; /* --molt-guard FD: whom to tell that the state is taken up (guard.h); -1 */
+	const char *why; /* --molt-why TEXT: we are brought back, and what the new init did ("was
+			    killed by SIGSEGV ..."); NULL */
 	const char *end; /* --molt-end poweroff|reboot|halt: all that is left to do; NULL */
 	int argc; /* what is left: the kernel's */
 	char **argv;
@@ -21,8 +26,13 @@ struct life {
 
 void life_parse(struct life *l, int argc, char **argv);
 
-/* Does not return, unless it fails: then everything is as before, -errno with text. */
-int reexec(struct error *e);
+/*
+ * Does not return, unless it fails: then everything is as before, -errno with text. The exec is
+ * guarded: a new init that does not get as far as taking up the state, within `timeout_usec`, is
+ * replaced by this very program, on the root it came from. Without a guard it goes on all the same,
+ * and `unguarded` is told why.
+ */
+int reexec(uint64_t timeout_usec, void (*unguarded)(const char *why), struct error *e);
 
 /* The end of a shutdown, by whatever /sbin/init is now (see unmount.h). Returns only if it fails.
  */

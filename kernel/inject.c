@@ -348,7 +348,7 @@ static bool is_fault(int signal)
  * stop) or SIGSTOP itself, which no mask holds back: it takes effect, for the process and its
  * parent, while we go on; after the release the task is stopped for good.
  */
-static int run_to_syscall_stop(struct inject_target *t, uint64_t deadline_usec, struct error *e)
+int inject_to_syscall_stop(struct inject_target *t, uint64_t deadline_usec, struct error *e)
 {
 	do {
 		int r = resume(t, PTRACE_SYSCALL, e);
@@ -381,9 +381,9 @@ static int run_syscall(struct inject_target *t, struct inject_registers *regs,
 
 	if (r < 0)
 		return error_set(e, r, "cannot set the registers of task %d", t->tid);
-	r = run_to_syscall_stop(t, deadline_usec, e); /* its entry */
+	r = inject_to_syscall_stop(t, deadline_usec, e); /* its entry */
 	if (r == 0)
-		r = run_to_syscall_stop(t, deadline_usec, e); /* its exit */
+		r = inject_to_syscall_stop(t, deadline_usec, e); /* its exit */
 	if (r < 0)
 		return r;
 	r = inject_arch_read(t->tid, regs);

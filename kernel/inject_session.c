@@ -65,12 +65,18 @@ int inject_scratch_read(struct inject_session *s, void *buf, size_t size, size_t
 	return r < 0 ? error_set(s->e, r, "cannot read memory of task %d", inject_tid(s->t)) : 0;
 }
 
+int inject_scratch_put(struct inject_session *s, void *buf, size_t size)
+{
+	int r = transfer(s, buf, size, s->scratch, true);
+
+	return r < 0 ? error_set(s->e, r, "cannot write memory of task %d", inject_tid(s->t)) : 0;
+}
+
 int inject_scratch_write(struct inject_session *s, const struct inject_scratch *scratch)
 {
 	struct inject_scratch copy = *scratch; /* struct iovec knows no const */
-	int r = transfer(s, &copy, sizeof(copy), s->scratch, true);
 
-	return r < 0 ? error_set(s->e, r, "cannot write memory of task %d", inject_tid(s->t)) : 0;
+	return inject_scratch_put(s, &copy, sizeof(copy));
 }
 
 /*
@@ -172,7 +178,7 @@ static void raise_limit(struct inject_session *s, int highest)
 	s->limit_raised = prlimit(tid, RLIMIT_NOFILE, &wanted, NULL) == 0;
 }
 
-static int restore_limit(struct inject_session *s)
+int inject_session_restore_limit(struct inject_session *s)
 {
 	if (!s->limit_raised || prlimit(inject_tid(s->t), RLIMIT_NOFILE, &s->limit, NULL) == 0)
 		return 0;
@@ -193,7 +199,7 @@ int inject_session_close(struct inject_session *s, int r)
 {
 	inject_keep_first_error(s, r);
 	int cleaned = close_scratch(s);
-	int restored = restore_limit(s);
+	int restored = inject_session_restore_limit(s);
 	s->pidfd = fd_close(s->pidfd);
 	if (r < 0)
 		return r;

@@ -63,5 +63,10 @@ void inject_keep_first_error(struct inject_session *s, int r);
 /* `size` bytes at `offset` of the scratch memory; all of it. 0 or -errno, with text. */
 int inject_scratch_read(struct inject_session *s, void *buf, size_t size, size_t offset);
 int inject_scratch_write(struct inject_session *s, const struct inject_scratch *scratch);
+/* Something else into it, from its beginning: at most as large. */
+int inject_scratch_put(struct inject_session *s, void *buf, size_t size);
+
+/* The target's limit on descriptors as it was; inject_session_close() does it as well. */
+int inject_session_restore_limit(struct inject_session *s);
 
 #endif

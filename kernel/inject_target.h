@@ -38,6 +38,10 @@ struct inject_target {
 	struct inject_dispatch dispatch; /* mode != 0: switched off meanwhile */
 };
 
+/* Lets a stopped task go on to the next entry or exit of a call. -EFAULT: it got a fault instead.
+ */
+int inject_to_syscall_stop(struct inject_target *t, uint64_t deadline_usec, struct error *e);
+
 /* Address of the instruction in the task's vDSO. -ENOTSUP: a 32-bit one; -ENOEXEC: none. */
 int inject_find_instruction(pid_t tid, uint64_t *ret_address, struct error *e);
 

@@ -5,6 +5,7 @@
 #include "kernel/log.h"
 #include "kernel/util.h"
 #include "services/service.h"
+#include "upgrade/generations.h"
 #include "upgrade/report.h"
 #include "upgrade/rollout.h"
 #include "upgrade/transaction.h"
@@ -108,11 +109,22 @@ void upgrade_exec_failed(const char *why)
 	rolled_back();
 }
 
-void upgrade_exec_returned(void)
+void upgrade_exec_returned(const char *why)
 {
+	if (!why)
+		why = "could not take over the state";
+	generations_resume();
+	report_end_phase("exec", false);
+	if (tx.phase == UPGRADE_UNDOING_EXEC) {
+		log_error(
+			"the init of generation %u %s: the one of generation %u goes on in its place",
+			sides.current.generation, why, sides.other.generation);
+		backwards_begin();
+		return;
+	}
 	if (tx.phase != UPGRADE_SERVICES && tx.phase != UPGRADE_EXECING)
 		return;
-	(void)snprintf(tx.why, sizeof(tx.why), "the new init could not take over the state");
+	(void)snprintf(tx.why, sizeof(tx.why), "the new init %s", why);
 	tx.phase = UPGRADE_SERVICES;
 	rollback_begin();
 }

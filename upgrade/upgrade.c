@@ -55,7 +55,8 @@ bool upgrade_exec_wanted(void)
 
 int upgrade_fallback_root(void)
 {
-	return tx.phase == UPGRADE_EXECING ? sides.other.root : -1;
+	return tx.phase == UPGRADE_EXECING || tx.phase == UPGRADE_UNDOING_EXEC ? sides.other.root
+									       : -1;
 }
 
 void upgrade_cancel(void)

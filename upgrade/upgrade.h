@@ -76,8 +76,11 @@ void upgrade_let_go(void);
 bool upgrade_exec_wanted(void);
 /* It could not exec: undoes the pivot, PID 1 lives on as it is. */
 void upgrade_exec_failed(const char *why);
-/* The new init could not take the state and gave PID 1 back to the old one. */
-void upgrade_exec_returned(void);
+/*
+ * The new init could not take over, and the one before is PID 1 again, with the state as it was
+ * when it exec'ed. `why` is a predicate; NULL: it gave back the state that it could not take.
+ */
+void upgrade_exec_returned(const char *why);
 /* A descriptor of the root that a new init which cannot take the state goes back to; -1: none. */
 int upgrade_fallback_root(void);
 

@@ -9,13 +9,25 @@
  *                              hang   does not answer
  *                              spoil  says that it can, and makes itself not executable
  *   executed as PID 1          back   gives PID 1 back to the init it came from
+ *                              segv   is killed by SIGSEGV
+ *                              abort  calls abort(3)
+ *                              smash  destroys its stack, and what it thinks is the heap
+ *                              exit   exits with code 127, as the loader does
+ *                              hang   sleeps for ever
+ *                              spin   computes for ever
+ *                              bare   closes all descriptors and is killed by SIGSEGV
+ *                              clutter  opens others in their place, leaves its root, lowers its
+ *                                     limits, and is killed by SIGSEGV
+ *                              reboot reboots the system
  */
 #include <err.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/reboot.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -55,6 +67,61 @@ static void give_back(char *const argv[])
 	err(1, "cannot go back to the old init");
 }
 
+static void fault(void)
+{
+	static volatile uintptr_t nowhere = 8;
+
+	*(volatile int *)nowhere = 1;
+}
+
+static void smash(void)
+{
+#if defined(__x86_64__)
+	__asm__ volatile("xor %%esp, %%esp\n\tpush %%rax" ::: "memory");
+#else
+	__asm__ volatile("mov sp, xzr\n\tstr x0, [sp, #-16]!" ::: "memory");
+#endif
+}
+
+static void clutter(void)
+{
+	struct rlimit few;
+
+	for (int fd = 3; fd < 200; fd++)
+		(void)dup2(0, fd);
+	/* Not the hard one: nobody could raise that again without CAP_SYS_RESOURCE. */
+	(void)getrlimit(RLIMIT_NOFILE, &few);
+	few.rlim_cur = 3;
+	(void)setrlimit(RLIMIT_NOFILE, &few);
+	if (chroot("/proc") < 0 || chdir("/") < 0)
+		err(1, "chroot");
+	fault();
+}
+
+static void behave(const char *how)
+{
+	if (strcmp(how, "segv") == 0)
+		fault();
+	if (strcmp(how, "abort") == 0)
+		abort();
+	if (strcmp(how, "smash") == 0)
+		smash();
+	if (strcmp(how, "exit") == 0)
+		_exit(127);
+	while (strcmp(how, "hang") == 0)
+		(void)pause();
+	for (volatile unsigned n = 0; strcmp(how, "spin") == 0; n++)
+		;
+	if (strcmp(how, "bare") == 0) {
+		(void)close_range(0, ~0U, 0);
+		fault();
+	}
+	if (strcmp(how, "clutter") == 0)
+		clutter();
+	if (strcmp(how, "reboot") == 0)
+		(void)reboot(RB_AUTOBOOT);
+}
+
 int main(int argc, char *argv[])
 {
 	char how[16] = "yes", then[16] = "back";
@@ -66,7 +133,8 @@ int main(int argc, char *argv[])
 	}
 	if (argc == 3 && strcmp(argv[1], "--check-state") == 0)
 		return answer(how);
-	if (argc == 5 && strcmp(then, "back") == 0)
+	behave(then);
+	if (argc >= 5 && strcmp(then, "back") == 0)
 		give_back(argv);
 	return 1;
 }

@@ -124,6 +124,7 @@ static void expect_defaults(const struct system_conf *c)
 	assert_true(c->freeze_timeout_usec == 1 * SECOND);
 	assert_true(c->blackout_timeout_usec == 2 * SECOND);
 	assert_true(c->check_timeout_usec == 30 * SECOND);
+	assert_true(c->exec_timeout_usec == 10 * SECOND);
 	assert_true(c->auto_commit);
 	assert_true(c->commit_timeout_usec == 600 * SECOND);
 }
@@ -153,7 +154,7 @@ static void reads_every_key(void **state)
 		"[Manager]\nLogDirectory=/run/log\nLogMaxSize=64K\nCtrlAltDel=ignore\n"
 		"DefaultTimeoutStopSec=5\nDefaultTimeoutStartSec=0\nShutdownTimeoutSec=1min\n"
 		"[Upgrade]\nFreezeTimeoutSec=500ms\nBlackoutTimeoutSec=3\nCheckTimeoutSec=4\n"
-		"AutoCommit=no\nCommitTimeoutSec=1h\n");
+		"ExecTimeoutSec=5\nAutoCommit=no\nCommitTimeoutSec=1h\n");
 	load_well(w);
 	const struct system_conf *c = w->conf;
 	assert_int_equal(strings_count(c->services), 3);
@@ -172,6 +173,7 @@ static void reads_every_key(void **state)
 	assert_true(c->freeze_timeout_usec == SECOND / 2);
 	assert_true(c->blackout_timeout_usec == 3 * SECOND);
 	assert_true(c->check_timeout_usec == 4 * SECOND);
+	assert_true(c->exec_timeout_usec == 5 * SECOND);
 	assert_false(c->auto_commit);
 	assert_true(c->commit_timeout_usec == 3600 * SECOND);
 }

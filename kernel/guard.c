@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/* Both ends of the channel; the guard itself is guard_watch.c. */
+#include "kernel/guard.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "kernel/guard_watch.h"
+#include "kernel/process.h"
+#include "kernel/util.h"
+
+#define READY_USEC (2 * USEC_PER_SEC)
+
+static int open_channel(int ends[2])
+{
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+		return -errno;
+	int r = fd_set_cloexec(ends[0], false);
+	if (r < 0) {
+		(void)fd_close(ends[0]);
+		(void)fd_close(ends[1]);
+	}
+	return r;
+}
+
+/* What the guard says once it watches us, or why it does not. */
+static int hear(int channel, struct error *e)
+{
+	char text[400] = "";
+	struct pollfd p = {.fd = channel, .events = POLLIN};
+	uint64_t deadline = deadline_in(READY_USEC);
+	int r;
+
+	do {
+		uint64_t now = clock_usec();
+		if (now >= deadline)
+			return error_say(e, ETIMEDOUT, "its guard does not get ready");
+		/* The guard stops us in the middle of this. */
+		r = poll(&p, 1, (int)((deadline - now) / USEC_PER_MSEC) + 1);
+	} while (r == 0 || (r < 0 && errno == EINTR));
+	ssize_t n = r < 0 ? r : recv(channel, text, sizeof(text) - 1, MSG_DONTWAIT);
+	if (n == 1 && text[0] == GUARD_READY)
+		return 0;
+	return error_say(e, EPERM, "%s", n > 0 ? text : "its guard has ended");
+}
+
+int guard_begin(struct guard *ret, const struct guard_fallback *fallback, uint64_t timeout_usec,
+	struct error *e)
+{
+	struct guard g = {.channel = -1, .pidfd = -1};
+	int ends[2];
+	int r = open_channel(ends);
+
+	if (r < 0)
+		return error_set(e, r, "cannot make a channel to a guard");
+	g.channel = ends[0];
+	g.pid = process_fork(-1, &g.pidfd);
+	if (g.pid == 0) {
+		struct guard_watch w = {.fallback = fallback,
+			.timeout_usec = timeout_usec,
+			.tracee = getppid(),
+			.theirs = ends[0],
+			.ours = ends[1]};
+		guard_watch(&w);
+	}
+	(void)fd_close(ends[1]);
+	if (g.pid < 0) {
+		(void)fd_close(g.channel);
+		return error_set(e, g.pid, "cannot fork a guard");
+	}
+	r = hear(g.channel, e);
+	if (r < 0) {
+		guard_cancel(&g);
+		return r;
+	}
+	*ret = g;
+	return 0;
+}
+
+void guard_cancel(struct guard *g)
+{
+	/* It has let us go already if it saw the exec fail. */
+	if (g->pidfd >= 0)
+		(void)syscall(SYS_pidfd_send_signal, g->pidfd, SIGKILL, NULL, 0);
+	g->pidfd = fd_close(g->pidfd);
+	g->channel = fd_close(g->channel);
+	g->pid = 0;
+}
+
+/* The guard reads it while we stand still at the end of this call. */
+static void say(int channel, char what, const char *why)
+{
+	char text[400];
+	int n = snprintf(text, sizeof(text), "%c%s", what, why);
+	size_t length = n < (int)sizeof(text) ? (size_t)n : sizeof(text) - 1;
+
+	/* Nobody there to hear it: then nobody guards us. */
+	(void)send(channel, text, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+	(void)fd_close(channel);
+}
+
+void guard_say_up(int channel)
+{
+	if (channel >= 0)
+		say(channel, GUARD_UP, "");
+}
+
+void guard_say_failed(int channel, const char *why)
+{
+	if (channel >= 0)
+		say(channel, GUARD_FAILED, why);
+}

@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernel/guard_watch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kernel/inject_exec.h"
+#include "kernel/inject_target.h"
+#include "kernel/proc.h"
+#include "kernel/util.h"
+
+#if defined(__x86_64__)
+#define NATIVE AUDIT_ARCH_X86_64
+#elif defined(__aarch64__)
+#define NATIVE AUDIT_ARCH_AARCH64
+#endif
+
+#define SYSCALL_STOP (SIGTRAP | 0x80) /* PTRACE_O_TRACESYSGOOD */
+/* Stops come with a SIGCHLD; this is for what does not. */
+#define LOOK_AGAIN_USEC (20 * USEC_PER_MSEC)
+#define SEIZE_USEC (1 * USEC_PER_SEC)
+#define FALL_BACK_USEC (10 * USEC_PER_SEC)
+#define FDS_MAX 65536
+
+enum next { GO_ON, LET_GO, FALL_BACK, GONE };
+
+static int trace(const struct guard_watch *w, int request, uintptr_t address, uintptr_t data)
+{
+	long r = ptrace((enum __ptrace_request)request, w->tracee, (void *)address, (void *)data);
+
+	return r < 0 ? -errno : (int)r;
+}
+
+static void __attribute__((noreturn, format(printf, 2, 3)))
+decline(const struct guard_watch *w, const char *format, ...)
+{
+	char text[400];
+	va_list ap;
+
+	va_start(ap, format);
+	(void)vsnprintf(text, sizeof(text), format, ap);
+	va_end(ap);
+	(void)send(w->ours, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT);
+	_exit(1);
+}
+
+/* Waiting for its stops */
+
+static void sleep_until_sigchld(uint64_t usec)
+{
+	sigset_t set;
+	struct timespec timeout = {
+		.tv_sec = (time_t)(usec / USEC_PER_SEC),
+		.tv_nsec = (long)(usec % USEC_PER_SEC * 1000),
+	};
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGCHLD);
+	(void)sigtimedwait(&set, NULL, &timeout);
+}
+
+/* Its status, 0 where there is none yet, or negative: it has ended. */
+static int collect(const struct guard_watch *w)
+{
+	siginfo_t info = {0};
+
+	if (waitid(P_PID, (id_t)w->tracee, &info, WSTOPPED | WEXITED | WNOHANG | __WALL) < 0)
+		return -errno;
+	if (info.si_pid == 0)
+		return 0;
+	return info.si_code == CLD_TRAPPED || info.si_code == CLD_STOPPED ? info.si_status : -ESRCH;
+}
+
+/*
+ * To the next stop. Past the deadline it is asked to stop; one that sleeps without being
+ * interruptible does so when it wakes.
+ */
+static int wait_stop(struct guard_watch *w)
+{
+	int status;
+
+	while ((status = collect(w)) == 0) {
+		uint64_t now = clock_usec();
+		uint64_t left = LOOK_AGAIN_USEC;
+		if (w->loaded && !w->asked) {
+			if (now >= w->deadline_usec) {
+				(void)trace(w, PTRACE_INTERRUPT, 0, 0);
+				w->asked = true;
+			} else if (w->deadline_usec - now < left) {
+				left = w->deadline_usec - now;
+			}
+		}
+		sleep_until_sigchld(left);
+	}
+	return status;
+}
+
+/* Whether it has failed */
+
+bool guard_signal_is_the_end(struct guard_watch *w, int signal, int code, pid_t sender)
+{
+	bool from_kernel = code > 0;
+	const char *name = sigabbrev_np(signal);
+
+	switch (signal) {
+	case SIGSEGV:
+	case SIGBUS:
+	case SIGILL:
+	case SIGFPE:
+	case SIGTRAP:
+	case SIGSYS:
+		if (!from_kernel)
+			return false;
+		break;
+	case SIGABRT:
+		if (code != SI_TKILL || sender != w->tracee)
+			return false;
+		break;
+	default:
+		return false;
+	}
+	(void)snprintf(w->why, sizeof(w->why), "was killed by SIG%s while it took over", name);
+	return true;
+}
+
+/* linux/reboot.h: all but these two end the system, or hand it to another kernel. */
+static bool ends_the_system(uint64_t command)
+{
+	return (uint32_t)command != 0x89abcdefU && (uint32_t)command != 0; /* CAD on and off */
+}
+
+bool guard_call_is_the_end(struct guard_watch *w, long number, const uint64_t args[6])
+{
+	if (number == SYS_exit || number == SYS_exit_group)
+		(void)snprintf(w->why, sizeof(w->why), "exited with code %d while it took over",
+			(int)(args[0] & 0xff));
+	else if (number == SYS_reboot && ends_the_system(args[2]))
+		(void)snprintf(
+			w->why, sizeof(w->why), "wanted to reboot the system while it took over");
+	else
+		return false;
+	return true;
+}
+
+static bool is_late(struct guard_watch *w)
+{
+	if (!w->loaded || clock_usec() < w->deadline_usec)
+		return false;
+	(void)snprintf(w->why, sizeof(w->why), "did not take over within %llu ms",
+		(unsigned long long)(w->timeout_usec / USEC_PER_MSEC));
+	return true;
+}
+
+/* Looking at a stop */
+
+static bool waits_for_events(long number)
+{
+#ifdef SYS_epoll_wait
+	if (number == SYS_epoll_wait)
+		return true;
+#endif
+#ifdef SYS_epoll_pwait2
+	if (number == SYS_epoll_pwait2)
+		return true;
+#endif
+	return number == SYS_epoll_pwait;
+}
+
+static bool sends(long number)
+{
+	return number == SYS_sendto || number == SYS_sendmsg || number == SYS_write;
+}
+
+static enum next entered(struct guard_watch *w, const struct __ptrace_syscall_info *info)
+{
+	uint64_t args[6];
+
+	for (size_t i = 0; i < ARRAY_SIZE(args); i++)
+		args[i] = info->entry.args[i];
+	w->entering = true;
+	w->number = info->arch == NATIVE ? (long)info->entry.nr : -1;
+	if (!w->loaded)
+		return GO_ON;
+	if (waits_for_events(w->number))
+		return LET_GO;
+	return guard_call_is_the_end(w, w->number, args) ? FALL_BACK : GO_ON;
+}
+
+static enum next hear(struct guard_watch *w)
+{
+	char text[sizeof(w->why) + 1];
+	ssize_t n = recv(w->ours, text, sizeof(text) - 1, MSG_DONTWAIT);
+
+	if (n < 1)
+		return GO_ON;
+	text[n] = '\0';
+	if (text[0] == GUARD_UP)
+		return LET_GO;
+	(void)snprintf(w->why, sizeof(w->why), "%s", text + 1);
+	return FALL_BACK;
+}
+
+static enum next left_call(struct guard_watch *w, const struct __ptrace_syscall_info *info)
+{
+	long number = w->number;
+
+	w->number = -1;
+	if (number == SYS_execve || number == SYS_execveat) {
+		/* An exec that fails is told by its caller, which goes on as it was. */
+		if (info->exit.rval < 0)
+			return w->loaded ? GO_ON : LET_GO;
+		if (!w->loaded)
+			w->deadline_usec = deadline_in(w->timeout_usec);
+		w->loaded = true;
+	}
+	return w->loaded && sends(number) ? hear(w) : GO_ON;
+}
+
+static enum next stopped_at_call(struct guard_watch *w)
+{
+	struct __ptrace_syscall_info info = {0};
+
+	w->entering = false;
+	if (trace(w, PTRACE_GET_SYSCALL_INFO, sizeof(info), (uintptr_t)&info) <= 0)
+		return GO_ON;
+	if (info.op == PTRACE_SYSCALL_INFO_ENTRY)
+		return entered(w, &info);
+	if (info.op == PTRACE_SYSCALL_INFO_EXIT)
+		return left_call(w, &info);
+	return GO_ON;
+}
+
+static enum next stopped_by_signal(struct guard_watch *w, int *signal)
+{
+	siginfo_t info = {0};
+
+	(void)trace(w, PTRACE_GETSIGINFO, 0, (uintptr_t)&info);
+	/*
+	 * An init does not get it; while it is traced it would (sig_ignored() in kernel/signal.c).
+	 * All other signals without a handler are dropped by the kernel again.
+	 */
+	if (*signal == SIGSTOP)
+		*signal = 0;
+	if (!w->loaded || !guard_signal_is_the_end(w, *signal, info.si_code, info.si_pid))
+		return GO_ON;
+	return FALL_BACK;
+}
+
+static enum next look(struct guard_watch *w, int status, int *ret_signal)
+{
+	enum next next = GO_ON;
+
+	w->asked = false; /* a stop of any kind uses it up (ptrace_stop() in kernel/signal.c) */
+	*ret_signal = 0;
+	if (status == SYSCALL_STOP) {
+		next = stopped_at_call(w);
+	} else {
+		w->entering = false;
+		if (status >> 8 != PTRACE_EVENT_STOP) {
+			*ret_signal = status & 0x7f;
+			next = stopped_by_signal(w, ret_signal);
+		}
+	}
+	return next == GO_ON && is_late(w) ? FALL_BACK : next;
+}
+
+/* Where it cannot go on */
+
+static void say_loudly(const char *text)
+{
+	int fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC | O_NOCTTY);
+
+	(void)dprintf(fd >= 0 ? fd : STDERR_FILENO, "%smolt: %s\n", fd >= 0 ? "<2>" : "", text);
+	(void)fd_close(fd);
+}
+
+/* As long as we live and do nothing it stands still: no exit, no panic. */
+static void __attribute__((noreturn)) hold(const struct guard_watch *w, const char *why)
+{
+	char text[800];
+
+	(void)snprintf(text, sizeof(text),
+		"init %s, and the one before cannot be brought back: %s. It is held stopped by process %d: everything else runs on, nothing is started or reaped any more. Save what matters and reboot (reboot -f)",
+		w->why, why, (int)getpid());
+	say_loudly(text);
+	for (;;)
+		(void)pause();
+}
+
+struct fd_list {
+	int *fds;
+	size_t n;
+	int but; /* not this one */
+	int also; /* this one, although it is O_CLOEXEC */
+};
+
+static int add_fd(const struct proc_fd *fd, void *userdata)
+{
+	struct fd_list *list = userdata;
+	int flags = fcntl(fd->fd, F_GETFD);
+
+	if (flags < 0 || fd->fd == list->but || (flags & FD_CLOEXEC && fd->fd != list->also))
+		return 0;
+	if (list->n == FDS_MAX)
+		return -E2BIG;
+	list->fds[list->n++] = fd->fd;
+	return 0;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+/* Our table is a copy of the one it had, and nothing has closed anything in it. */
+static int list_fds(struct fd_list *list)
+{
+	list->fds = malloc(FDS_MAX * sizeof(int)); /* not touched, not there */
+	if (!list->fds)
+		return -ENOMEM;
+	int r = proc_fds(getpid(), add_fd, list);
+	qsort(list->fds, list->n, sizeof(int), by_number);
+	return r;
+}
+
+static int fall_back(struct guard_watch *w, struct error *e)
+{
+	const struct guard_fallback *f = w->fallback;
+	char *argv[GUARD_ARGUMENTS_MAX + 1] = {NULL}, channel[16];
+	struct fd_list list = {.but = w->ours, .also = f->kept};
+	int r = list_fds(&list);
+
+	if (r < 0)
+		return error_set(e, r, "cannot list its descriptors");
+	(void)snprintf(channel, sizeof(channel), "%d", w->theirs);
+	for (size_t i = 0; i < GUARD_ARGUMENTS_MAX && f->argv[i]; i++)
+		argv[i] = i == f->why ? w->why : i == f->channel ? channel : f->argv[i];
+	struct inject_exec x = {.exe = f->exe,
+		.root = f->root,
+		.fds = list.fds,
+		.n_fds = list.n,
+		.argv = argv,
+		.environment = f->environment,
+		.mask = w->mask};
+	r = inject_exec(w->tracee, w->entering, &x, deadline_in(FALL_BACK_USEC), e);
+	free(list.fds);
+	return r;
+}
+
+/* The fallback is watched like the program in whose place it is. */
+static void replace(struct guard_watch *w)
+{
+	struct error e;
+
+	if (w->fallen)
+		hold(w, "it was brought back once");
+	if (fall_back(w, &e) < 0)
+		hold(w, e.text);
+	w->fallen = true;
+	w->entering = w->asked = false;
+	w->number = -1;
+	w->deadline_usec = deadline_in(w->timeout_usec);
+}
+
+/* Its beginning */
+
+static int seize(struct guard_watch *w)
+{
+	uint64_t deadline = deadline_in(SEIZE_USEC);
+	int status = 0;
+	int r = trace(w, PTRACE_SEIZE, 0, PTRACE_O_TRACESYSGOOD);
+
+	if (r == 0)
+		r = trace(w, PTRACE_INTERRUPT, 0, 0);
+	while (r == 0 && (status = collect(w)) == 0) {
+		if (clock_usec() > deadline)
+			return -ETIMEDOUT;
+		sleep_until_sigchld(LOOK_AGAIN_USEC);
+	}
+	if (r == 0)
+		r = status < 0 ? status
+			       : trace(w, PTRACE_GETSIGMASK, sizeof(w->mask), (uintptr_t)&w->mask);
+	return r < 0 ? r : 0;
+}
+
+/* Nothing that is sent around is for us, and we are the last that should go. */
+static void settle(void)
+{
+	sigset_t all;
+
+	(void)sigfillset(&all);
+	(void)sigprocmask(SIG_SETMASK, &all, NULL);
+	(void)prctl(PR_SET_NAME, "molt-guard");
+	/* Both want privileges that there may not be, and it works without. */
+	(void)file_write(AT_FDCWD, "/proc/self/oom_score_adj", "-1000");
+	(void)mlockall(MCL_CURRENT);
+}
+
+void guard_watch(struct guard_watch *w)
+{
+	struct error e;
+	int signal = 0;
+
+	settle();
+	w->number = -1;
+	int r = seize(w);
+	if (r < 0) {
+		(void)inject_explain_refusal(w->tracee, r, &e);
+		decline(w, "%s", e.text);
+	}
+	r = trace(w, PTRACE_SYSCALL, 0, 0);
+	if (r < 0)
+		decline(w, "cannot resume task %d: %s", (int)w->tracee, strerror(-r));
+	(void)!send(w->ours, (char[]){GUARD_READY}, 1, MSG_NOSIGNAL);
+	for (;;) {
+		int status = wait_stop(w);
+		enum next next = status < 0 ? GONE : look(w, status, &signal);
+		if (next == GONE)
+			_exit(0);
+		if (next == LET_GO) {
+			(void)trace(w, PTRACE_DETACH, 0, (uintptr_t)signal);
+			_exit(0);
+		}
+		if (next == FALL_BACK) {
+			replace(w);
+			signal = 0;
+		}
+		(void)trace(w, PTRACE_SYSCALL, 0, (uintptr_t)signal);
+	}
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* The life of a guard (guard.h). Internal to it. */
+#ifndef MOLT_KERNEL_GUARD_WATCH_H
+#define MOLT_KERNEL_GUARD_WATCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "kernel/guard.h"
+
+/* The first byte of a message; a failure's text follows. */
+#define GUARD_READY 'r' /* from the guard; a text instead: it cannot */
+#define GUARD_UP 'u'
+#define GUARD_FAILED 'f'
+
+struct guard_watch {
+	const struct guard_fallback *fallback;
+	uint64_t timeout_usec;
+	pid_t tracee;
+	int theirs, ours; /* the ends of the channel */
+
+	uint64_t mask; /* its signal mask */
+	bool loaded; /* it is another program now: from here on it counts */
+	bool fallen; /* that is the fallback */
+	uint64_t deadline_usec; /* once loaded */
+	bool asked; /* an INTERRUPT is pending */
+	bool entering; /* the last stop was the entry of a call */
+	long number; /* of that; -1: not one of our architecture */
+	char why[300]; /* how it failed */
+};
+
+void __attribute__((noreturn)) guard_watch(struct guard_watch *w);
+
+/* Of the last stop of the tracee: whether its program has failed by it, w->why filled. */
+bool guard_call_is_the_end(struct guard_watch *w, long number, const uint64_t args[6]);
+bool guard_signal_is_the_end(struct guard_watch *w, int signal, int code, pid_t sender);
+
+#endif

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernel/inject_exec.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <linux/kcmp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "kernel/inject.h"
+#include "kernel/inject_session.h"
+#include "kernel/util.h"
+
+#define ARGUMENTS_MAX 12
+#define ENVIRONMENT_MAX 4
+#define TEXT_BYTES 640
+
+/* What the scratch memory of the target holds for the exec; the pointers are the target's. */
+struct exec_page {
+	uint64_t argv[ARGUMENTS_MAX + 1];
+	uint64_t environment[ENVIRONMENT_MAX + 1];
+	char nothing[4]; /* "" */
+	char here[4]; /* "." */
+	char text[TEXT_BYTES];
+	size_t used;
+};
+
+/* On the stack, where no page is to be had, there is room for this much. */
+_Static_assert(sizeof(struct exec_page) <= sizeof(struct inject_scratch), "it fits");
+
+static int64_t call(struct inject_session *s, long number, uint64_t a, uint64_t b, uint64_t c)
+{
+	return inject_call(s, number, a, b, c, 0);
+}
+
+/* The call it is about to make is not made. */
+static int leave_entry(struct inject_target *t, uint64_t deadline_usec, struct error *e)
+{
+	int r = inject_arch_cancel(t->tid);
+
+	if (r < 0)
+		return error_set(e, r, "cannot cancel a call in task %d", t->tid);
+	return inject_to_syscall_stop(t, deadline_usec, e);
+}
+
+static int block_signals(pid_t tid)
+{
+	uint64_t all = UINT64_MAX;
+
+	return ptrace(PTRACE_SETSIGMASK, tid, (void *)sizeof(all), &all) < 0 ? -errno : 0;
+}
+
+/* Like inject_wait_stopped() for a task that stands still already, and is not to go on. */
+static int adopt(struct inject_target *t, bool entering, uint64_t deadline_usec, struct error *e)
+{
+	int r = block_signals(t->tid);
+
+	if (r < 0)
+		return error_set(e, r, "cannot block the signals of task %d", t->tid);
+	if (entering && (r = leave_entry(t, deadline_usec, e)) < 0)
+		return r;
+	r = inject_arch_read(t->tid, &t->saved);
+	if (r < 0)
+		return error_set(e, r, "cannot read the registers of task %d", t->tid);
+	r = inject_find_instruction(t->tid, &t->instruction, e);
+	t->borrowed = r == 0;
+	return r;
+}
+
+/* An exec keeps them, and the program that is to go away may have changed them. */
+static void give_limits(pid_t tid)
+{
+	struct rlimit limit;
+
+	for (int i = 0; i < RLIM_NLIMITS; i++)
+		if (getrlimit(i, &limit) == 0)
+			(void)prlimit(tid, i, &limit, NULL);
+}
+
+static int64_t close_one(struct inject_session *s, int64_t fd)
+{
+	return call(s, SYS_close_range, (uint64_t)fd, (uint64_t)fd, 0);
+}
+
+/* Ourselves, as the target sees us: a pidfd above all the numbers that are to be filled. */
+static int open_ourselves(struct inject_session *s, int highest)
+{
+	int64_t low = call(s, SYS_pidfd_open, (uint64_t)getpid(), 0, 0);
+
+	if (low < 0)
+		return inject_call_failed(s, low, "open a pidfd");
+	int64_t high = call(s, SYS_fcntl, (uint64_t)low, F_DUPFD_CLOEXEC, (uint64_t)highest + 1);
+	(void)close_one(s, low);
+	return high < 0 ? inject_call_failed(s, high, "duplicate a descriptor") : (int)high;
+}
+
+/* At the lowest free number there, O_CLOEXEC. */
+static int fetch(struct inject_session *s, int pidfd, int fd)
+{
+	int64_t got = call(s, SYS_pidfd_getfd, (uint64_t)pidfd, (uint64_t)fd, 0);
+
+	return got < 0 ? inject_call_failed(s, got, "fetch a descriptor") : (int)got;
+}
+
+static bool has_the_same(struct inject_session *s, int fd)
+{
+	return syscall(SYS_kcmp, getpid(), inject_tid(s->t), KCMP_FILE, (long)fd, (long)fd) == 0;
+}
+
+/* Replaces whatever is there. */
+static int place(struct inject_session *s, int pidfd, int fd)
+{
+	int64_t r = 0;
+	bool there = has_the_same(s, fd);
+	int got = there ? fd : fetch(s, pidfd, fd);
+
+	if (got < 0)
+		return got;
+	if (got == fd) {
+		r = call(s, SYS_fcntl, (uint64_t)fd, F_SETFD, 0);
+	} else {
+		r = call(s, SYS_dup3, (uint64_t)got, (uint64_t)fd, 0);
+		(void)close_one(s, got);
+	}
+	return r < 0 ? inject_call_failed(s, r, "place a descriptor") : 0;
+}
+
+static int place_all(struct inject_session *s, int pidfd, const struct inject_exec *x)
+{
+	int64_t marked = call(s, SYS_close_range, 0, ~0U, CLOSE_RANGE_CLOEXEC);
+
+	if (marked < 0)
+		return inject_call_failed(s, marked, "mark the descriptors");
+	for (size_t i = 0; i < x->n_fds; i++) {
+		int r = place(s, pidfd, x->fds[i]);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int add_texts(
+	struct exec_page *page, uint64_t base, char *const *texts, uint64_t *addresses, size_t max)
+{
+	for (size_t i = 0; texts[i]; i++) {
+		size_t size = strlen(texts[i]) + 1;
+		if (i == max || size > sizeof(page->text) - page->used)
+			return -E2BIG;
+		memcpy(page->text + page->used, texts[i], size);
+		addresses[i] = base + offsetof(struct exec_page, text) + page->used;
+		page->used += size;
+	}
+	return 0;
+}
+
+static int write_page(struct inject_session *s, const struct inject_exec *x)
+{
+	struct exec_page page = {.here = "."};
+	int r = add_texts(&page, s->scratch, x->argv, page.argv, ARGUMENTS_MAX);
+
+	if (r == 0)
+		r = add_texts(&page, s->scratch, x->environment, page.environment, ENVIRONMENT_MAX);
+	if (r < 0)
+		return error_set(s->e, r, "cannot lay out the arguments");
+	return inject_scratch_put(s, &page, sizeof(page));
+}
+
+static uint64_t in_page(const struct inject_session *s, size_t offset)
+{
+	return s->scratch + offset;
+}
+
+static int enter_root(struct inject_session *s, int root)
+{
+	int64_t r = call(s, SYS_fchdir, (uint64_t)root, 0, 0);
+
+	if (r == 0)
+		r = call(s, SYS_chroot, in_page(s, offsetof(struct exec_page, here)), 0, 0);
+	return r < 0 ? inject_call_failed(s, r, "change the root") : 0;
+}
+
+static int run_exec(struct inject_session *s, int exe)
+{
+	const uint64_t args[6] = {(uint64_t)exe, in_page(s, offsetof(struct exec_page, nothing)),
+		in_page(s, offsetof(struct exec_page, argv)),
+		in_page(s, offsetof(struct exec_page, environment)), AT_EMPTY_PATH, 0};
+	int64_t result;
+
+	/* The new program is to begin with the limit that the old one had. */
+	inject_session_restore_limit(s);
+	int r = inject_syscall(s->t, SYS_execveat, args, &result, s->deadline_usec, s->e);
+	if (r < 0)
+		return r;
+	return result < 0 ? inject_call_failed(s, result, "execute the program") : 0;
+}
+
+static int run(struct inject_session *s, const struct inject_exec *x)
+{
+	int highest = x->n_fds ? x->fds[x->n_fds - 1] : 2;
+	int r = inject_session_open(s, highest);
+	if (r < 0)
+		return r;
+	int pidfd = r = open_ourselves(s, highest);
+	if (r >= 0)
+		r = place_all(s, pidfd, x);
+	int root = r < 0 ? r : fetch(s, pidfd, x->root);
+	int exe = root < 0 ? root : fetch(s, pidfd, x->exe);
+	if (exe < 0)
+		return exe;
+	r = write_page(s, x);
+	if (r == 0)
+		r = enter_root(s, root);
+	return r == 0 ? run_exec(s, exe) : r;
+}
+
+int inject_exec(pid_t tid, bool entering, const struct inject_exec *x, uint64_t deadline_usec,
+	struct error *e)
+{
+	struct inject_target t = {.tid = tid, .stop = INJECT_STOP_SYSCALL};
+	struct inject_session s = {.t = &t, .deadline_usec = deadline_usec, .e = e, .pidfd = -1};
+	give_limits(tid);
+	int r = adopt(&t, entering, deadline_usec, e);
+
+	if (r == 0)
+		r = run(&s, x);
+	/* What the session made in the target has gone with its program. */
+	s.pidfd = fd_close(s.pidfd);
+	if (r == 0 && ptrace(PTRACE_SETSIGMASK, tid, (void *)sizeof(x->mask), &x->mask) < 0)
+		return error_set(e, errno, "cannot set the signal mask of task %d", tid);
+	return r;
+}
