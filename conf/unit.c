@@ -40,9 +40,12 @@ struct unit *unit_new(const char *name, const char *source)
 		.timeout_start_usec = SECONDS(90),
 		.timeout_stop_usec = SECONDS(90),
 		.kill_signal = SIGTERM,
+		.watchdog_signal = SIGABRT,
+		.reload_signal = SIGHUP,
 		.umask = 0022,
 		.policy = POLICY_KEEP,
 		.ready_timeout_usec = SECONDS(30),
+		.prepare_timeout_usec = UNIT_PREPARE_TIMEOUT_USEC,
 	};
 	if (!u->name || !u->source) {
 		unit_free(u);
@@ -54,7 +57,7 @@ struct unit *unit_new(const char *name, const char *source)
 static void free_strings(struct unit *u)
 {
 	char *const texts[] = {u->name, u->source, u->description, u->pid_file, u->user, u->group,
-		u->working_directory, u->runtime_directory, u->state_directory};
+		u->working_directory, u->runtime_directory, u->state_directory, u->fd_name};
 	char **const lists[] = {
 		u->after, u->before, u->requires, u->wants, u->environment, u->environment_files};
 

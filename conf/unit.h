@@ -28,6 +28,7 @@ enum service_type {
 	SERVICE_FORKING,
 	SERVICE_ONESHOT,
 	SERVICE_NOTIFY,
+	SERVICE_NOTIFY_RELOAD, /* and reloads on ReloadSignal=, telling when that is over */
 };
 
 enum restart_when {
@@ -36,6 +37,7 @@ enum restart_when {
 	RESTART_ON_FAILURE,
 	RESTART_ON_ABNORMAL,
 	RESTART_ON_ABORT,
+	RESTART_ON_WATCHDOG,
 	RESTART_ALWAYS,
 };
 
@@ -44,6 +46,21 @@ enum kill_mode {
 	KILL_MIXED, /* the signal to the main process, then SIGKILL to every process */
 	KILL_PROCESS, /* only the main process */
 	KILL_NONE,
+};
+
+/* Whose messages of sd_notify(3) count, of the processes of the service. */
+enum notify_access {
+	NOTIFY_ALL, /* every one of them */
+	NOTIFY_NONE,
+	NOTIFY_MAIN,
+	NOTIFY_EXEC, /* the main one and those of Exec keys */
+};
+
+/* When the descriptors that a service has stored are closed. */
+enum fd_store_preserve {
+	FD_STORE_RESTART, /* when it is stopped or has failed, and is not about to start again */
+	FD_STORE_NO, /* whenever it stops */
+	FD_STORE_YES, /* only by the service itself */
 };
 
 enum upgrade_policy {
@@ -81,6 +98,7 @@ struct listen_config {
 };
 
 #define UNIT_USEC_INFINITY UINT64_MAX
+#define UNIT_PREPARE_TIMEOUT_USEC UINT64_C(10000000)
 
 /*
  * One service as configured. Everything is owned by the struct; unit_free() frees it. Lists of
@@ -106,7 +124,12 @@ struct unit {
 	uint64_t timeout_stop_usec; /* default 90 s */
 	bool timeout_start_set; /* whether the file says it; if not, init.conf's default holds */
 	bool timeout_stop_set;
+	enum notify_access notify_access;
 	uint64_t watchdog_usec; /* WatchdogSec; 0: none */
+	int watchdog_signal; /* default SIGABRT */
+	int reload_signal; /* of Type=notify-reload; default SIGHUP */
+	unsigned fd_store_max; /* FileDescriptorStoreMax=; 0: it may store none */
+	enum fd_store_preserve fd_store_preserve;
 	int kill_signal; /* default SIGTERM */
 	enum kill_mode kill_mode;
 	char *user, *group; /* names or numbers; NULL: root */
@@ -124,6 +147,7 @@ struct unit {
 	/* [Socket] */
 	struct listen_config *listen;
 	size_t n_listen;
+	char *fd_name; /* FileDescriptorName=; NULL: the name of the unit */
 
 	/* [Upgrade] */
 	enum upgrade_policy policy; /* default keep */
@@ -131,8 +155,16 @@ struct unit {
 	int reexec_signal; /* 0: none */
 	int reexec_finish_signal; /* to the old main process once the new one is ready; 0: none */
 	uint64_t ready_timeout_usec; /* default 30 s */
+	bool handshake; /* it has a say: $MOLT_FD */
+	uint64_t prepare_timeout_usec; /* how long its answer to PREPARE may take; default
+					  UNIT_PREPARE_TIMEOUT_USEC */
 	bool system_storage; /* SystemStorage=: backs a mount, so it stays outside the tree */
 };
+
+/* More descriptors than that no service can store, whatever its file says. */
+#define UNIT_FD_STORE_MAX 4096
+/* Whether it can stand in $LISTEN_FDNAMES: sd_listen_fds_with_names(3). */
+bool unit_fd_name_is_valid(const char *name);
 
 /* Gets each warning: one line with file:line in front, no newline. */
 typedef void (*unit_warn)(void *userdata, const char *text);
@@ -160,6 +192,8 @@ void unit_free(struct unit *u); /* NULL is fine */
 extern const char *const UNIT_PATH[];
 
 const char *service_type_name(enum service_type t);
+/* Whether READY=1 is what makes it ready. */
+bool service_type_notifies(enum service_type t);
 const char *restart_when_name(enum restart_when r);
 const char *upgrade_policy_name(enum upgrade_policy p);
 

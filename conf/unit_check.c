@@ -64,6 +64,8 @@ static int check_upgrade(const struct check *c)
 
 	if (u->policy == POLICY_HANDOVER && u->n_listen == 0)
 		return refuse(c, "Policy=handover hands over sockets, but [Socket] has no Listen=");
+	if (u->prepare_timeout_usec != UNIT_PREPARE_TIMEOUT_USEC && !u->handshake)
+		warn(c, "PrepareTimeoutSec= has no effect without Handshake=yes");
 	if (u->policy != POLICY_REEXEC && u->reexec_signal)
 		warn(c, "ReexecSignal= has no effect without Policy=reexec");
 	if (!u->reexec_signal && u->reexec_finish_signal)

@@ -24,6 +24,8 @@ void listen_config_done(struct listen_config *l);
 extern const char *const SERVICE_TYPE_NAMES[];
 extern const char *const RESTART_WHEN_NAMES[];
 extern const char *const KILL_MODE_NAMES[];
+extern const char *const NOTIFY_ACCESS_NAMES[];
+extern const char *const FD_STORE_PRESERVE_NAMES[];
 extern const char *const UPGRADE_POLICY_NAMES[];
 
 #endif

@@ -37,7 +37,13 @@ static const struct key unit_keys[] = {
 	KEY("Service", "TimeoutStartSec", value_timeout_start, timeout_start_usec),
 	KEY("Service", "TimeoutStopSec", value_timeout_stop, timeout_stop_usec),
 	KEY("Service", "TimeoutSec", value_timeout_both, timeout_start_usec),
+	ENUM("Service", "NotifyAccess", key_parse_enum, notify_access, NOTIFY_ACCESS_NAMES),
 	KEY("Service", "WatchdogSec", value_watchdog, watchdog_usec),
+	KEY("Service", "WatchdogSignal", key_parse_signal, watchdog_signal),
+	KEY("Service", "ReloadSignal", key_parse_signal, reload_signal),
+	KEY("Service", "FileDescriptorStoreMax", value_fd_store_max, fd_store_max),
+	ENUM("Service", "FileDescriptorStorePreserve", key_parse_enum, fd_store_preserve,
+		FD_STORE_PRESERVE_NAMES),
 	KEY("Service", "KillSignal", key_parse_signal, kill_signal),
 	ENUM("Service", "KillMode", key_parse_enum, kill_mode, KILL_MODE_NAMES),
 	KEY("Service", "User", value_user, user),
@@ -53,12 +59,15 @@ static const struct key unit_keys[] = {
 
 	KEY("Socket", "Listen", value_listen, listen),
 	KEY("Socket", "ListenStream", value_listen, listen), /* systemd's name for it */
+	KEY("Socket", "FileDescriptorName", value_fd_name, fd_name),
 
 	ENUM("Upgrade", "Policy", value_policy, policy, UPGRADE_POLICY_NAMES),
 	KEY("Upgrade", "ReexecSignal", key_parse_signal, reexec_signal),
 	KEY("Upgrade", "ReexecFinishSignal", key_parse_signal, reexec_finish_signal),
 	KEY("Upgrade", "ReadyTimeoutSec", key_parse_deadline, ready_timeout_usec),
-	KEY("Upgrade", "SystemStorage", value_system_storage, system_storage),
+	KEY("Upgrade", "Handshake", key_parse_bool, handshake),
+	KEY("Upgrade", "PrepareTimeoutSec", key_parse_deadline, prepare_timeout_usec),
+	KEY("Upgrade", "SystemStorage", key_parse_bool, system_storage),
 	{NULL, NULL, NULL, 0, NULL},
 };
 

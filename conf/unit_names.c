@@ -8,6 +8,7 @@ const char *const SERVICE_TYPE_NAMES[] = {
 	[SERVICE_FORKING] = "forking",
 	[SERVICE_ONESHOT] = "oneshot",
 	[SERVICE_NOTIFY] = "notify",
+	[SERVICE_NOTIFY_RELOAD] = "notify-reload",
 	NULL,
 };
 
@@ -17,6 +18,7 @@ const char *const RESTART_WHEN_NAMES[] = {
 	[RESTART_ON_FAILURE] = "on-failure",
 	[RESTART_ON_ABNORMAL] = "on-abnormal",
 	[RESTART_ON_ABORT] = "on-abort",
+	[RESTART_ON_WATCHDOG] = "on-watchdog",
 	[RESTART_ALWAYS] = "always",
 	NULL,
 };
@@ -26,6 +28,21 @@ const char *const KILL_MODE_NAMES[] = {
 	[KILL_MIXED] = "mixed",
 	[KILL_PROCESS] = "process",
 	[KILL_NONE] = "none",
+	NULL,
+};
+
+const char *const NOTIFY_ACCESS_NAMES[] = {
+	[NOTIFY_ALL] = "all",
+	[NOTIFY_NONE] = "none",
+	[NOTIFY_MAIN] = "main",
+	[NOTIFY_EXEC] = "exec",
+	NULL,
+};
+
+const char *const FD_STORE_PRESERVE_NAMES[] = {
+	[FD_STORE_RESTART] = "restart",
+	[FD_STORE_NO] = "no",
+	[FD_STORE_YES] = "yes",
 	NULL,
 };
 
@@ -40,6 +57,11 @@ const char *const UPGRADE_POLICY_NAMES[] = {
 const char *service_type_name(enum service_type t)
 {
 	return SERVICE_TYPE_NAMES[t];
+}
+
+bool service_type_notifies(enum service_type t)
+{
+	return t == SERVICE_NOTIFY || t == SERVICE_NOTIFY_RELOAD;
 }
 
 const char *restart_when_name(enum restart_when r)

@@ -255,7 +255,7 @@ int value_oom_score(const struct key_site *site, const char *text, void *field,
 	return 0;
 }
 
-/* An infinite watchdog is none. Nobody enforces one yet, so nobody is to rely on it. */
+/* An infinite watchdog is none. */
 int value_watchdog(const struct key_site *site, const char *text, void *field, const void *argument,
 	struct error *e)
 {
@@ -264,19 +264,46 @@ int value_watchdog(const struct key_site *site, const char *text, void *field, c
 
 	if (r == 0 && *usec == UNIT_USEC_INFINITY)
 		*usec = 0;
-	if (r == 0 && *usec > 0)
-		key_warn(site, "WatchdogSec= is not supported yet, ignored");
 	return r;
 }
 
-/* The same: the process is in the tree, and freezes with it. */
-int value_system_storage(const struct key_site *site, const char *text, void *field,
-	const void *argument, struct error *e)
+int value_fd_store_max(UNUSED const struct key_site *site, const char *text, void *field,
+	UNUSED const void *argument, struct error *e)
 {
-	int r = key_parse_bool(site, text, field, argument, e);
+	int64_t count;
 
-	if (r == 0 && *(bool *)field)
-		key_warn(site, "SystemStorage= is not supported yet, ignored");
+	if (number_parse(text, &count) < 0 || count < 0 || count > UNIT_FD_STORE_MAX)
+		return error_say(e, -EINVAL, "not a number from 0 to %d", UNIT_FD_STORE_MAX);
+	*(unsigned *)field = (unsigned)count;
+	return 0;
+}
+
+bool unit_fd_name_is_valid(const char *name)
+{
+	size_t n = 0;
+
+	/* $LISTEN_FDNAMES puts colons between them. */
+	for (; name[n]; n++)
+		if (name[n] < 0x20 || name[n] > 0x7E || name[n] == ':')
+			return false;
+	return n > 0 && n <= 255;
+}
+
+int value_fd_name(const struct key_site *site, const char *text, void *field, const void *argument,
+	struct error *e)
+{
+	char *name = NULL;
+	int r = key_parse_text(site, text, &name, argument, e);
+
+	if (r == 0 && name && !unit_fd_name_is_valid(name)) {
+		free(name);
+		return error_say(
+			e, -EINVAL, "not a name of up to 255 ASCII characters without a colon");
+	}
+	if (r == 0) {
+		free(*(char **)field);
+		*(char **)field = name;
+	}
 	return r;
 }
 

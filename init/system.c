@@ -16,7 +16,7 @@
 #include "services/service.h"
 #include "upgrade/upgrade.h"
 
-struct system sys = {.cgroup = -1, .tree = -1};
+struct system sys = {.cgroup = -1, .tree = -1, .storage = -1};
 
 static void take_option(const char *word)
 {
@@ -82,6 +82,11 @@ int system_open_tree(struct error *e)
 	if (r < 0)
 		log_warning(
 			"cannot limit how deep cgroups nest below %s/tree: %s", path, strerror(-r));
+	(void)snprintf(sys.storage_path, sizeof(sys.storage_path), "%s/storage",
+		strcmp(own, "/") == 0 ? "" : own);
+	sys.storage = cgroup_make(sys.cgroup, "storage");
+	if (sys.storage < 0)
+		return error_set(e, sys.storage, "cannot make the cgroup %s/storage", path);
 	/* A life before may have died in its blackout: whatever happens, the tree is thawed. */
 	r = cgroup_freeze(sys.tree, false);
 	return r < 0 ? error_set(e, r, "cannot thaw the cgroup %s/tree", path) : 0;
@@ -117,6 +122,8 @@ void system_spread_conf(void)
 	log_set_debug(sys.debug || sys.conf->debug);
 	world.tree = sys.tree;
 	world.tree_path = sys.tree_path;
+	world.storage = sys.storage;
+	world.storage_path = sys.storage_path;
 	world.notify_path = NOTIFY_SOCKET_PATH;
 	world.log_directory = sys.conf->log_directory;
 	world.log_max_bytes = sys.conf->log_max_bytes;

@@ -20,6 +20,8 @@ struct system {
 	int cgroup; /* PID 1's own cgroup: directory */
 	int tree; /* the one below it that holds everything else */
 	char tree_path[256];
+	int storage; /* the one beside it, for what backs a mount and must not freeze */
+	char storage_path[256];
 	uint64_t boot_usec; /* CLOCK_MONOTONIC when the first life began */
 	/* from the kernel command line */
 	bool single, emergency, debug;

@@ -17,6 +17,9 @@
 #include "kernel/cgroup.h"
 #include "kernel/log.h"
 #include "kernel/util.h"
+#include "services/fdstore.h"
+#include "services/handshake.h"
+#include "services/listen.h"
 #include "services/output.h"
 #include "services/spawn.h"
 
@@ -46,6 +49,12 @@ static void events_ready(struct loop_source *source, uint32_t events)
 
 static void main_exited(struct process *p, const struct process_exit *ended);
 
+/* The cgroup that holds those of its service. */
+static int base_of(const struct instance *i)
+{
+	return i->outside ? world.storage : world.tree;
+}
+
 static struct instance *allocate(struct service *s, unsigned number)
 {
 	struct instance *i = calloc(1, sizeof(*i));
@@ -54,8 +63,8 @@ static struct instance *allocate(struct service *s, unsigned number)
 		return NULL;
 	i->service = s;
 	i->number = number;
-	i->cgroup = i->events_fd = i->exec_pipe = -1;
-	i->events.fd = i->exec_source.fd = -1;
+	i->cgroup = i->events_fd = i->exec_pipe = i->handshake.fd = -1;
+	i->events.fd = i->exec_source.fd = i->handshake.source.fd = -1;
 	i->main.exited = main_exited;
 	return i;
 }
@@ -65,11 +74,11 @@ static int open_cgroup(struct instance *i, struct error *e)
 	char name[512];
 	int r;
 
-	r = cgroup_make(world.tree, i->service->unit->name);
+	r = cgroup_make(base_of(i), i->service->unit->name);
 	if (r >= 0) {
 		(void)fd_close(r);
 		cgroup_name(i, name, sizeof(name));
-		r = cgroup_make(world.tree, name);
+		r = cgroup_make(base_of(i), name);
 	}
 	if (r < 0)
 		return error_set(e, r, "cannot make the cgroup of %s", i->service->unit->name);
@@ -83,7 +92,7 @@ static int open_cgroup(struct instance *i, struct error *e)
 	return r < 0 ? error_set(e, r, "cannot watch the cgroup of %s", i->service->unit->name) : 0;
 }
 
-struct instance *instance_adopt(struct service *s, unsigned number, struct error *e)
+struct instance *instance_adopt(struct service *s, unsigned number, bool outside, struct error *e)
 {
 	struct instance *i = allocate(s, number);
 
@@ -91,6 +100,7 @@ struct instance *instance_adopt(struct service *s, unsigned number, struct error
 		(void)error_set(e, ENOMEM, "cannot make an instance of %s", s->unit->name);
 		return NULL;
 	}
+	i->outside = outside;
 	if (open_cgroup(i, e) < 0) {
 		instance_free(i);
 		return NULL;
@@ -110,10 +120,9 @@ static bool is_held(const struct instance *i, const char *name)
 
 /* What earlier instances could not remove because a process outlived them goes now, if it is empty.
  */
-static void sweep(const struct service *s)
+static void sweep(const struct service *s, int base)
 {
-	CLEANUP_FD int parent =
-		openat(world.tree, s->unit->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP_FD int parent = openat(base, s->unit->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	CLEANUP_FD int fd =
 		parent < 0 ? -1 : openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
@@ -132,8 +141,10 @@ static void sweep(const struct service *s)
 
 struct instance *instance_new(struct service *s, struct error *e)
 {
-	sweep(s);
-	struct instance *i = instance_adopt(s, s->last_instance + 1, e);
+	bool outside = s->unit->system_storage && world.storage_path;
+
+	sweep(s, outside ? world.storage : world.tree);
+	struct instance *i = instance_adopt(s, s->last_instance + 1, outside, e);
 
 	if (i)
 		s->last_instance = i->number;
@@ -153,12 +164,13 @@ void instance_free(struct instance *i)
 	if (!i)
 		return;
 	close_exec_pipe(i);
+	handshake_close(i);
 	process_forget(&i->main);
 	loop_remove(&i->events);
 	(void)fd_close(i->events_fd);
 	if (i->cgroup >= 0) {
 		cgroup_name(i, name, sizeof(name));
-		int r = cgroup_remove(world.tree, name);
+		int r = cgroup_remove(base_of(i), name);
 		if (r < 0)
 			log_debug("cannot remove the cgroup %s: %s", name, strerror(-r));
 	}
@@ -218,23 +230,60 @@ static void main_exited(struct process *p, const struct process_exit *ended)
 		instance_on_main_exit(i, ended);
 }
 
-static pid_t start(struct instance *i, const struct command *c, bool sockets, int *ret_pidfd,
-	int *ret_pipe, struct error *e)
+/* The sockets that the unit names, in its order, then what was stored. Returns how many. */
+static size_t list_passed(const struct service *s, struct passed_fd *list)
+{
+	const char *name = s->unit->fd_name ? s->unit->fd_name : s->unit->name;
+	size_t n = 0;
+
+	for (size_t i = 0; i < s->n_listen; i++)
+		if (listen_is_named(s->unit, s->listen[i].address))
+			list[n++] = (struct passed_fd){s->listen[i].fd, name};
+	for (const struct stored_fd *f = s->stored; f; f = f->next)
+		list[n++] = (struct passed_fd){f->fd, f->name};
+	return n;
+}
+
+static pid_t fork_command(
+	struct instance *i, struct spawn *spawn, int *ret_pidfd, int *ret_pipe, struct error *e)
+{
+	char log_path[512];
+
+	spawn->unit = i->service->unit;
+	spawn->cgroup = i->cgroup;
+	spawn->main_pid = i->main.pid;
+	spawn->log_path = log_path;
+	output_path(log_path, sizeof(log_path), i->service->unit->name);
+	return spawn_start(spawn, ret_pidfd, ret_pipe, e);
+}
+
+/* What becomes the service itself gets its descriptors, and its say. */
+static pid_t start_service(
+	struct instance *i, const struct command *c, int *ret_pidfd, int *ret_pipe, struct error *e)
 {
 	struct service *s = i->service;
-	char log_path[512];
-	struct spawn spawn = {
-		.unit = s->unit,
-		.command = c,
-		.cgroup = i->cgroup,
-		.main_pid = i->main.pid,
-		.listen = s->listen,
-		.n_listen = sockets ? s->n_listen : 0,
-		.log_path = log_path,
-	};
+	CLEANUP_FREE struct passed_fd *list = calloc(s->n_listen + s->n_stored + 1, sizeof(*list));
+	struct spawn spawn = {.command = c, .is_service = true, .passed = list, .handshake = -1};
+	int r = list ? 0 : -ENOMEM;
 
-	output_path(log_path, sizeof(log_path), s->unit->name);
-	return spawn_start(&spawn, ret_pidfd, ret_pipe, e);
+	if (r == 0)
+		spawn.n_passed = list_passed(s, list);
+	handshake_close(i);
+	if (r == 0 && s->unit->handshake)
+		r = handshake_open(i, &spawn.handshake);
+	if (r < 0)
+		return error_set(e, r, "cannot start %s", c->path);
+	pid_t pid = fork_command(i, &spawn, ret_pidfd, ret_pipe, e);
+	(void)fd_close(spawn.handshake);
+	return pid;
+}
+
+static pid_t start_command(
+	struct instance *i, const struct command *c, int *ret_pidfd, int *ret_pipe, struct error *e)
+{
+	struct spawn spawn = {.command = c, .handshake = -1};
+
+	return fork_command(i, &spawn, ret_pidfd, ret_pipe, e);
 }
 
 int instance_adopt_exec_pipe(struct instance *i, int pipe)
@@ -248,7 +297,7 @@ int instance_adopt_exec_pipe(struct instance *i, int pipe)
 int instance_start_main(struct instance *i, const struct command *c, struct error *e)
 {
 	int pidfd, pipe;
-	pid_t pid = start(i, c, true, &pidfd, &pipe, e);
+	pid_t pid = start_service(i, c, &pidfd, &pipe, e);
 
 	if (pid < 0)
 		return pid;
@@ -261,17 +310,28 @@ int instance_start_main(struct instance *i, const struct command *c, struct erro
 	return r < 0 ? error_set(e, r, "cannot watch the start of process %d", (int)pid) : 0;
 }
 
-int instance_start_control(struct instance *i, const struct command *c, struct error *e)
+static int watch_control(struct instance *i, pid_t pid, int pidfd, int pipe, struct error *e)
 {
-	int pidfd, pipe;
-	pid_t pid = start(i, c, false, &pidfd, &pipe, e);
-
-	if (pid < 0)
-		return pid;
 	/* Read when it has ended: only of the main process do we wait for the exec itself. */
 	i->service->control_pipe = pipe;
 	int r = process_watch(&i->service->control, pid, pidfd);
 	return r < 0 ? error_set(e, r, "cannot watch process %d", (int)pid) : 0;
+}
+
+int instance_start_control(struct instance *i, const struct command *c, struct error *e)
+{
+	int pidfd, pipe;
+	pid_t pid = start_command(i, c, &pidfd, &pipe, e);
+
+	return pid < 0 ? pid : watch_control(i, pid, pidfd, pipe, e);
+}
+
+int instance_start_forking(struct instance *i, const struct command *c, struct error *e)
+{
+	int pidfd, pipe;
+	pid_t pid = start_service(i, c, &pidfd, &pipe, e);
+
+	return pid < 0 ? pid : watch_control(i, pid, pidfd, pipe, e);
 }
 
 bool instance_owns(const struct instance *i, pid_t pid)
@@ -339,17 +399,22 @@ bool instance_is_empty(const struct instance *i)
 
 void instance_terminate(struct instance *i)
 {
+	instance_signal(i, i->service->unit->kill_signal);
+}
+
+void instance_signal(struct instance *i, int signal)
+{
 	const struct unit *u = i->service->unit;
 	bool main_only = u->kill_mode == KILL_MIXED || u->kill_mode == KILL_PROCESS;
 
 	if (u->kill_mode == KILL_NONE || (u->kill_mode == KILL_PROCESS && !i->main.pid))
 		return;
 	if (main_only && i->main.pid) {
-		(void)process_signal(&i->main, u->kill_signal);
+		(void)process_signal(&i->main, signal);
 		(void)process_signal(&i->main, SIGCONT); /* a stopped process cannot end itself */
 		return;
 	}
-	(void)cgroup_signal(i->cgroup, u->kill_signal);
+	(void)cgroup_signal(i->cgroup, signal);
 	(void)cgroup_signal(i->cgroup, SIGCONT);
 }
 

@@ -9,8 +9,8 @@
 
 /* Makes tree/NAME/NUMBER and watches it. NULL with text if it cannot be. */
 struct instance *instance_new(struct service *s, struct error *e);
-/* The same for a cgroup that is there: after an exec of PID 1. */
-struct instance *instance_adopt(struct service *s, unsigned number, struct error *e);
+/* The same for a cgroup that is there, in the tree or `outside`: after an exec of PID 1. */
+struct instance *instance_adopt(struct service *s, unsigned number, bool outside, struct error *e);
 /* Goes on waiting for the exec of its main process; -1: it has happened. */
 int instance_adopt_exec_pipe(struct instance *i, int pipe);
 /* Forgets its processes, removes the cgroup (if empty) and frees it. NULL is fine. */
@@ -20,6 +20,8 @@ void instance_free(struct instance *i);
 int instance_start_main(struct instance *i, const struct command *c, struct error *e);
 /* Starts another command of the service in its cgroup and watches it in s->control. */
 int instance_start_control(struct instance *i, const struct command *c, struct error *e);
+/* The same for ExecStart= of Type=forking, which leaves the main process behind. */
+int instance_start_forking(struct instance *i, const struct command *c, struct error *e);
 /* Makes `pid` the main process (MAINPID=, PIDFile=). -EPERM if it is not in the instance's cgroup.
  */
 int instance_set_main(struct instance *i, pid_t pid);
@@ -32,6 +34,8 @@ bool instance_is_empty(const struct instance *i);
 bool instance_owns(const struct instance *i, pid_t pid);
 /* TERM-like signal by KillMode=, SIGKILL to all. */
 void instance_terminate(struct instance *i);
+/* Another signal to whom KillMode= names. */
+void instance_signal(struct instance *i, int signal);
 void instance_kill(struct instance *i);
 
 /* The processes of the instance; appended. */

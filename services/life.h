@@ -36,6 +36,7 @@ void life_kill_control(struct service *s); /* SIGKILL, and forgotten */
 /* The steps that several actions end with; each leads on by itself. */
 /* The processes are told to end; ExecStopPost= and finish once they have. */
 void life_terminate(struct service *s);
+void life_terminate_by(struct service *s, int signal);
 void life_finish(struct service *s); /* nothing of it runs any more: what next? */
 void life_drop_current(struct service *s);
 
@@ -62,6 +63,10 @@ void act_running_empty(struct service *s);
 void act_reload(struct service *s);
 void act_reload_done(struct service *s);
 void act_reload_timeout(struct service *s);
+void act_reload_begun(struct service *s);
+void act_reload_goes_on(struct service *s);
+void act_reload_ready(struct service *s);
+void act_watchdog(struct service *s);
 
 /* stopping.c */
 void act_stop(struct service *s);

@@ -102,7 +102,7 @@ static struct listen_socket *find(struct service *s, const char *address)
 	return NULL;
 }
 
-static bool is_named(const struct unit *u, const char *address)
+bool listen_is_named(const struct unit *u, const char *address)
 {
 	for (size_t i = 0; i < u->n_listen; i++)
 		if (strcmp(u->listen[i].address, address) == 0)
@@ -115,7 +115,7 @@ static void close_unnamed(struct service *s)
 	size_t kept = 0;
 
 	for (size_t i = 0; i < s->n_listen; i++) {
-		if (is_named(s->unit, s->listen[i].address)) {
+		if (listen_is_named(s->unit, s->listen[i].address)) {
 			s->listen[kept++] = s->listen[i];
 		} else {
 			(void)fd_close(s->listen[i].fd);

@@ -11,6 +11,7 @@
 
 #include "kernel/log.h"
 #include "kernel/util.h"
+#include "services/message.h"
 #include "services/set.h"
 
 /* systemd takes 4 KiB too (sd_notify(3) says nothing); what is longer is cut off by the kernel and
@@ -20,26 +21,29 @@
 
 static struct loop_source source = {.fd = -1};
 
-static void handle_text(struct service *s, unsigned instance, char *text)
-{
-	char *state = NULL;
+/* What came with a message beside its text. */
+struct ancillary {
+	pid_t sender; /* 0: unknown */
+	int fds[FDS_MAX];
+	size_t n_fds;
+};
 
-	for (char *line = strtok_r(text, "\n", &state); line; line = strtok_r(NULL, "\n", &state)) {
-		char *value = strchr(line, '=');
-		if (!value)
-			continue;
-		*value++ = '\0';
-		service_notify(s, instance, line, value);
+static void take_fds(const struct cmsghdr *c, struct ancillary *a)
+{
+	size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+	for (size_t i = 0; i < n; i++) {
+		int fd;
+		memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
+		if (a->n_fds < FDS_MAX)
+			a->fds[a->n_fds++] = fd;
+		else
+			(void)fd_close(fd);
 	}
 }
 
-/*
- * Descriptors that came along are closed: for BARRIER=1 that is the answer (sd_notify_barrier(3)),
- * and no other is of use to us.
- */
-static pid_t take_ancillary(struct msghdr *m)
+static void take_ancillary(struct msghdr *m, struct ancillary *a)
 {
-	pid_t sender = 0;
 
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
 		if (c->cmsg_level != SOL_SOCKET)
@@ -47,34 +51,37 @@ static pid_t take_ancillary(struct msghdr *m)
 		if (c->cmsg_type == SCM_CREDENTIALS) {
 			struct ucred cred;
 			memcpy(&cred, CMSG_DATA(c), sizeof(cred));
-			sender = cred.pid;
+			a->sender = cred.pid;
 		} else if (c->cmsg_type == SCM_RIGHTS) {
-			size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-			for (size_t i = 0; i < n; i++) {
-				int fd;
-				memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
-				(void)fd_close(fd);
-			}
+			take_fds(c, a);
 		}
 	}
-	return sender;
 }
 
-static void handle_message(char *text, size_t length, bool cut, pid_t sender)
+/* What nobody kept is closed: for BARRIER=1, which comes with one end of a pipe, that is the answer
+ * (sd_notify_barrier(3)), and everything that was sent before has been heard by then. */
+static void close_rest(struct ancillary *a)
 {
+	for (size_t i = 0; i < a->n_fds; i++)
+		(void)fd_close(a->fds[i]);
+}
+
+static void handle_message(char *text, struct ancillary *a)
+{
+	struct notification n;
 	unsigned instance;
 	struct service *s;
 
-	if (cut || sender <= 0)
+	if (a->sender <= 0)
 		return;
-	s = set_of_pid(sender, &instance);
+	s = set_of_pid(a->sender, &instance);
 	if (!s) {
 		log_debug("notification from process %d, which is of no service: ignored",
-			(int)sender);
+			(int)a->sender);
 		return;
 	}
-	text[length] = '\0';
-	handle_text(s, instance, text);
+	notification_parse(text, &n);
+	service_notify(s, instance, a->sender, &n, a->fds, a->n_fds);
 }
 
 static void socket_ready(struct loop_source *src, uint32_t events)
@@ -98,8 +105,12 @@ static void socket_ready(struct loop_source *src, uint32_t events)
 				"cannot read from the notification socket: %s", strerror(errno));
 		return;
 	}
-	pid_t sender = take_ancillary(&m);
-	handle_message(text, (size_t)n, m.msg_flags & MSG_TRUNC, sender);
+	struct ancillary a = {.n_fds = 0};
+	take_ancillary(&m, &a);
+	text[n] = '\0';
+	if (!(m.msg_flags & MSG_TRUNC))
+		handle_message(text, &a);
+	close_rest(&a);
 }
 
 int notify_adopt(int fd, struct error *e)

@@ -11,8 +11,10 @@
 #include "kernel/log.h"
 #include "kernel/proc.h"
 #include "kernel/util.h"
+#include "services/handshake.h"
 #include "services/instance.h"
 #include "services/listen.h"
+#include "services/watchdog.h"
 
 #define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
@@ -23,6 +25,7 @@
 #define POLL_FAST_TIMES 100
 
 void (*policy_rolled)(struct service *s);
+unsigned (*policy_generation_of)(uint64_t mount_id);
 
 static void end_roll(struct service *s, enum roll_state state)
 {
@@ -83,7 +86,7 @@ static pid_t successor(const struct service *s)
 
 static bool is_ready(const struct service *s, pid_t pid)
 {
-	if (s->unit->type == SERVICE_NOTIFY)
+	if (service_type_notifies(s->unit->type))
 		return s->roll.ready_seen;
 	/* A server that forks workers writes its PID file before it does: only with workers does it
 	 * serve. */
@@ -117,6 +120,12 @@ static void check_reexec(struct service *s)
 {
 	pid_t main = s->current->main.pid, next;
 
+	if (s->roll.refused) {
+		char reason[sizeof(s->roll.why)];
+		(void)snprintf(reason, sizeof(reason), "%s", s->roll.why);
+		fail(s, "it was told to re-exec and refused: %s", reason);
+		return;
+	}
 	if (stands_on(main, s->roll.target) && is_ready(s, main)) {
 		end_roll(s, ROLL_DONE);
 		return;
@@ -134,22 +143,58 @@ static void check_reexec(struct service *s)
 	poll_again(s);
 }
 
+static void signal_reexec(struct service *s)
+{
+	if (!s->unit->reexec_signal) {
+		fail(s, s->unit->handshake
+				? "it has closed its $MOLT_FD, and has no ReexecSignal="
+				: "Policy=reexec without ReexecSignal= or Handshake=yes");
+		return;
+	}
+	int r = process_signal(&s->current->main, s->unit->reexec_signal);
+	if (r < 0)
+		fail(s, "cannot signal its main process %d: %s", (int)s->current->main.pid,
+			strerror(-r));
+	else
+		poll_again(s);
+}
+
 static void ask_reexec(struct service *s)
 {
 	pid_t main = s->current->main.pid;
 
-	if (!main || !s->unit->reexec_signal) {
-		fail(s, main ? "Policy=reexec without ReexecSignal="
-			     : "it has no main process to ask");
+	if (!main) {
+		fail(s, "it has no main process to ask");
 		return;
 	}
 	s->roll.preforks = has_children(main);
 	s->roll.ready_seen = false;
-	int r = process_signal(&s->current->main, s->unit->reexec_signal);
-	if (r < 0)
-		fail(s, "cannot signal its main process %d: %s", (int)main, strerror(-r));
-	else
-		poll_again(s);
+	if (!handshake_is_open(s->current)) {
+		signal_reexec(s);
+		return;
+	}
+	int r = handshake_reexec(
+		s->current, policy_generation_of ? policy_generation_of(s->roll.target) : 0);
+	if (r < 0) {
+		fail(s, "cannot tell it to re-exec by $MOLT_FD: %s", strerror(-r));
+		return;
+	}
+	s->current->handshake.ballot.vote = VOTE_NONE;
+	poll_again(s);
+}
+
+bool policy_refused(struct instance *i, const struct answer *a)
+{
+	struct service *s = i->service;
+
+	if (a->kind != ANSWER_REFUSED || i != s->current || s->roll.state != ROLL_ASKED ||
+		s->unit->policy != POLICY_REEXEC || s->roll.refused)
+		return false;
+	/* Not from within the instance's own event: a failed roll may end it. */
+	s->roll.refused = true;
+	(void)snprintf(s->roll.why, sizeof(s->roll.why), "%s", a->reason);
+	timer_set(&s->roll.timer, clock_usec());
+	return true;
 }
 
 /* handover */
@@ -193,7 +238,7 @@ static void check_handover(struct service *s)
 		fail(s, "the new instance has gone");
 		return;
 	}
-	ready = s->unit->type == SERVICE_NOTIFY ? s->roll.ready_seen : incoming->execed;
+	ready = service_type_notifies(s->unit->type) ? s->roll.ready_seen : incoming->execed;
 	if (!ready) {
 		poll_again(s);
 		return;
@@ -205,6 +250,8 @@ static void check_handover(struct service *s)
 	struct instance *old = s->current;
 	s->current = incoming;
 	s->incoming = NULL;
+	watchdog_reset(s);
+	watchdog_rearm(s);
 	drain(s, old);
 	end_roll(s, ROLL_DONE);
 }
@@ -260,7 +307,9 @@ void policy_ready(struct service *s, struct instance *i)
 {
 	if (s->roll.state != ROLL_ASKED)
 		return;
-	if (i == s->incoming || s->unit->policy == POLICY_REEXEC) {
+	/* What it said before its exec was about the old program. */
+	if (i == s->incoming || (s->unit->policy == POLICY_REEXEC &&
+					(stands_on(i->main.pid, s->roll.target) || successor(s)))) {
 		s->roll.ready_seen = true;
 		timer_set(&s->roll.timer, clock_usec());
 	}
@@ -419,6 +468,7 @@ void policy_roll(struct service *s, uint64_t target)
 {
 	s->roll.target = target;
 	s->roll.why[0] = '\0';
+	s->roll.refused = false;
 	s->roll.started = false;
 	s->roll.poll_count = 0;
 	s->roll.deadline_usec = deadline_in(s->unit->ready_timeout_usec);

@@ -12,6 +12,7 @@
 #ifndef MOLT_SERVICES_POLICY_H
 #define MOLT_SERVICES_POLICY_H
 
+#include "services/message.h"
 #include "services/service.h"
 
 void policy_init(struct service *s); /* from service_new() */
@@ -25,6 +26,9 @@ void policy_resume(struct service *s);
  * roll. */
 void policy_abort(struct service *s);
 
+/* Which generation the root mount is of, for REEXEC; set by upgrade/. */
+extern unsigned (*policy_generation_of)(uint64_t mount_id);
+
 /* Called at each change to DONE or FAILED; set by upgrade/. */
 extern void (*policy_rolled)(struct service *s);
 
@@ -35,5 +39,7 @@ void policy_incoming_execed(struct service *s);
 void policy_incoming_empty(struct service *s);
 void policy_drained(struct service *s);
 void policy_ready(struct service *s, struct instance *i);
+/* REFUSED= that answers no PREPARE. Whether it answers a REEXEC: the roll fails then. */
+bool policy_refused(struct instance *i, const struct answer *a);
 
 #endif

@@ -47,6 +47,7 @@ void act_running_empty(struct service *s)
 
 static void reloaded(struct service *s)
 {
+	s->reload = RELOAD_NONE;
 	life_forget_control(s);
 	life_set_state(s, STATE_RUNNING, USEC_INFINITY);
 }
@@ -54,8 +55,7 @@ static void reloaded(struct service *s)
 /* No end of the service, so no blame. */
 static void reload_failed(struct service *s, const char *how)
 {
-	(void)snprintf(
-		s->why, sizeof(s->why), "ExecReload= %.200s; it goes on with what it had", how);
+	(void)snprintf(s->why, sizeof(s->why), "%.200s; it goes on with what it had", how);
 	log_warning("%s: %s", s->unit->name, s->why);
 	reloaded(s);
 }
@@ -66,7 +66,10 @@ static void go_on_with_reload(struct service *s)
 	struct error e;
 
 	if (s->command_index >= list->count) {
-		reloaded(s);
+		life_forget_control(s);
+		/* Who tells the end of its reload itself is waited for. */
+		if (s->reload == RELOAD_NONE)
+			reloaded(s);
 		return;
 	}
 	life_forget_control(s);
@@ -80,16 +83,53 @@ void act_reload(struct service *s)
 {
 	s->command_index = 0;
 	s->why[0] = '\0';
+	if (s->unit->type == SERVICE_NOTIFY_RELOAD) {
+		s->reload = RELOAD_ASKED;
+		s->reload_asked_usec = clock_usec();
+		int r = process_signal(&s->current->main, s->unit->reload_signal);
+		if (r < 0) {
+			reload_failed(s, "cannot signal the main process");
+			return;
+		}
+		life_set_state(s, STATE_RELOADING, s->unit->timeout_start_usec);
+	}
 	go_on_with_reload(s);
+}
+
+/* RELOADING=1 of a service that reloads by itself. */
+void act_reload_begun(struct service *s)
+{
+	s->why[0] = '\0';
+	s->reload = RELOAD_BEGUN;
+	s->command_index = s->unit->exec_reload.count; /* none of those is to run */
+	life_set_state(s, STATE_RELOADING, s->unit->timeout_start_usec);
+}
+
+/* The same while it is being reloaded. */
+void act_reload_goes_on(struct service *s)
+{
+	s->reload = RELOAD_BEGUN;
+}
+
+/* READY=1 */
+void act_reload_ready(struct service *s)
+{
+	if (s->reload != RELOAD_BEGUN)
+		return;
+	s->reload = RELOAD_NONE;
+	if (!s->control.pid)
+		reloaded(s);
 }
 
 void act_reload_done(struct service *s)
 {
-	char text[64];
+	char how[64], text[300];
 
 	if (!process_exit_clean(&s->last_exit) && !life_ignores(s, &s->unit->exec_reload)) {
-		process_exit_describe(&s->last_exit, text, sizeof(text));
-		reload_failed(s, s->exec_failure[0] ? s->exec_failure : text);
+		process_exit_describe(&s->last_exit, how, sizeof(how));
+		(void)snprintf(text, sizeof(text), "ExecReload= %s",
+			s->exec_failure[0] ? s->exec_failure : how);
+		reload_failed(s, text);
 		return;
 	}
 	s->command_index++;
@@ -98,6 +138,17 @@ void act_reload_done(struct service *s)
 
 void act_reload_timeout(struct service *s)
 {
+	bool command = s->control.pid;
+
 	life_kill_control(s);
-	reload_failed(s, "took too long and was killed");
+	reload_failed(s, command ? "ExecReload= took too long and was killed"
+				 : "READY=1 did not come in time");
+}
+
+void act_watchdog(struct service *s)
+{
+	life_kill_control(s);
+	life_blame(s, RESULT_WATCHDOG, "no WATCHDOG=1 within %llu ms (WatchdogSec=)",
+		(unsigned long long)(s->watchdog_usec / USEC_PER_MSEC));
+	life_terminate_by(s, s->unit->watchdog_signal);
 }

@@ -8,11 +8,13 @@
 
 #include "kernel/log.h"
 #include "kernel/util.h"
+#include "services/fdstore.h"
 #include "services/instance.h"
 #include "services/life.h"
 #include "services/listen.h"
 #include "services/policy.h"
 #include "services/spawn.h"
+#include "services/watchdog.h"
 
 #define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
@@ -45,6 +47,7 @@ static const char *const RESULT_NAMES[] = {
 	[RESULT_EXEC] = "exec",
 	[RESULT_DEPENDENCY] = "dependency",
 	[RESULT_PROTOCOL] = "protocol",
+	[RESULT_WATCHDOG] = "watchdog",
 };
 
 const char *service_state_name(enum service_state state)
@@ -100,17 +103,20 @@ static const action TABLE[N_STATES][N_EVENTS] = {
 		[EVENT_START] = act_start, [EVENT_STOP] = act_none, [EVENT_RELOAD] = act_none,
 		[EVENT_EXECED] = act_none, [EVENT_READY] = act_none, [EVENT_MAIN_EXIT] = act_none,
 		[EVENT_CONTROL_EXIT] = act_none, [EVENT_EMPTY] = act_none, [EVENT_TIMEOUT] = act_none,
+		[EVENT_RELOADING] = act_none, [EVENT_WATCHDOG] = act_none,
 	},
 	[STATE_WAITING] = {
 		[EVENT_START] = act_start, [EVENT_STOP] = act_stop_idle, [EVENT_RELOAD] = act_none,
 		[EVENT_EXECED] = act_none, [EVENT_READY] = act_none, [EVENT_MAIN_EXIT] = act_none,
 		[EVENT_CONTROL_EXIT] = act_none, [EVENT_EMPTY] = act_none, [EVENT_TIMEOUT] = act_none,
+		[EVENT_RELOADING] = act_none, [EVENT_WATCHDOG] = act_none,
 	},
 	[STATE_PRE] = {
 		[EVENT_START] = act_none, [EVENT_STOP] = act_stop_early, [EVENT_RELOAD] = act_none,
 		[EVENT_EXECED] = act_none, [EVENT_READY] = act_none, [EVENT_MAIN_EXIT] = act_none,
 		[EVENT_CONTROL_EXIT] = act_pre_done, [EVENT_EMPTY] = act_none,
 		[EVENT_TIMEOUT] = act_start_timeout,
+		[EVENT_RELOADING] = act_none, [EVENT_WATCHDOG] = act_none,
 	},
 	[STATE_STARTING] = {
 		[EVENT_START] = act_none, [EVENT_STOP] = act_stop_early, [EVENT_RELOAD] = act_none,
@@ -118,64 +124,75 @@ static const action TABLE[N_STATES][N_EVENTS] = {
 		[EVENT_MAIN_EXIT] = act_starting_main_exit,
 		[EVENT_CONTROL_EXIT] = act_starting_control_exit, [EVENT_EMPTY] = act_starting_empty,
 		[EVENT_TIMEOUT] = act_start_timeout,
+		[EVENT_RELOADING] = act_none, [EVENT_WATCHDOG] = act_none,
 	},
 	[STATE_POST] = {
 		[EVENT_START] = act_none, [EVENT_STOP] = act_stop_early, [EVENT_RELOAD] = act_none,
 		[EVENT_EXECED] = act_none, [EVENT_READY] = act_none, [EVENT_MAIN_EXIT] = act_main_gone,
 		[EVENT_CONTROL_EXIT] = act_post_done, [EVENT_EMPTY] = act_none,
 		[EVENT_TIMEOUT] = act_start_timeout,
+		[EVENT_RELOADING] = act_none, [EVENT_WATCHDOG] = act_watchdog,
 	},
 	[STATE_RUNNING] = {
 		[EVENT_START] = act_none, [EVENT_STOP] = act_stop, [EVENT_RELOAD] = act_reload,
 		[EVENT_EXECED] = act_none, [EVENT_READY] = act_none, [EVENT_MAIN_EXIT] = act_main_gone,
 		[EVENT_CONTROL_EXIT] = act_none, [EVENT_EMPTY] = act_running_empty,
 		[EVENT_TIMEOUT] = act_none,
+		[EVENT_RELOADING] = act_reload_begun, [EVENT_WATCHDOG] = act_watchdog,
 	},
 	[STATE_RELOADING] = {
 		[EVENT_START] = act_none, [EVENT_STOP] = act_stop, [EVENT_RELOAD] = act_none,
-		[EVENT_EXECED] = act_none, [EVENT_READY] = act_none, [EVENT_MAIN_EXIT] = act_main_gone,
+		[EVENT_EXECED] = act_none, [EVENT_READY] = act_reload_ready, [EVENT_MAIN_EXIT] = act_main_gone,
 		[EVENT_CONTROL_EXIT] = act_reload_done, [EVENT_EMPTY] = act_running_empty,
 		[EVENT_TIMEOUT] = act_reload_timeout,
+		[EVENT_RELOADING] = act_reload_goes_on, [EVENT_WATCHDOG] = act_watchdog,
 	},
 	[STATE_EXITED] = {
 		[EVENT_START] = act_none, [EVENT_STOP] = act_stop, [EVENT_RELOAD] = act_none,
 		[EVENT_EXECED] = act_none, [EVENT_READY] = act_none, [EVENT_MAIN_EXIT] = act_none,
 		[EVENT_CONTROL_EXIT] = act_none, [EVENT_EMPTY] = act_none, [EVENT_TIMEOUT] = act_none,
+		[EVENT_RELOADING] = act_none, [EVENT_WATCHDOG] = act_none,
 	},
 	[STATE_STOPPING] = {
 		[EVENT_START] = act_start_noted, [EVENT_STOP] = act_stop_noted, [EVENT_RELOAD] = act_none,
 		[EVENT_EXECED] = act_none, [EVENT_READY] = act_none, [EVENT_MAIN_EXIT] = act_none,
 		[EVENT_CONTROL_EXIT] = act_stop_command_done, [EVENT_EMPTY] = act_none,
 		[EVENT_TIMEOUT] = act_stop_timeout,
+		[EVENT_RELOADING] = act_none, [EVENT_WATCHDOG] = act_none,
 	},
 	[STATE_TERMINATING] = {
 		[EVENT_START] = act_start_noted, [EVENT_STOP] = act_stop_noted, [EVENT_RELOAD] = act_none,
 		[EVENT_EXECED] = act_none, [EVENT_READY] = act_none,
 		[EVENT_MAIN_EXIT] = act_terminating_main_exit, [EVENT_CONTROL_EXIT] = act_terminating_exit,
 		[EVENT_EMPTY] = act_empty, [EVENT_TIMEOUT] = act_terminate_timeout,
+		[EVENT_RELOADING] = act_none, [EVENT_WATCHDOG] = act_none,
 	},
 	[STATE_KILLING] = {
 		[EVENT_START] = act_start_noted, [EVENT_STOP] = act_stop_noted, [EVENT_RELOAD] = act_none,
 		[EVENT_EXECED] = act_none, [EVENT_READY] = act_none, [EVENT_MAIN_EXIT] = act_killing_exit,
 		[EVENT_CONTROL_EXIT] = act_killing_exit, [EVENT_EMPTY] = act_empty,
 		[EVENT_TIMEOUT] = act_kill_timeout,
+		[EVENT_RELOADING] = act_none, [EVENT_WATCHDOG] = act_none,
 	},
 	[STATE_CLEANUP] = {
 		[EVENT_START] = act_start_noted, [EVENT_STOP] = act_stop_noted, [EVENT_RELOAD] = act_none,
 		[EVENT_EXECED] = act_none, [EVENT_READY] = act_none, [EVENT_MAIN_EXIT] = act_none,
 		[EVENT_CONTROL_EXIT] = act_cleanup_done, [EVENT_EMPTY] = act_none,
 		[EVENT_TIMEOUT] = act_cleanup_timeout,
+		[EVENT_RELOADING] = act_none, [EVENT_WATCHDOG] = act_none,
 	},
 	[STATE_BACKOFF] = {
 		[EVENT_START] = act_start, [EVENT_STOP] = act_stop_idle, [EVENT_RELOAD] = act_none,
 		[EVENT_EXECED] = act_none, [EVENT_READY] = act_none, [EVENT_MAIN_EXIT] = act_none,
 		[EVENT_CONTROL_EXIT] = act_none, [EVENT_EMPTY] = act_none,
 		[EVENT_TIMEOUT] = act_restart_backoff,
+		[EVENT_RELOADING] = act_none, [EVENT_WATCHDOG] = act_none,
 	},
 	[STATE_FAILED] = {
 		[EVENT_START] = act_start, [EVENT_STOP] = act_none, [EVENT_RELOAD] = act_none,
 		[EVENT_EXECED] = act_none, [EVENT_READY] = act_none, [EVENT_MAIN_EXIT] = act_none,
 		[EVENT_CONTROL_EXIT] = act_none, [EVENT_EMPTY] = act_none, [EVENT_TIMEOUT] = act_none,
+		[EVENT_RELOADING] = act_none, [EVENT_WATCHDOG] = act_none,
 	},
 };
 /* clang-format on */
@@ -270,56 +287,6 @@ void instance_on_exec(struct instance *i, const char *failure)
 		policy_incoming_execed(s);
 }
 
-static void set_status(struct service *s, const char *text)
-{
-	char *copy = strndup(text, 200);
-
-	if (!copy)
-		return; /* an old status is better than none */
-	free(s->status_text);
-	s->status_text = copy;
-}
-
-static void set_main_pid(struct service *s, struct instance *i, const char *value)
-{
-	pid_t pid;
-
-	if (!parse_pid(value, &pid)) {
-		log_warning("%s: MAINPID=%s is no process id", s->unit->name, value);
-		return;
-	}
-	int r = instance_set_main(i, pid);
-	if (r < 0)
-		log_warning("%s: cannot take MAINPID=%d: %s", s->unit->name, (int)pid,
-			r == -EPERM ? "it is not a process of this service" : strerror(-r));
-}
-
-void service_notify(struct service *s, unsigned instance, const char *key, const char *value)
-{
-	struct instance *i = s->incoming && s->incoming->number == instance ? s->incoming
-			     : s->current && s->current->number == instance ? s->current
-									    : NULL;
-
-	if (!i)
-		return; /* the one that drains has nothing to say any more */
-	if (strcmp(key, "MAINPID") == 0) {
-		set_main_pid(s, i, value);
-	} else if (strcmp(key, "STATUS") == 0) {
-		set_status(s, value);
-	} else if (strcmp(key, "READY") == 0 && strcmp(value, "1") == 0) {
-		policy_ready(s, i);
-		if (i == s->current)
-			service_event(s, EVENT_READY);
-	} else if (strcmp(key, "STOPPING") == 0 && strcmp(value, "1") == 0) {
-		log_debug("%s: says that it is stopping", s->unit->name);
-	} else if (strcmp(key, "EXTEND_TIMEOUT_USEC") == 0) {
-		uint64_t usec;
-		if (parse_u64(value, &usec) && timer_armed(&s->timer) &&
-			s->timer.deadline_usec < deadline_in(usec))
-			timer_set(&s->timer, deadline_in(usec));
-	}
-}
-
 struct service *service_new(struct unit *unit)
 {
 	struct service *s = calloc(1, sizeof(*s));
@@ -335,6 +302,8 @@ struct service *service_new(struct unit *unit)
 	s->timer.expired = timer_expired;
 	s->control_pipe = -1;
 	s->pid_file_timer.expired = life_pid_file_timer_expired;
+	watchdog_init(s);
+	s->notify_access = unit->notify_access;
 	policy_init(s);
 	return s;
 }
@@ -347,10 +316,12 @@ void service_free(struct service *s)
 	timer_cancel(&s->drain_timer);
 	timer_cancel(&s->pid_file_timer);
 	timer_cancel(&s->roll.timer);
+	watchdog_stop(s);
 	instance_free(s->incoming);
 	instance_free(s->draining);
 	life_drop_current(s);
 	listen_close(s);
+	fdstore_close(s);
 	free(s->status_text);
 	free(s->after);
 	free(s->before);

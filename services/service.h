@@ -58,10 +58,12 @@ enum service_event {
 	EVENT_RELOAD,
 	EVENT_EXECED, /* the main process has become its program */
 	EVENT_READY, /* READY=1, or what stands for it */
+	EVENT_RELOADING, /* RELOADING=1 */
 	EVENT_MAIN_EXIT,
 	EVENT_CONTROL_EXIT, /* the process of an Exec*= other than the main one */
 	EVENT_EMPTY, /* the instance's cgroup has no process left */
 	EVENT_TIMEOUT, /* the state's deadline has passed */
+	EVENT_WATCHDOG, /* WATCHDOG=1 did not come in time */
 	N_EVENTS,
 };
 
@@ -75,9 +77,31 @@ enum service_result {
 	RESULT_EXEC, /* the program could not be started */
 	RESULT_DEPENDENCY,
 	RESULT_PROTOCOL, /* e.g. no PID file after a forking start */
+	RESULT_WATCHDOG,
 };
 
 struct service;
+struct notification; /* message.h */
+struct stored_fd; /* fdstore.h */
+
+/* What a service says to PREPARE; see vote.h. */
+enum vote { VOTE_NONE, VOTE_ASKED, VOTE_PREPARED, VOTE_REFUSED, VOTE_LATE };
+
+struct ballot {
+	enum vote vote; /* NONE: it was not asked, or has heard how it went on */
+	uint64_t deadline_usec;
+	uint64_t id_usec; /* the deadline as it was told */
+	unsigned n_answers;
+	bool lost; /* the socket was closed before an answer came */
+};
+
+/* PID 1's end of $MOLT_FD; see handshake.h. */
+struct handshake {
+	int fd; /* -1: none */
+	struct loop_source source;
+	struct ballot ballot;
+	unsigned n_nonsense;
+};
 
 struct instance {
 	struct service *service;
@@ -89,6 +113,15 @@ struct instance {
 	int exec_pipe; /* tells why an exec failed; closed by the exec itself; -1: not waiting */
 	struct loop_source exec_source;
 	bool execed;
+	bool outside; /* SystemStorage=: its cgroup is not below the tree, so it does not freeze */
+	struct handshake handshake;
+};
+
+/* How far a reload has got that the service itself tells the end of. */
+enum reload_step {
+	RELOAD_NONE,
+	RELOAD_ASKED, /* ReloadSignal= was sent: RELOADING=1 is to come */
+	RELOAD_BEGUN, /* READY=1 is to come */
 };
 
 /* How far the service has got on its way to another image; see policy.h. */
@@ -100,6 +133,7 @@ struct roll {
 	uint64_t deadline_usec;
 	struct loop_timer timer;
 	bool ready_seen; /* READY=1 came since it was asked */
+	bool refused; /* REFUSED= came since it was asked; `why` has the reason */
 	bool preforks; /* the old main process had children: the new one is ready once it has */
 	bool was_up; /* as the upgrade began: so a rollback starts it again if it has to */
 	bool started; /* it was started for this roll, whatever its policy */
@@ -152,6 +186,14 @@ struct service {
 	unsigned backoff; /* in a row without staying up */
 	struct process_exit last_exit;
 	char *status_text; /* STATUS=, cut to 200 bytes; NULL: none */
+	int status_errno; /* ERRNO=; 0: none */
+	enum notify_access notify_access; /* in effect: NotifyAccess= or NOTIFYACCESS= */
+	enum reload_step reload;
+	uint64_t reload_asked_usec; /* a RELOADING=1 from before is not the answer */
+	uint64_t watchdog_usec; /* in effect: WatchdogSec= or WATCHDOG_USEC=; 0: none */
+	struct loop_timer watchdog_timer;
+	struct stored_fd *stored; /* see fdstore.h */
+	unsigned n_stored;
 	char why[256]; /* a sentence on the last failure, of a reload too */
 	struct roll roll;
 };
@@ -179,8 +221,12 @@ const char *service_result_name(enum service_result result);
 /* The main process of what serves; 0: none. */
 pid_t service_main_pid(const struct service *s);
 
-/* One KEY=value line of sd_notify(3), sent from within that instance's cgroup. */
-void service_notify(struct service *s, unsigned instance, const char *key, const char *value);
+/*
+ * A message of sd_notify(3) from process `sender` in that instance's cgroup, with the descriptors
+ * that came along; of those that it keeps, it sets the place to -1.
+ */
+void service_notify(struct service *s, unsigned instance, pid_t sender,
+	const struct notification *n, int *fds, size_t n_fds);
 
 /* Wanted, and waiting for its turn: from INACTIVE, FAILED, BACKOFF or EXITED. */
 void service_wait(struct service *s);
@@ -194,6 +240,8 @@ extern void (*service_changed)(struct service *s);
 struct service_world {
 	int tree; /* cgroup directory; borrowed */
 	const char *tree_path; /* as /proc/PID/cgroup shows it: "/tree" */
+	int storage; /* the cgroup of SystemStorage=, beside the tree; borrowed */
+	const char *storage_path;
 	const char *notify_path;
 	const char *log_directory;
 	uint64_t log_max_bytes;

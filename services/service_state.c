@@ -9,6 +9,8 @@
 
 #include "kernel/log.h"
 #include "kernel/util.h"
+#include "services/fdstore.h"
+#include "services/handshake.h"
 #include "services/instance.h"
 #include "services/listen.h"
 #include "services/policy.h"
@@ -18,8 +20,23 @@
 static void save_instance(struct record_writer *w, const char *key, const struct instance *i)
 {
 	if (i)
-		record_format(w, key, "%u %d %d %d", i->number, (int)i->main.pid,
-			i->main.pid ? i->main.pidfd : -1, i->exec_pipe);
+		record_format(w, key, "%u %d %d %d %d", i->number, (int)i->main.pid,
+			i->main.pid ? i->main.pidfd : -1, i->exec_pipe, i->outside);
+}
+
+/* "FD VOTE ID": a vote under way is not carried over, but who said PREPARED waits for a word. */
+static void save_handshake(struct record_writer *w, const char *key, const struct instance *i)
+{
+	if (i && handshake_is_open(i))
+		record_format(w, key, "%d %d %llu", i->handshake.fd, (int)i->handshake.ballot.vote,
+			(unsigned long long)i->handshake.ballot.id_usec);
+}
+
+/* "FD POLL NAME" */
+static void save_stored(struct record_writer *w, const struct service *s)
+{
+	for (const struct stored_fd *f = s->stored; f; f = f->next)
+		record_format(w, "stored", "%d %d %s", f->fd, f->poll, f->name);
 }
 
 static void save_process(struct record_writer *w, const char *key, const struct process *p)
@@ -39,6 +56,10 @@ void service_save(const struct service *s, struct record_writer *w)
 	save_instance(w, "current", s->current);
 	save_instance(w, "incoming", s->incoming);
 	save_instance(w, "draining", s->draining);
+	save_handshake(w, "current_handshake", s->current);
+	save_handshake(w, "incoming_handshake", s->incoming);
+	save_handshake(w, "draining_handshake", s->draining);
+	save_stored(w, s);
 	save_process(w, "old_main", &s->old_main);
 	if (s->control.pid)
 		record_format(w, "control", "%d %d %d", (int)s->control.pid, s->control.pidfd,
@@ -52,6 +73,11 @@ void service_save(const struct service *s, struct record_writer *w)
 	record_int(w, "restarts", s->n_restarts);
 	record_int(w, "backoff", s->backoff);
 	record_text(w, "status", s->status_text);
+	record_int(w, "status_errno", s->status_errno);
+	record_int(w, "notify_access", s->notify_access);
+	record_int(w, "reload", s->reload);
+	record_int(w, "reload_asked_usec", (int64_t)s->reload_asked_usec);
+	record_int(w, "watchdog_usec", (int64_t)s->watchdog_usec);
 	record_int(w, "roll_state", s->roll.state);
 	record_int(w, "roll_target", (int64_t)s->roll.target);
 	record_int(w, "roll_deadline_usec", (int64_t)s->roll.deadline_usec);
@@ -74,6 +100,8 @@ static void visit_instance(const struct instance *i, int (*visit)(int fd))
 	(void)visit_process(&i->main, visit);
 	if (i->exec_pipe >= 0)
 		(void)visit(i->exec_pipe);
+	if (handshake_is_open(i))
+		(void)visit(i->handshake.fd);
 }
 
 void service_each_fd(const struct service *s, int (*visit)(int fd))
@@ -87,6 +115,8 @@ void service_each_fd(const struct service *s, int (*visit)(int fd))
 		(void)visit(s->control_pipe);
 	for (size_t i = 0; i < s->n_listen; i++)
 		(void)visit(s->listen[i].fd);
+	for (const struct stored_fd *f = s->stored; f; f = f->next)
+		(void)visit(f->fd);
 }
 
 static int load_process(const char *text, struct process *p)
@@ -114,14 +144,15 @@ static int load_instance(
 	struct service *s, const char *text, struct instance **ret, struct error *e)
 {
 	unsigned number;
-	int pid, pidfd, exec_pipe, r = 0;
+	int pid, pidfd, exec_pipe, outside = 0, r = 0;
 
 	if (!text)
 		return 0;
-	if (sscanf(text, "%u %d %d %d", &number, &pid, &pidfd, &exec_pipe) != 4)
+	/* Version 0.1.0 had them all in the tree. */
+	if (sscanf(text, "%u %d %d %d %d", &number, &pid, &pidfd, &exec_pipe, &outside) < 4)
 		return error_say(e, EBADMSG, "%s: the state's instance \"%s\" makes no sense",
 			s->unit->name, text);
-	struct instance *i = instance_adopt(s, number, e);
+	struct instance *i = instance_adopt(s, number, outside, e);
 	if (!i)
 		return e->code;
 	if (pid > 0)
@@ -134,6 +165,44 @@ static int load_instance(
 	}
 	*ret = i;
 	return 0;
+}
+
+static int load_handshake(struct instance *i, const char *text)
+{
+	unsigned long long id;
+	int fd, vote;
+
+	if (!i || !text)
+		return 0;
+	if (sscanf(text, "%d %d %llu", &fd, &vote, &id) != 3 || fd < 0)
+		return -EBADMSG;
+	i->handshake.ballot = (struct ballot){.vote = (enum vote)vote, .id_usec = id};
+	return handshake_adopt(i, fd);
+}
+
+static int load_handshakes(struct service *s, const struct record *r)
+{
+	int result = load_handshake(s->current, record_get(r, "current_handshake"));
+
+	if (result == 0)
+		result = load_handshake(s->incoming, record_get(r, "incoming_handshake"));
+	if (result == 0)
+		result = load_handshake(s->draining, record_get(r, "draining_handshake"));
+	return result;
+}
+
+static int load_all_stored(struct service *s, const struct record *r)
+{
+	const char *text;
+	int result = 0;
+
+	for (size_t i = 0; result == 0 && (text = record_get_nth(r, "stored", i)); i++) {
+		int fd, poll, at;
+		if (sscanf(text, "%d %d %n", &fd, &poll, &at) != 2 || fd < 0)
+			return -EBADMSG;
+		result = fdstore_adopt(s, text + at, poll, fd);
+	}
+	return result;
 }
 
 static int load_listen(struct service *s, const char *text)
@@ -170,7 +239,7 @@ static bool load_state(const char *text, enum service_state *ret)
 
 static enum service_result load_result(const char *text)
 {
-	for (int i = 0; text && i <= RESULT_PROTOCOL; i++)
+	for (int i = 0; text && i <= RESULT_WATCHDOG; i++)
 		if (strcmp(service_result_name((enum service_result)i), text) == 0)
 			return (enum service_result)i;
 	return RESULT_SUCCESS;
@@ -196,6 +265,13 @@ static void load_numbers(struct service *s, const struct record *r)
 	s->n_restarts = (unsigned)record_get_int(r, "restarts", 0);
 	s->backoff = (unsigned)record_get_int(r, "backoff", 0);
 	s->status_text = status ? strdup(status) : NULL;
+	s->status_errno = (int)record_get_int(r, "status_errno", 0);
+	s->notify_access =
+		(enum notify_access)record_get_int(r, "notify_access", s->unit->notify_access);
+	s->reload = (enum reload_step)record_get_int(r, "reload", RELOAD_NONE);
+	s->reload_asked_usec = (uint64_t)record_get_int(r, "reload_asked_usec", 0);
+	/* A start before this version had none: nobody told it $WATCHDOG_USEC. */
+	s->watchdog_usec = (uint64_t)record_get_int(r, "watchdog_usec", 0);
 	s->roll.state = (enum roll_state)record_get_int(r, "roll_state", ROLL_NONE);
 	s->roll.target = (uint64_t)record_get_int(r, "roll_target", 0);
 	s->roll.deadline_usec = (uint64_t)record_get_int(r, "roll_deadline_usec", 0);
@@ -221,7 +297,8 @@ int service_load(struct service *s, const struct record *r, struct error *e)
 		return result;
 	if ((result = load_process(record_get(r, "old_main"), &s->old_main)) < 0 ||
 		(result = load_control(s, record_get(r, "control"))) < 0 ||
-		(result = load_all_listen(s, r)) < 0)
+		(result = load_all_listen(s, r)) < 0 || (result = load_handshakes(s, r)) < 0 ||
+		(result = load_all_stored(s, r)) < 0)
 		return error_set(e, result, "%s: cannot take up its state", s->unit->name);
 	if (deadline > 0)
 		timer_set(&s->timer, (uint64_t)deadline);

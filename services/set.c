@@ -10,6 +10,7 @@
 #include "services/catalog.h"
 #include "services/listen.h"
 #include "services/policy.h"
+#include "services/watchdog.h"
 
 static bool stopping_all;
 static void (*changed_hook)(void);
@@ -247,7 +248,7 @@ int set_reload(const char *name, struct error *e)
 	if (s->state != STATE_RUNNING)
 		return error_say(e, EINVAL, "cannot reload %s: it is %s", s->unit->name,
 			service_state_name(s->state));
-	if (s->unit->exec_reload.count == 0)
+	if (s->unit->exec_reload.count == 0 && s->unit->type != SERVICE_NOTIFY_RELOAD)
 		return error_say(e, EINVAL,
 			"cannot reload %s: %s has no ExecReload=", s->unit->name, s->unit->source);
 	service_event(s, EVENT_RELOAD);
@@ -275,22 +276,35 @@ void set_kill_all(void)
 {
 	int r = cgroup_kill(world.tree);
 
+	int storage = world.storage_path ? cgroup_kill(world.storage) : 0;
+
+	r = r < 0 ? r : storage;
 	if (r < 0)
 		log_error("cannot kill what is left: %s", strerror(-r));
 }
 
-/* TREE/NAME/NUMBER or deeper. */
+/* What follows "PREFIX/"; NULL: it is not below that. */
+static char *below(char *path, const char *prefix)
+{
+	size_t n = strlen(prefix);
+
+	return strncmp(path, prefix, n) == 0 && path[n] == '/' ? path + n + 1 : NULL;
+}
+
+/* TREE/NAME/NUMBER or deeper, or the same in the cgroup of system storage. */
 struct service *set_of_pid(pid_t pid, unsigned *ret_instance)
 {
 	char path[1024];
-	size_t prefix = strlen(world.tree_path);
 	char *name, *number;
 	uint64_t value;
 
-	if (cgroup_of_pid(pid, path, sizeof(path)) < 0 ||
-		strncmp(path, world.tree_path, prefix) != 0 || path[prefix] != '/')
+	if (cgroup_of_pid(pid, path, sizeof(path)) < 0)
 		return NULL;
-	name = path + prefix + 1;
+	name = below(path, world.tree_path);
+	if (!name && world.storage_path)
+		name = below(path, world.storage_path);
+	if (!name)
+		return NULL;
 	number = strchr(name, '/');
 	if (!number)
 		return NULL;
@@ -332,5 +346,6 @@ void set_resume(void)
 	catalog_complete();
 	for (struct service *s = catalog_first(); s; s = s->next)
 		policy_resume(s);
+	watchdog_rearm_all();
 	timer_set(&advance_timer, clock_usec());
 }

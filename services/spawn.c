@@ -197,22 +197,49 @@ static int own_variables(const struct identity *id, char ***list, struct error *
 	return r;
 }
 
+static int listen_variables(const struct spawn *s, char ***list, struct error *e)
+{
+	CLEANUP_FREE char *names = NULL;
+	size_t size;
+	FILE *out = open_memstream(&names, &size);
+	int r;
+
+	if (!out)
+		return error_set(e, errno, "cannot make the environment");
+	for (size_t i = 0; i < s->n_passed; i++)
+		(void)fprintf(out, "%s%s", i ? ":" : "", s->passed[i].name);
+	if (fclose(out) != 0)
+		return error_set(e, errno, "cannot make the environment");
+	if ((r = append_format(list, e, "LISTEN_PID=%d", (int)getpid())) < 0 ||
+		(r = append_format(list, e, "LISTEN_FDS=%zu", s->n_passed)) < 0)
+		return r;
+	return append_format(list, e, "LISTEN_FDNAMES=%s", names);
+}
+
+/* The descriptor after the last that is passed. */
+static int handshake_number(const struct spawn *s)
+{
+	return LISTEN_FDS_START + (int)s->n_passed;
+}
+
 static int protocol_variables(const struct spawn *s, char ***list, struct error *e)
 {
 	int r = append_format(list, e, "NOTIFY_SOCKET=%s", world.notify_path);
 
 	if (r == 0 && s->main_pid)
 		r = append_format(list, e, "MAINPID=%d", (int)s->main_pid);
-	if (r < 0 || s->n_listen == 0)
-		return r;
-	if ((r = append_format(list, e, "LISTEN_PID=%d", (int)getpid())) < 0 ||
-		(r = append_format(list, e, "LISTEN_FDS=%zu", s->n_listen)) < 0)
-		return r;
-	char names[4096] = "";
-	for (size_t i = 0, used = 0; i < s->n_listen && used < sizeof(names); i++)
-		used += (size_t)snprintf(
-			names + used, sizeof(names) - used, "%s%s", i ? ":" : "", s->unit->name);
-	return append_format(list, e, "LISTEN_FDNAMES=%s", names);
+	if (r == 0 && s->is_service && s->unit->fd_store_max)
+		r = append_format(list, e, "FDSTORE=%u", s->unit->fd_store_max);
+	if (r == 0 && s->is_service && s->unit->watchdog_usec) {
+		r = append_format(
+			list, e, "WATCHDOG_USEC=%llu", (unsigned long long)s->unit->watchdog_usec);
+		/* With Type=forking the main process is another, and nobody knows which. */
+		if (r == 0 && s->unit->type != SERVICE_FORKING)
+			r = append_format(list, e, "WATCHDOG_PID=%d", (int)getpid());
+	}
+	if (r == 0 && s->handshake >= 0)
+		r = append_format(list, e, "MOLT_FD=%d", handshake_number(s));
+	return r == 0 && s->n_passed ? listen_variables(s, list, e) : r;
 }
 
 static int make_environment(
@@ -231,34 +258,42 @@ static int make_environment(
 	return r;
 }
 
-/* Standard streams first, then the sockets to 3, 4, ...; the failure pipe is moved out of their way
- * before. */
+static int place(int fd, int number, const char *name, struct error *e)
+{
+	return dup2(fd, number) < 0 ? error_set(e, errno, "cannot pass the descriptor %s", name)
+				    : 0;
+}
+
+/* Standard streams first, then what is passed to 3, 4, ...; the failure pipe is moved out of their
+ * way before. */
 static int place_descriptors(const struct spawn *s, int *pipe, struct error *e)
 {
-	int above = LISTEN_FDS_START + (int)s->n_listen;
-	int moved[s->n_listen ? s->n_listen : 1];
+	int above = handshake_number(s) + 1, r = 0, handshake = -1;
+	int moved[s->n_passed ? s->n_passed : 1];
 	int safe = fcntl(*pipe, F_DUPFD_CLOEXEC, above);
 
 	if (safe < 0)
 		return error_set(e, errno, "cannot place the descriptors");
 	*pipe = safe;
+	if (s->handshake >= 0 && (handshake = fcntl(s->handshake, F_DUPFD_CLOEXEC, above)) < 0)
+		return error_set(e, errno, "cannot pass $MOLT_FD");
 	int log = output_open(s->log_path, world.log_max_bytes, above);
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (log < 0)
 		log = null;
-	for (size_t i = 0; i < s->n_listen; i++)
-		if ((moved[i] = fcntl(s->listen[i].fd, F_DUPFD_CLOEXEC, above)) < 0)
+	for (size_t i = 0; i < s->n_passed; i++)
+		if ((moved[i] = fcntl(s->passed[i].fd, F_DUPFD_CLOEXEC, above)) < 0)
 			return error_set(
-				e, errno, "cannot pass the socket %s", s->listen[i].address);
+				e, errno, "cannot pass the descriptor %s", s->passed[i].name);
 	if ((null >= 0 && dup2(null, STDIN_FILENO) < 0) ||
 		(log >= 0 && dup2(log, STDOUT_FILENO) < 0) ||
 		(log >= 0 && dup2(log, STDERR_FILENO) < 0))
 		return error_set(e, errno, "cannot place the standard streams");
-	for (size_t i = 0; i < s->n_listen; i++)
-		if (dup2(moved[i], LISTEN_FDS_START + (int)i) < 0)
-			return error_set(
-				e, errno, "cannot pass the socket %s", s->listen[i].address);
-	return 0;
+	for (size_t i = 0; r == 0 && i < s->n_passed; i++)
+		r = place(moved[i], LISTEN_FDS_START + (int)i, s->passed[i].name, e);
+	if (r == 0 && handshake >= 0)
+		r = place(handshake, handshake_number(s), "$MOLT_FD", e);
+	return r;
 }
 
 static int limit_files(const struct unit *u, struct error *e)

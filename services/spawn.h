@@ -9,13 +9,20 @@
 
 #include "services/service.h"
 
+struct passed_fd {
+	int fd; /* borrowed */
+	const char *name; /* in $LISTEN_FDNAMES */
+};
+
 struct spawn {
 	const struct unit *unit;
 	const struct command *command;
 	int cgroup; /* to be born in */
 	pid_t main_pid; /* $MAINPID; 0: not set */
-	const struct listen_socket *listen; /* LISTEN_FDS */
-	size_t n_listen;
+	bool is_service; /* it becomes the service: not one of its other commands */
+	const struct passed_fd *passed; /* $LISTEN_FDS */
+	size_t n_passed;
+	int handshake; /* $MOLT_FD; -1: none */
 	const char *log_path;
 };
 

@@ -9,6 +9,7 @@
 #include "services/instance.h"
 #include "services/life.h"
 #include "services/listen.h"
+#include "services/watchdog.h"
 
 #define PID_FILE_POLL_USEC (20 * USEC_PER_MSEC)
 
@@ -31,6 +32,7 @@ static void up(struct service *s)
 	}
 	log_info("%s: running", s->unit->name);
 	life_set_state(s, STATE_RUNNING, USEC_INFINITY);
+	watchdog_rearm(s);
 }
 
 /* The next line of ExecStartPost=, or the end of the start. */
@@ -64,7 +66,7 @@ static void start_main(struct service *s)
 	}
 	if (u->type == SERVICE_FORKING) {
 		life_forget_control(s);
-		r = instance_start_control(s->current, &u->exec_start.items[0], &e);
+		r = instance_start_forking(s->current, &u->exec_start.items[0], &e);
 	} else {
 		r = instance_start_main(s->current, &u->exec_start.items[s->command_index], &e);
 	}
@@ -101,6 +103,10 @@ void act_start(struct service *s)
 	s->why[0] = '\0';
 	s->stop_wanted = false;
 	s->last_exit = (struct process_exit){0};
+	s->status_errno = 0;
+	s->reload = RELOAD_NONE;
+	s->notify_access = s->unit->notify_access;
+	watchdog_reset(s);
 	free(s->status_text);
 	s->status_text = NULL;
 	if (listen_open(s, &e) < 0 || !(s->current = instance_new(s, &e))) {
@@ -193,7 +199,7 @@ void act_execed(struct service *s)
 
 void act_ready(struct service *s)
 {
-	if (s->unit->type == SERVICE_NOTIFY)
+	if (service_type_notifies(s->unit->type))
 		become_ready(s);
 }
 

@@ -4,8 +4,10 @@
 
 #include "kernel/log.h"
 #include "kernel/util.h"
+#include "services/fdstore.h"
 #include "services/instance.h"
 #include "services/life.h"
+#include "services/watchdog.h"
 
 #define BACKOFF_MAX_USEC (60 * USEC_PER_SEC)
 #define KILL_USEC (5 * USEC_PER_SEC)
@@ -13,7 +15,8 @@
 static bool wants_restart(const struct service *s)
 {
 	bool clean = s->result == RESULT_SUCCESS;
-	bool abnormal = s->result == RESULT_SIGNAL || s->result == RESULT_TIMEOUT;
+	bool abnormal = s->result == RESULT_SIGNAL || s->result == RESULT_TIMEOUT ||
+			s->result == RESULT_WATCHDOG;
 
 	if (s->stop_wanted || s->stop_queued || s->result == RESULT_DEPENDENCY)
 		return false;
@@ -30,6 +33,8 @@ static bool wants_restart(const struct service *s)
 		return abnormal;
 	case RESTART_ON_ABORT:
 		return s->result == RESULT_SIGNAL;
+	case RESTART_ON_WATCHDOG:
+		return s->result == RESULT_WATCHDOG;
 	}
 	return false;
 }
@@ -61,6 +66,8 @@ void life_finish(struct service *s)
 {
 	kill_remains(s);
 	life_drop_current(s);
+	watchdog_stop(s);
+	fdstore_stopped(s, (s->restart_wanted && !s->stop_queued) || wants_restart(s));
 	if (s->restart_wanted && !s->stop_queued) {
 		s->restart_wanted = false;
 		service_wait(s); /* in its turn: what it comes after may be on its way too */
@@ -116,13 +123,19 @@ static void kill_all(struct service *s)
 
 void life_terminate(struct service *s)
 {
+	life_terminate_by(s, s->unit->kill_signal);
+}
+
+void life_terminate_by(struct service *s, int signal)
+{
 	timer_cancel(&s->pid_file_timer);
+	watchdog_stop(s);
 	if (has_ended(s)) {
 		clean_up(s);
 	} else if (s->unit->kill_mode == KILL_MIXED && !s->current->main.pid && !s->control.pid) {
 		kill_all(s);
 	} else {
-		instance_terminate(s->current);
+		instance_signal(s->current, signal);
 		(void)process_signal(&s->control, SIGTERM);
 		life_set_state(s, STATE_TERMINATING, s->unit->timeout_stop_usec);
 	}
@@ -148,7 +161,9 @@ static void go_on_with_stop(struct service *s)
 void act_stop(struct service *s)
 {
 	s->stop_wanted = true;
+	watchdog_stop(s);
 	drop_others(s);
+	s->reload = RELOAD_NONE;
 	life_kill_control(s); /* a reload is of no use any more */
 	s->command_index = 0;
 	go_on_with_stop(s);

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 
 #include "services/instance.h"
+#include "services/message.h"
 #include "services/service.h"
 #include "tests/unit/own_cgroup.h"
 
@@ -112,7 +113,7 @@ static void test_every_pair_is_decided(void **state)
 		for (int k = 0; k < i; k++)
 			assert_string_not_equal(service_state_name((enum service_state)i),
 				service_state_name((enum service_state)k));
-	for (int i = 0; i <= RESULT_PROTOCOL; i++)
+	for (int i = 0; i <= RESULT_WATCHDOG; i++)
 		assert_non_null(service_result_name((enum service_result)i));
 }
 
@@ -136,8 +137,8 @@ static const char *const SERVICES[] = {
  * from. */
 static void test_events_at_random(void **state)
 {
-	static const enum service_event FROM_OUTSIDE[] = {
-		EVENT_START, EVENT_STOP, EVENT_RELOAD, EVENT_READY};
+	static const enum service_event FROM_OUTSIDE[] = {EVENT_START, EVENT_STOP, EVENT_RELOAD,
+		EVENT_READY, EVENT_RELOADING, EVENT_WATCHDOG};
 
 	(void)state;
 	srand(7);
@@ -162,6 +163,17 @@ static void test_events_at_random(void **state)
 	}
 }
 
+/* One line of sd_notify(3). */
+static void say(struct service *s, unsigned instance, const char *key, const char *value)
+{
+	struct notification n;
+	char text[1200];
+
+	(void)snprintf(text, sizeof(text), "%s=%s", key, value);
+	notification_parse(text, &n);
+	service_notify(s, instance, getpid(), &n, NULL, 0);
+}
+
 static void test_life_of_each_type(void **state)
 {
 	(void)state;
@@ -175,11 +187,11 @@ static void test_life_of_each_type(void **state)
 	service_event(s, EVENT_START);
 	expect(s, STATE_STARTING);
 	assert_false(service_is_active(s));
-	service_notify(s, s->current->number + 1, "READY", "1"); /* another instance's */
-	service_notify(s, s->current->number, "READY", "0");
-	service_notify(s, s->current->number, "Ready", "1");
+	say(s, s->current->number + 1, "READY", "1"); /* another instance's */
+	say(s, s->current->number, "READY", "0");
+	say(s, s->current->number, "Ready", "1");
 	assert_int_equal(s->state, STATE_STARTING);
-	service_notify(s, s->current->number, "READY", "1");
+	say(s, s->current->number, "READY", "1");
 	assert_int_equal(s->state, STATE_RUNNING);
 	end(s);
 
@@ -195,25 +207,25 @@ static void test_notify_values(void **state)
 
 	(void)state;
 	struct service *s = service("ExecStart=/bin/sleep 1000");
-	service_notify(s, 1, "READY", "1"); /* nothing runs yet */
+	say(s, 1, "READY", "1"); /* nothing runs yet */
 	service_event(s, EVENT_START);
 	pid_t main_pid = service_main_pid(s);
 	unsigned n = s->current->number;
 	static const char *const BAD[] = {"", "0", "-1", "1", "x", "99999999999", "4194304000"};
 	for (size_t i = 0; i < ARRAY_SIZE(BAD); i++)
-		service_notify(s, n, "MAINPID", BAD[i]);
+		say(s, n, "MAINPID", BAD[i]);
 	(void)snprintf(many, sizeof(many), "%d", (int)getpid());
-	service_notify(s, n, "MAINPID", many); /* of no service at all */
+	say(s, n, "MAINPID", many); /* of no service at all */
 	assert_int_equal(service_main_pid(s), main_pid);
 	(void)memset(many, 'x', sizeof(many));
 	many[sizeof(many) - 1] = '\0';
-	service_notify(s, n, "STATUS", many);
+	say(s, n, "STATUS", many);
 	assert_int_equal(strlen(s->status_text), 200);
-	service_notify(s, n, "STATUS", "");
+	say(s, n, "STATUS", "");
 	assert_string_equal(s->status_text, "");
-	service_notify(s, n, "EXTEND_TIMEOUT_USEC", "1000000");
+	say(s, n, "EXTEND_TIMEOUT_USEC", "1000000");
 	assert_false(timer_armed(&s->timer)); /* it runs: there is no deadline to move */
-	service_notify(s, n, "", "");
+	say(s, n, "", "");
 	end(s);
 }
 

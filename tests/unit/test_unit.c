@@ -476,7 +476,7 @@ static void refuses_nul_bytes_and_long_names(void **state)
 	}
 #define SPAN "not a time span such as 90, 500ms, \"1min 30s\" or infinity"
 #define SIGNAL "not a signal such as TERM, SIGTERM, 15 or RTMIN+3"
-#define RESTARTS "not one of no, on-success, on-failure, on-abnormal, on-abort, always"
+#define RESTARTS "not one of no, on-success, on-failure, on-abnormal, on-abort, on-watchdog, always"
 #define USER "not the name or number of a user or group"
 #define LISTEN "not PORT, ADDRESS:PORT, [ADDRESS]:PORT, /PATH or @NAME (ports are 1 to 65535)"
 #define SPECIFIER "unknown specifier %q (write %% for a percent sign)"
@@ -485,9 +485,10 @@ static void refuses_wrong_values(void **state)
 {
 	(void)state;
 	static const struct refusal cases[] = {
-		V("Type=dbus", "not one of simple, exec, forking, oneshot, notify"),
-		V("Type=", "not one of simple, exec, forking, oneshot, notify"),
-		V("Type=Simple", "not one of simple, exec, forking, oneshot, notify"),
+		V("Type=dbus", "not one of simple, exec, forking, oneshot, notify, notify-reload"),
+		V("Type=", "not one of simple, exec, forking, oneshot, notify, notify-reload"),
+		V("Type=Simple",
+			"not one of simple, exec, forking, oneshot, notify, notify-reload"),
 		V("ExecStartPre=relative", "relative is not an absolute path"),
 		V("ExecStart=/bin/x %q", SPECIFIER),
 		V("ExecStartPost=/bin/x 'a", "a quote is not closed, or an escape has no meaning"),
@@ -498,7 +499,11 @@ static void refuses_wrong_values(void **state)
 		V("RemainAfterExit=maybe", "not yes or no"),
 		V("RemainAfterExit=", "not yes or no"),
 		V("Restart=sometimes", RESTARTS),
-		V("Restart=on-watchdog", RESTARTS),
+		V("NotifyAccess=some", "not one of all, none, main, exec"),
+		V("ReloadSignal=0", SIGNAL),
+		V("FileDescriptorStoreMax=-1", "not a number from 0 to 4096"),
+		V("FileDescriptorStoreMax=4097", "not a number from 0 to 4096"),
+		V("FileDescriptorStorePreserve=always", "not one of restart, no, yes"),
 		V("RestartSec=soon", SPAN),
 		V("RestartSec=infinity", "must be finite"),
 		V("TimeoutStartSec=-1", SPAN),
@@ -543,6 +548,9 @@ static void refuses_wrong_values(void **state)
 		U("ReadyTimeoutSec=infinity", "must be finite"),
 		U("ReadyTimeoutSec=0", "must be more than 0"),
 		U("SystemStorage=2", "not yes or no"),
+		U("Handshake=maybe", "not yes or no"),
+		U("PrepareTimeoutSec=infinity", "must be finite"),
+		U("PrepareTimeoutSec=0", "must be more than 0"),
 		{"[Unit]\nAfter=a/b.service",
 			"x:2: After=a/b.service: a/b.service is not a unit's name "
 			"such as x.service"},
@@ -625,10 +633,9 @@ static void warns_of_what_it_ignores(void **state)
 			"[X-Other]\nA=%q\n[Install]\nAlias=y.service\nWhatever=1\n" START,
 		"");
 	expect_warnings(START "Type=idle\n", "x:3: Type=idle is not supported, taken as simple\n");
-	expect_warnings(
-		START "WatchdogSec=3\n", "x:3: WatchdogSec= is not supported yet, ignored\n");
-	expect_warnings(START "[Upgrade]\nSystemStorage=yes\n",
-		"x:4: SystemStorage= is not supported yet, ignored\n");
+	expect_warnings(START "WatchdogSec=3\n[Upgrade]\nSystemStorage=yes\n", "");
+	expect_warnings(START "[Upgrade]\nPrepareTimeoutSec=3\n",
+		"x: PrepareTimeoutSec= has no effect without Handshake=yes\n");
 	expect_warnings(START "LimitNOFILE=1024:524288\n",
 		"x:3: LimitNOFILE=SOFT:HARD is not supported, both become 1024\n");
 	expect_warnings(START "Type=forking\n",
