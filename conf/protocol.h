@@ -28,7 +28,8 @@
  *                           listen= (repeated)
  *   plan         PATH       generation= from= to= (PRETTY_NAME of each)
  *   mount        PATH       action=(move leave) fstype=
- *   service      NAME       policy= action= (what the upgrade does to it): a plan line
+ *   service      NAME       policy= action= (what the upgrade does to it) asked=yes
+ *                           (it has a say): a plan line
  *   holder       PID        comm= unit= uid= generation= what=(root cwd dirfd file exe map socket
  *                (0: not    watch ring mntns) fd= mode=(r w rw) tid= (where it is another than PID)
  *                in sight)  path= deleted=yes more= (as many alike are not listed)

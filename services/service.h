@@ -91,6 +91,7 @@ struct ballot {
 	enum vote vote; /* NONE: it was not asked, or has heard how it went on */
 	uint64_t deadline_usec;
 	uint64_t id_usec; /* the deadline as it was told */
+	unsigned generation;
 	unsigned n_answers;
 	bool lost; /* the socket was closed before an answer came */
 };

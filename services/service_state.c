@@ -24,12 +24,15 @@ static void save_instance(struct record_writer *w, const char *key, const struct
 			i->main.pid ? i->main.pidfd : -1, i->exec_pipe, i->outside);
 }
 
-/* "FD VOTE ID": a vote under way is not carried over, but who said PREPARED waits for a word. */
+/* "FD VOTE ID GENERATION": a vote under way is not carried over, but who said PREPARED waits for a
+ * word. */
 static void save_handshake(struct record_writer *w, const char *key, const struct instance *i)
 {
 	if (i && handshake_is_open(i))
-		record_format(w, key, "%d %d %llu", i->handshake.fd, (int)i->handshake.ballot.vote,
-			(unsigned long long)i->handshake.ballot.id_usec);
+		record_format(w, key, "%d %d %llu %u", i->handshake.fd,
+			(int)i->handshake.ballot.vote,
+			(unsigned long long)i->handshake.ballot.id_usec,
+			i->handshake.ballot.generation);
 }
 
 /* "FD POLL NAME" */
@@ -170,13 +173,15 @@ static int load_instance(
 static int load_handshake(struct instance *i, const char *text)
 {
 	unsigned long long id;
+	unsigned generation;
 	int fd, vote;
 
 	if (!i || !text)
 		return 0;
-	if (sscanf(text, "%d %d %llu", &fd, &vote, &id) != 3 || fd < 0)
+	if (sscanf(text, "%d %d %llu %u", &fd, &vote, &id, &generation) != 4 || fd < 0)
 		return -EBADMSG;
-	i->handshake.ballot = (struct ballot){.vote = (enum vote)vote, .id_usec = id};
+	i->handshake.ballot =
+		(struct ballot){.vote = (enum vote)vote, .id_usec = id, .generation = generation};
 	return handshake_adopt(i, fd);
 }
 

@@ -168,7 +168,10 @@ static void ask(struct service *s, unsigned generation)
 	if (deadline <= poll.last_id_usec)
 		deadline = poll.last_id_usec + 1;
 	poll.last_id_usec = deadline;
-	*b = (struct ballot){.vote = VOTE_ASKED, .deadline_usec = deadline, .id_usec = deadline};
+	*b = (struct ballot){.vote = VOTE_ASKED,
+		.deadline_usec = deadline,
+		.id_usec = deadline,
+		.generation = generation};
 	if (handshake_prepare(s->current, generation, deadline) < 0) {
 		/* It has left so many packets unread that there is no room for another. */
 		log_warning("%s: does not read its $MOLT_FD", s->unit->name);
@@ -197,7 +200,7 @@ static bool waits_for_word(const struct ballot *b)
 	return b && (b->vote == VOTE_ASKED || b->vote == VOTE_PREPARED || b->vote == VOTE_LATE);
 }
 
-static void tell_end(unsigned generation, int (*tell)(struct instance *i, unsigned generation))
+static void tell_end(int (*tell)(struct instance *i, unsigned generation))
 {
 	poll.active = false;
 	timer_cancel(&poll.timer);
@@ -206,19 +209,19 @@ static void tell_end(unsigned generation, int (*tell)(struct instance *i, unsign
 		if (!b)
 			continue;
 		if (waits_for_word(b))
-			(void)tell(s->current, generation); /* closed or full: nobody listens */
+			(void)tell(s->current, b->generation); /* closed or full: nobody listens */
 		b->vote = VOTE_NONE;
 	}
 }
 
-void vote_abort(unsigned generation)
+void vote_abort(void)
 {
-	tell_end(generation, handshake_abort);
+	tell_end(handshake_abort);
 }
 
-void vote_commit(unsigned generation)
+void vote_commit(void)
 {
-	tell_end(generation, handshake_commit);
+	tell_end(handshake_commit);
 }
 
 bool vote_heard(struct instance *i, const struct answer *a)

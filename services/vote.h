@@ -22,11 +22,11 @@ bool vote_asks(const struct service *s);
  * "postgres: a backup is running".
  */
 void vote_begin(unsigned generation, bool force, void (*done)(const char *refused));
-/* Ends it (`done` is not called any more), and tells ABORT to all that were asked and have heard of
- * no end. */
-void vote_abort(unsigned generation);
-/* Tells COMMIT to all that said PREPARED and have heard of no end. */
-void vote_commit(unsigned generation);
+/* The upgrade has come to nothing, wherever it stood: tells ABORT to all that were asked, have not
+ * refused and have heard of no end. `done` is not called any more. */
+void vote_abort(void);
+/* It is done: tells them COMMIT. */
+void vote_commit(void);
 
 /* From handshake.c. Whether the packet answers the PREPARE. */
 bool vote_heard(struct instance *i, const struct answer *a);

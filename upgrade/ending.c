@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "conf/protocol.h"
 #include "kernel/log.h"
+#include "services/vote.h"
 #include "upgrade/transaction.h"
 
 void begin_exec(enum upgrade_phase phase)
@@ -18,6 +20,10 @@ void finish(const char *result, const char *text)
 	tx.exec_wanted = false;
 	timer_cancel(&tx.commit_timer);
 	timer_cancel(&tx.retry_timer);
+	if (strcmp(result, RESULT_OK) == 0)
+		vote_commit();
+	else
+		vote_abort();
 	log_notice("upgrade: %s", text);
 	tx.hooks.finished(result, text);
 }

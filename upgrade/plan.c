@@ -14,6 +14,7 @@
 #include "kernel/proc.h"
 #include "kernel/util.h"
 #include "services/set.h"
+#include "services/vote.h"
 #include "upgrade/answer.h"
 #include "upgrade/pivot.h"
 
@@ -76,11 +77,23 @@ int plan_mounts(int socket, int root, const char *leave, struct error *e)
 	return r;
 }
 
-static void describe_service(const struct service *s, char *buf, size_t size)
+static void describe_reexec(const struct service *s, char *buf, size_t size)
 {
 	const struct unit *u = s->unit;
 	const char *signal = u->reexec_signal ? sigabbrev_np(u->reexec_signal) : NULL;
 	const char *finish = u->reexec_finish_signal ? sigabbrev_np(u->reexec_finish_signal) : NULL;
+
+	if (vote_asks(s))
+		(void)snprintf(buf, size, "re-execs itself when it is told to by $MOLT_FD");
+	else
+		(void)snprintf(buf, size, "re-execs itself on SIG%s%s%s%s", signal ? signal : "?",
+			finish ? ", then SIG" : "", finish ? finish : "",
+			finish ? " to its old main process" : "");
+}
+
+static void describe_service(const struct service *s, char *buf, size_t size)
+{
+	const struct unit *u = s->unit;
 
 	if (s->state != STATE_RUNNING) {
 		(void)snprintf(buf, size, "nothing: it is %s", service_state_name(s->state));
@@ -88,9 +101,7 @@ static void describe_service(const struct service *s, char *buf, size_t size)
 	}
 	switch (u->policy) {
 	case POLICY_REEXEC:
-		(void)snprintf(buf, size, "re-execs itself on SIG%s%s%s%s", signal ? signal : "?",
-			finish ? ", then SIG" : "", finish ? finish : "",
-			finish ? " to its old main process" : "");
+		describe_reexec(s, buf, size);
 		return;
 	case POLICY_HANDOVER:
 		(void)snprintf(
@@ -110,10 +121,13 @@ static void check_service(int socket, const struct service *s)
 {
 	char text[512];
 
-	if (s->state != STATE_RUNNING || s->unit->policy != POLICY_REEXEC || s->unit->reexec_signal)
+	if (s->state != STATE_RUNNING || s->unit->policy != POLICY_REEXEC ||
+		s->unit->reexec_signal || vote_asks(s))
 		return;
-	(void)snprintf(text, sizeof(text),
-		"%s has Policy=reexec and no ReexecSignal= to ask it by (%s)", s->unit->name,
+	(void)snprintf(text, sizeof(text), "%s has Policy=reexec and nothing to ask it by: %s (%s)",
+		s->unit->name,
+		s->unit->handshake ? "it has closed its $MOLT_FD"
+				   : "neither ReexecSignal= nor Handshake=yes",
 		s->unit->source);
 	answer_text(socket, "blocker", text);
 }
@@ -123,11 +137,15 @@ int plan_services(int socket, struct error *e)
 	(void)e;
 	for (struct service *s = set_first(); s; s = s->next) {
 		struct record_writer w = {0};
-		char action[256];
+		bool asked = vote_asks(s);
+		char action[256], text[300];
 		describe_service(s, action, sizeof(action));
+		(void)snprintf(text, sizeof(text), "%s%s", asked ? "is asked first; " : "", action);
 		record_begin(&w, "service", s->unit->name);
 		record_text(&w, "policy", upgrade_policy_name(s->unit->policy));
-		record_text(&w, "action", action);
+		record_text(&w, "action", text);
+		if (asked)
+			record_bool(&w, "asked", true);
 		record_end(&w);
 		answer_send(socket, &w);
 		check_service(socket, s);

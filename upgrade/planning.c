@@ -6,6 +6,7 @@
 #include "conf/protocol.h"
 #include "kernel/log.h"
 #include "kernel/util.h"
+#include "services/vote.h"
 #include "upgrade/judge.h"
 #include "upgrade/limbo.h"
 #include "upgrade/report.h"
@@ -50,6 +51,23 @@ static void upgrade_now(void)
 	}
 }
 
+/* The services have said what they think of it; those that agreed are told how it went on in
+ * finish(). */
+static void voted(const char *refused)
+{
+	if (refused) {
+		image = fd_close(image);
+		refuse("%s", refused);
+	} else {
+		upgrade_now();
+	}
+}
+
+static void begin_prepare(void)
+{
+	vote_begin(tx.last_generation + 1, tx.force, voted);
+}
+
 static void again_timer_expired(struct loop_timer *t)
 {
 	if (limbo_is_empty())
@@ -70,7 +88,7 @@ static void judged(const struct judgement *j)
 	if (j->image >= 0 && (j->n_blockers == 0 || tx.force) && tx.mode == MODE_UPGRADE) {
 		if (j->n_blockers > 0)
 			log_warning("upgrade forced in spite of: %s", j->blocker);
-		upgrade_now();
+		begin_prepare();
 		return;
 	}
 	image = fd_close(image);

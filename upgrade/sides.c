@@ -9,6 +9,7 @@
 #include "kernel/log.h"
 #include "kernel/mounts.h"
 #include "kernel/util.h"
+#include "services/watchdog.h"
 #include "upgrade/blackout.h"
 #include "upgrade/generations.h"
 #include "upgrade/pivot.h"
@@ -52,6 +53,8 @@ static int run_blackout(struct pivot *p, const struct swap_request *q, struct er
 	report_end_phase("prepare", false);
 	int r = blackout_run(&request, &report, e);
 	report_blackout(&report);
+	/* While it was frozen no service could say WATCHDOG=1. */
+	watchdog_rearm_all();
 	return r;
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kernel/util.h"
+#include "services/policy.h"
 #include "upgrade/generations.h"
 #include "upgrade/limbo.h"
 #include "upgrade/report.h"
@@ -133,6 +134,7 @@ int upgrade_init(int tree, const struct upgrade_hooks *hooks, struct error *e)
 	tx.commit_timer.expired = commit_timer_expired;
 	tx.retry_timer.expired = rollback_retry;
 	tx.last_generation = 1;
+	policy_generation_of = upgrade_generation_of;
 	report_init(hooks->emit);
 	generations_init(tree);
 	return sides_init(tree, e);

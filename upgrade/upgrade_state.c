@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernel/util.h"
+#include "services/vote.h"
 #include "upgrade/generations.h"
 #include "upgrade/report.h"
 #include "upgrade/transaction.h"
@@ -76,6 +77,8 @@ void upgrade_resume(void)
 		return;
 	case UPGRADE_IDLE:
 	case UPGRADE_PLANNING:
+		vote_abort(); /* a life that ended while it was asking */
+		return;
 	case UPGRADE_UNCOMMITTED:
 		return;
 	}

@@ -152,7 +152,7 @@ static void a_broken_unit_hides_the_next(void **state)
 	write_file(w, "etc/units/a.service", "[Service]\nRestart=sometimes\n");
 	expect_error(w, "a", -EINVAL,
 		"/etc/units/a.service:2: Restart=sometimes: not one of no, on-success, on-failure, "
-		"on-abnormal, on-abort, always");
+		"on-abnormal, on-abort, on-watchdog, always");
 }
 
 static void an_instance_has_a_template(void **state)
