@@ -18,9 +18,33 @@
 
 #define READ_TRIES 5
 
+static int proc_dir = -1;
+
+void mount_proc_at(int proc)
+{
+	proc_dir = proc;
+}
+
+static int open_mountinfo(void)
+{
+	int fd = proc_dir >= 0 ? openat(proc_dir, "self/mountinfo", O_RDONLY | O_CLOEXEC)
+			       : open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
 static char *copy_or_empty(const char *text)
 {
 	return strdup(text ? text : "");
+}
+
+/* proc(5): optional fields are "tag:value", with blanks between them. */
+static uint64_t group_of(struct libmnt_fs *fs, const char *tag)
+{
+	const char *fields = mnt_fs_get_optional_fields(fs);
+	const char *at = fields ? strstr(fields, tag) : NULL;
+
+	return at ? strtoull(at + strlen(tag), NULL, 10) : 0;
 }
 
 static int copy_mount(struct mount *m, struct libmnt_fs *fs)
@@ -29,6 +53,9 @@ static int copy_mount(struct mount *m, struct libmnt_fs *fs)
 	m->parent = (uint64_t)mnt_fs_get_parent_id(fs);
 	if (mnt_fs_get_propagation(fs, &m->propagation) < 0)
 		m->propagation = 0;
+	m->dev = (uint64_t)mnt_fs_get_devno(fs);
+	m->peers = group_of(fs, "shared:");
+	m->master = group_of(fs, "master:");
 	if (!mnt_fs_get_target(fs) || !mnt_fs_get_root(fs))
 		return -ENOMEM; /* every line has both */
 	m->target = copy_or_empty(mnt_fs_get_target(fs));
@@ -88,9 +115,12 @@ static int parse(struct libmnt_table *table, FILE *f)
 static int read_once(struct mount_table *t)
 {
 	struct libmnt_table *table = mnt_new_table();
-	FILE *f = fopen("/proc/self/mountinfo", "re");
-	int r = f ? 0 : -errno;
+	CLEANUP_FD int fd = open_mountinfo();
+	FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
+	int r = fd < 0 ? fd : f ? 0 : -errno;
 
+	if (f)
+		(void)fd_steal(&fd); /* fclose(3) closes it */
 	if (r == 0 && !table)
 		r = -ENOMEM;
 	if (r == 0)
@@ -140,9 +170,7 @@ const struct mount *mount_table_find(const struct mount_table *t, uint64_t id)
 
 int mount_watch_open(void)
 {
-	int fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
-
-	return fd < 0 ? -errno : fd;
+	return open_mountinfo();
 }
 
 int mount_watch_changed(int fd)
@@ -161,7 +189,9 @@ static int statx_mount_id(int dirfd, const char *path, int flags, uint64_t *ret_
 
 	/* DONT_SYNC: a file system whose server does not answer must not hold us up. */
 	flags |= AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC;
-	if (statx(dirfd, path, flags, STATX_MNT_ID, &st) < 0)
+	/* Nothing is asked of the file system itself: FUSE would deny root any answer about a mount
+	 * that its user keeps to himself. The mount's id comes in any case. */
+	if (statx(dirfd, path, flags, 0, &st) < 0)
 		return -errno;
 	if (!(st.stx_mask & STATX_MNT_ID))
 		return -EOPNOTSUPP; /* before Linux 5.8 */
@@ -200,6 +230,28 @@ int mount_clone(const char *path, struct error *e)
 	if (r < 0)
 		return error_set(e, r, "cannot make the mount of %s private", path);
 	return fd_steal(&fd);
+}
+
+int mount_copy(int fd, bool recursive)
+{
+	unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
+
+	int copy = (int)syscall(
+		SYS_open_tree, fd, "", flags | (recursive ? (unsigned)AT_RECURSIVE : 0));
+	return copy < 0 ? -errno : copy;
+}
+
+/* linux/mount.h has it since 5.15. */
+#ifndef MOVE_MOUNT_SET_GROUP
+#define MOVE_MOUNT_SET_GROUP 0x00000100
+#endif
+
+int mount_join_groups(int from, int to)
+{
+	if (syscall(SYS_move_mount, from, "", to, "",
+		    MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH | MOVE_MOUNT_SET_GROUP) < 0)
+		return -errno;
+	return 0;
 }
 
 int mount_move(int from, int to)
@@ -243,6 +295,11 @@ int mount_new_tmpfs(const char *source, const char *size)
 	int fd = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC,
 		MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
 	return fd < 0 ? -errno : fd;
+}
+
+int mount_detach(int fd)
+{
+	return mount_detach_at(fd, ".");
 }
 
 int mount_detach_at(int dirfd, const char *name)

@@ -21,13 +21,22 @@ struct mount {
 	char *root; /* of the mount in its file system */
 	char *fstype;
 	char *source;
+	uint64_t dev; /* of the file system, major and minor as makedev(3) joins them */
 	unsigned long propagation; /* MS_SHARED, MS_SLAVE, MS_PRIVATE, MS_UNBINDABLE bits */
+	uint64_t peers; /* the peer group it is in, 0: none (proc(5): shared:N) */
+	uint64_t master; /* the peer group it is a slave of, 0: none (master:N) */
 };
 
 struct mount_table {
 	struct mount *mounts;
 	size_t count;
 };
+
+/*
+ * Where proc is, for a child that enters a mount namespace (mount_ns.h), which may have none: a
+ * descriptor of it, borrowed. Before, it is /proc.
+ */
+void mount_proc_at(int proc);
 
 /* Reads /proc/self/mountinfo. *ret is the caller's, mount_table_free(). */
 int mount_table_read(struct mount_table *ret, struct error *e);
@@ -52,11 +61,26 @@ int mount_id_at(int dirfd, const char *path, uint64_t *ret_id);
  */
 int mount_clone(const char *path, struct error *e);
 
+/*
+ * The same of the mount that `fd` is the root of, and with it what is mounted below if `recursive`.
+ * `fd` has to be mounted in the caller's namespace (before Linux 6.15 a detached mount cannot be
+ * copied). A descriptor or negative errno. Not made private: it is in the groups that its original
+ * is in.
+ */
+int mount_copy(int fd, bool recursive);
+
 /* Moves the mount at `from` (its root; attached or detached) onto the directory or file `to`. */
 int mount_move(int from, int to);
 
 /* Changes the propagation (MS_PRIVATE, MS_SHARED, MS_SLAVE) of one mount, not of those below it. */
 int mount_set_propagation(int mount_fd, unsigned long propagation);
+
+/*
+ * Puts the private mount `to` into the groups that `from`, a mount of the same file system, is in:
+ * its peer, and slave of the same master (MOVE_MOUNT_SET_GROUP, Linux 5.15). Both may be in other
+ * namespaces.
+ */
+int mount_join_groups(int from, int to);
 
 /*
  * pivot_root(2) of the mount at `new_root`, which must be mounted on "/" already; what was the root
@@ -66,6 +90,9 @@ int mount_pivot(int new_root);
 
 /* A small private tmpfs (mode 0700), not attached anywhere yet: a descriptor of its mount. */
 int mount_new_tmpfs(const char *source, const char *size);
+
+/* Lazy unmount of the mount that `fd` is the root of, by the same means. */
+int mount_detach(int fd);
 
 /* Lazy unmount of what is mounted at NAME in dirfd. Changes the working directory for a moment, and
  * back to "/". */

@@ -25,6 +25,8 @@ void proc_comm(pid_t pid, char *buf, size_t size);
  * worst. */
 void proc_where(pid_t tid, char *buf, size_t size);
 
+/* Whether it has more than one thread. */
+bool proc_has_threads(pid_t pid);
 /* Thread ids of a process, appended. */
 int proc_threads(pid_t pid, struct pid_array *list);
 /* All processes of the pid name space, appended. */

@@ -13,10 +13,10 @@ union one_fd {
 	struct cmsghdr align;
 };
 
-static void send_packet(int socket, const char *text, size_t length, int fd)
+int answer_packet(int socket, const void *data, size_t length, int fd)
 {
 	union one_fd control;
-	struct iovec iov = {(void *)text, length};
+	struct iovec iov = {(void *)data, length};
 	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
 
 	if (fd >= 0) {
@@ -28,7 +28,12 @@ static void send_packet(int socket, const char *text, size_t length, int fd)
 		c->cmsg_len = CMSG_LEN(sizeof(int));
 		memcpy(CMSG_DATA(c), &fd, sizeof(fd));
 	}
-	if (sendmsg(socket, &m, MSG_NOSIGNAL) < 0)
+	return sendmsg(socket, &m, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+static void send_packet(int socket, const char *text, size_t length, int fd)
+{
+	if (answer_packet(socket, text, length, fd) < 0)
 		_exit(1);
 }
 

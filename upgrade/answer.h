@@ -16,6 +16,9 @@ void answer_unfit(int socket, const char *why);
 void answer_same(int socket, const char *text);
 void answer_image(int socket, int root, const char *leave);
 
+/* One packet of any kind, with a descriptor (-1: none). 0 or negative errno. */
+int answer_packet(int socket, const void *data, size_t length, int fd);
+
 /*
  * For PID 1: receives one packet. Returns its length (0: the child has ended), -EAGAIN, or another
  * negative errno; *ret_fd is a descriptor that came along, the caller's, or -1.

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 #include "upgrade/limbo.h"
 #include "upgrade/migrate.h"
 #include "upgrade/plan.h"
+#include "upgrade/porter.h"
 
 /* Somebody is always in vfork(2) on a machine that starts programs, but not the same one for long.
  */
@@ -154,22 +156,37 @@ static int refuse_writers(const struct blackout *b, struct error *e)
 	return 0;
 }
 
-static int verify(struct blackout *b, struct error *e)
+/* Each old root, of PID 1's namespace and the others, and what comes in its place. */
+static int plan_migration(struct blackout *b, struct error *e)
 {
-	struct pivot *p = b->request->pivot;
-	uint64_t old;
-	int r = pivot_verify(p, e);
+	const struct pivot *p = b->request->pivot;
+	const struct namespaces *n = b->request->namespaces;
+	size_t count = 1 + namespaces_swapped(n);
+	CLEANUP_FREE uint64_t *ids = calloc(count, sizeof(*ids));
+	CLEANUP_FREE int *new_roots = calloc(count, sizeof(*new_roots));
 
-	if (r < 0)
-		return r;
-	r = mount_id_of_fd(p->old_root, &old);
-	if (r < 0)
-		return error_set(e, r, "cannot identify the root mount");
-	r = holders_scan(&b->holders, b->request->tree, &old, 1, e);
+	if (!ids || !new_roots)
+		return error_set(e, ENOMEM, "cannot plan the migration");
+	ids[0] = p->old_id;
+	new_roots[0] = p->new_root;
+	namespaces_roots(n, ids + 1, new_roots + 1);
+	int r = holders_scan(&b->holders, b->request->tree, ids, (unsigned)count, e);
 	if (r == 0)
 		r = refuse_writers(b, e);
 	if (r == 0)
-		r = migration_plan(&b->migration, &b->holders, p->new_root, b->request->tree, e);
+		r = migration_plan(&b->migration, &b->holders, new_roots, b->request->tree, e);
+	return r;
+}
+
+static int verify(struct blackout *b, struct error *e)
+{
+	int r = pivot_verify(b->request->pivot, e);
+
+	if (r == 0)
+		r = namespaces_verify(b->request->namespaces, e);
+	if (r < 0)
+		return r;
+	r = plan_migration(b, e);
 	b->report->n_processes = b->holders.n_processes;
 	b->report->n_left = migration_left(b->migration);
 	end_phase(b, PHASE_VERIFY);
@@ -196,10 +213,63 @@ static int migrate(struct blackout *b, struct error *e)
 	return r;
 }
 
+static void undo_own(const struct blackout *b)
+{
+	struct error e;
+
+	if (pivot_undo(b->request->pivot, &e) < 0)
+		log_error("the pivot could not be taken back: %s", e.text);
+}
+
+static void undo_others(const struct blackout *b)
+{
+	struct error e;
+
+	if (porter_undo(b->request->namespaces->porter, &e) < 0)
+		log_error("the mount namespaces could not be taken back: %s", e.text);
+}
+
+/* PID 1's own namespace and the others at the same time: all of them or none. */
+static int pivot_all(struct blackout *b, struct error *e)
+{
+	struct pivot *own = b->request->pivot;
+	struct porter *others = b->request->namespaces->porter;
+	struct error why;
+	int r = pivot_isolate(own, e);
+
+	if (r < 0)
+		return r;
+	r = porter_begin(others, e);
+	if (r < 0) {
+		undo_own(b);
+		return r;
+	}
+	r = pivot_run(own, e);
+	int theirs = porter_wait(others, b->deadline_usec, &why);
+	if (r < 0 && theirs == 0)
+		undo_others(b);
+	if (r == 0 && theirs < 0) {
+		undo_own(b);
+		*e = why;
+		r = theirs;
+	}
+	return r;
+}
+
+/* Nothing is taken back any more. */
+static void settle(const struct blackout *b)
+{
+	struct error e;
+
+	if (pivot_settle(b->request->pivot, true, &e) < 0)
+		log_warning("%s", e.text);
+	if (porter_settle(b->request->namespaces->porter, &e) < 0)
+		log_error("%s", e.text);
+}
+
 static int pivot_and_migrate(struct blackout *b, struct error *e)
 {
-	struct error undo;
-	int r = pivot_run(b->request->pivot, e);
+	int r = pivot_all(b, e);
 
 	end_phase(b, PHASE_PIVOT);
 	if (r < 0)
@@ -207,9 +277,14 @@ static int pivot_and_migrate(struct blackout *b, struct error *e)
 	r = check_deadline(b, e);
 	if (r == 0)
 		r = migrate(b, e);
-	if (r < 0 && pivot_undo(b->request->pivot, &undo) < 0)
-		log_error("the pivot could not be taken back: %s", undo.text);
-	return r;
+	if (r < 0) {
+		undo_others(b);
+		undo_own(b);
+		return r;
+	}
+	settle(b);
+	end_phase(b, PHASE_MIGRATE);
+	return 0;
 }
 
 /* Thaw */

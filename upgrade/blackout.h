@@ -13,12 +13,14 @@
 #include <stdint.h>
 
 #include "kernel/error.h"
+#include "upgrade/namespaces.h"
 #include "upgrade/pivot.h"
 
 struct blackout_request {
 	int tree; /* cgroup directory */
 	int events_fd; /* its cgroup.events */
-	struct pivot *pivot;
+	struct pivot *pivot; /* of PID 1's own namespace */
+	struct namespaces *namespaces; /* the others */
 	uint64_t freeze_usec; /* how long the freeze may take */
 	uint64_t blackout_usec; /* how long everything may take: past it, back */
 	bool force; /* writers to the old image do not forbid it */
@@ -45,7 +47,7 @@ struct blackout_report {
 
 /*
  * 0, or a negative errno with text and everything as before: -ETIMEDOUT it would not freeze, -EROFS
- * somebody writes to the old image.
+ * somebody writes to the old image, -ESTALE prepare the namespaces again.
  */
 int blackout_run(const struct blackout_request *b, struct blackout_report *ret, struct error *e);
 

@@ -216,23 +216,13 @@ static int scan_files(struct scan *s)
 	return proc_is_gone(r) || r == -EACCES ? 0 : r;
 }
 
-static bool has_threads(pid_t pid)
-{
-	char path[32];
-	struct stat st;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
-	/* One directory for each thread: proc_task_getattr() counts them as links. */
-	return stat(path, &st) == 0 && st.st_nlink > 3;
-}
-
 /* Threads share both with their process unless they asked otherwise: once per distinct one. */
 static int scan_threads(struct scan *s)
 {
 	struct pid_array threads = {0};
 	int r;
 
-	if (!has_threads(s->pid))
+	if (!proc_has_threads(s->pid))
 		return 0;
 	r = proc_threads(s->pid, &threads);
 	if (proc_is_gone(r))

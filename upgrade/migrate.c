@@ -133,8 +133,8 @@ static void drop_idle_tasks(struct migration *m)
 	m->n_tasks = kept;
 }
 
-int migration_plan(
-	struct migration **ret, const struct holders *h, int new_root, int tree, struct error *e)
+int migration_plan(struct migration **ret, const struct holders *h, const int *new_roots, int tree,
+	struct error *e)
 {
 	struct migration *m = calloc(1, sizeof(*m));
 
@@ -145,7 +145,7 @@ int migration_plan(
 	if (r < 0)
 		(void)error_set(e, r, "cannot look through the cgroups");
 	for (size_t i = 0; r == 0 && i < h->count; i++)
-		r = plan_holder(m, &h->list[i], new_root, e);
+		r = plan_holder(m, &h->list[i], new_roots[h->list[i].image], e);
 	drop_idle_tasks(m);
 	if (r < 0) {
 		migration_free(m);

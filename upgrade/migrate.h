@@ -22,12 +22,13 @@
 struct migration; /* opaque */
 
 /*
- * Works out the changes for the holders of a frozen tree: opens each directory on the new root.
+ * Works out the changes for the holders of a frozen tree: opens each directory on the new root,
+ * new_roots[holder.image].
  * What has no counterpart there, or is no directory, is left as it is. *ret is the caller's,
  * migration_free().
  */
-int migration_plan(
-	struct migration **ret, const struct holders *h, int new_root, int tree, struct error *e);
+int migration_plan(struct migration **ret, const struct holders *h, const int *new_roots, int tree,
+	struct error *e);
 
 /* Seizes all tasks that will have to stand still. -EBUSY: one is in the middle of vfork(2); worth
  * another try after a thaw. */

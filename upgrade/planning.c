@@ -44,8 +44,10 @@ static void upgrade_now(void)
 		begin_exec(UPGRADE_EXECING);
 	} else if (!later(r)) {
 		struct error ignored;
-		/* A pivot that was taken back has left the new root in the slot of the old. */
+		/* A pivot that was taken back has left the new root in the slot of the old, or
+		 * in its own. */
 		(void)vault_release(sides.current.generation, &ignored);
+		(void)vault_release(to.generation, &ignored);
 		image = fd_close(image);
 		refuse("%s", e.text);
 	}

@@ -12,9 +12,13 @@
 #include "services/watchdog.h"
 #include "upgrade/blackout.h"
 #include "upgrade/generations.h"
+#include "upgrade/namespaces.h"
 #include "upgrade/pivot.h"
 #include "upgrade/report.h"
 #include "upgrade/vault.h"
+
+/* Namespaces that come between the look at them and the freeze. */
+#define STALE_TRIES 5
 
 struct sides sides = {.current.root = -1, .other.root = -1};
 
@@ -40,12 +44,14 @@ unsigned sides_generation_of(uint64_t mount_id)
 	return 0;
 }
 
-static int run_blackout(struct pivot *p, const struct swap_request *q, struct error *e)
+static int run_blackout(
+	struct pivot *p, struct namespaces *n, const struct swap_request *q, struct error *e)
 {
 	struct blackout_report report;
 	struct blackout_request request = {.tree = tree_fd,
 		.events_fd = events_fd,
 		.pivot = p,
+		.namespaces = n,
 		.freeze_usec = q->conf->freeze_timeout_usec,
 		.blackout_usec = q->conf->blackout_timeout_usec,
 		.force = q->force};
@@ -58,26 +64,88 @@ static int run_blackout(struct pivot *p, const struct swap_request *q, struct er
 	return r;
 }
 
+/* The new root of an upgrade that may be tried again, in its slot of the vault. */
+static struct {
+	uint64_t mount_id; /* 0: there is none */
+	int slot;
+} parked = {.slot = -1};
+
+/* A detached mount cannot be copied (before Linux 6.15), one in the vault can. */
+static int park(const struct side *to, struct error *e)
+{
+	if (parked.mount_id == to->mount_id)
+		return 0;
+	CLEANUP_FD int slot = vault_slot(to->generation, e);
+	if (slot < 0)
+		return slot;
+	int r = mount_move(to->root, slot);
+	if (r < 0)
+		return error_set(e, r, "cannot put the new root into the vault");
+	(void)fd_close(parked.slot);
+	parked.mount_id = to->mount_id;
+	parked.slot = fd_steal(&slot);
+	return 0;
+}
+
+static void forget_parked(void)
+{
+	parked.slot = fd_close(parked.slot);
+	parked.mount_id = 0;
+}
+
+static void trade_places(struct side to, struct pivot *p)
+{
+	struct error e;
+
+	forget_parked();
+	sides.other = sides.current;
+	sides.other.root = fd_steal(&p->old_root);
+	sides.current = to;
+	(void)fd_close(to.root);
+	sides.current.root = -1;
+	/* The empty slot: namespaces that were made meanwhile have a copy of what was in it, which
+	 * goes with the directory. */
+	if (vault_release(to.generation, &e) < 0)
+		log_warning("%s", e.text);
+}
+
+static int swap_once(struct side to, int slot, int to_slot, struct namespaces *n,
+	const struct swap_request *q, struct error *e)
+{
+	struct pivot p;
+	int r = to_slot < 0 && n->count > 0 ? park(&to, e) : 0;
+
+	if (r < 0)
+		return r;
+	if (to_slot < 0 && parked.mount_id == to.mount_id)
+		to_slot = parked.slot;
+	r = pivot_prepare(&p, to.root, slot, to_slot, q->leave, e);
+	if (r == 0)
+		r = namespaces_prepare(n, &p, e);
+	if (r == 0)
+		r = run_blackout(&p, n, q, e);
+	if (r == 0)
+		trade_places(to, &p);
+	pivot_done(&p);
+	return r;
+}
+
 /* `to` is detached (slot -1) or in its slot of the vault. */
 static int swap_to(struct side to, int to_slot, const struct swap_request *q, struct error *e)
 {
-	struct pivot p;
 	CLEANUP_FD int slot = vault_slot(sides.current.generation, e);
+	int r = -ESTALE;
 
 	if (slot < 0)
 		return slot;
-	int r = pivot_prepare(&p, to.root, slot, to_slot, q->leave, e);
-	if (r == 0)
-		r = run_blackout(&p, q, e);
-	if (r == 0) {
-		sides.other = sides.current;
-		sides.other.root = fd_steal(&p.old_root);
-		sides.current = to;
-		(void)fd_close(to.root);
-		sides.current.root = -1;
+	for (unsigned tries = 0; r == -ESTALE && tries < STALE_TRIES; tries++) {
+		struct namespaces n;
+		r = namespaces_find(&n, tree_fd, e);
+		if (r == 0)
+			r = swap_once(to, slot, to_slot, &n, q, e);
+		namespaces_done(&n);
 	}
-	pivot_done(&p);
-	return r;
+	return r == -ESTALE ? -EBUSY : r;
 }
 
 int sides_swap_to_new(struct side to, const struct swap_request *q, struct error *e)

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The other mount namespaces of the tree. Each whose root is the image that runs gets the same
+ * pivot as PID 1's own, to a copy of the new root's mount; one with a root of its own is left
+ * alone. PID 1 enters none of them: a child looks at them before the freeze (scout.h), another one
+ * does the pivots (porter.h), and what it needs for it is held here, so that a child that is killed
+ * can be replaced.
+ */
+#ifndef MOLT_UPGRADE_NAMESPACES_H
+#define MOLT_UPGRADE_NAMESPACES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "kernel/error.h"
+#include "upgrade/pivot.h"
+
+enum namespace_fate {
+	NAMESPACE_UNKNOWN, /* not looked at yet */
+	NAMESPACE_SWAPPED, /* its root is the image: it is to be pivoted */
+	NAMESPACE_OWN_ROOT, /* left alone */
+	NAMESPACE_BARRED, /* its root is the image, and it cannot be pivoted: `why` */
+	NAMESPACE_GONE, /* no process is in it any more */
+};
+
+struct namespace
+{
+	uint64_t id; /* inode number of /proc/PID/ns/mnt */
+	pid_t pid; /* somebody in it */
+	int fd; /* keeps it alive */
+	enum namespace_fate fate;
+	char why[256];
+	int copy; /* SWAPPED: the copy of the new root, detached until the pivot */
+	struct pivot pivot; /* SWAPPED */
+};
+
+struct namespaces {
+	const struct pivot *main; /* of PID 1's own */
+	struct namespace *list;
+	size_t count;
+	int tree;
+	uint64_t own_id;
+	struct porter *porter; /* NULL: there is nothing to pivot */
+};
+
+/* Finds those of the processes in `tree`. namespaces_done() undoes it, also after a failure. 0 or
+ * negative errno with text. */
+int namespaces_find(struct namespaces *n, int tree, struct error *e);
+/*
+ * Has a child look at those that were found, and another one ready for those to be swapped.
+ * main->new_root must be mounted somewhere in PID 1's namespace, or it cannot be copied; `main` is
+ * borrowed. 0 or negative errno with text.
+ */
+int namespaces_prepare(struct namespaces *n, const struct pivot *main, struct error *e);
+
+/* Once the tree is frozen: -ESTALE where there is a new one, or one that has changed since; then
+ * everything is to be prepared again. 0 or another negative errno with text. */
+int namespaces_verify(const struct namespaces *n, struct error *e);
+
+/* How many are to be pivoted; the mount ids of their old roots with the new ones (borrowed) into
+ * arrays of that size. */
+size_t namespaces_swapped(const struct namespaces *n);
+void namespaces_roots(const struct namespaces *n, uint64_t *ids, int *new_roots);
+
+/* "swapped", "own root", "cannot" */
+const char *namespace_fate_name(enum namespace_fate fate);
+
+void namespaces_done(struct namespaces *n);
+
+#endif
