@@ -13,8 +13,24 @@ INIT_LINK ?= no
 V ?= 0
 Q := $(if $(filter 1,$(V)),,@)
 
+# ARCH=arm64 on a PC (or the other way round) builds with Debian's cross compiler, in a directory of
+# its own.
+arch_name = $(patsubst x86_64,amd64,$(patsubst aarch64,arm64,$(1)))
+HOST_ARCH := $(call arch_name,$(shell uname -m))
+ARCH ?= $(HOST_ARCH)
+TRIPLET_amd64 := x86_64-linux-gnu
+TRIPLET_arm64 := aarch64-linux-gnu
+TRIPLET := $(or $(TRIPLET_$(ARCH)),$(error ARCH is amd64 or arm64, not $(ARCH)))
+ifeq ($(ARCH),$(HOST_ARCH))
 BUILD ?= build
 PKG_CONFIG ?= pkg-config
+else
+BUILD ?= build/$(ARCH)
+ifeq ($(origin CC),default)
+CC := $(TRIPLET)-gcc
+endif
+PKG_CONFIG ?= PKG_CONFIG_LIBDIR=/usr/lib/$(TRIPLET)/pkgconfig:/usr/share/pkgconfig pkg-config
+endif
 CFLAGS ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wshadow -Wswitch-enum -Wmissing-prototypes -Wstrict-prototypes -Wformat=2 -Werror
 # Cutting a text at the end of its buffer is what snprintf() is for here.
@@ -30,7 +46,7 @@ HARDENING := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
 ALL_CFLAGS = -std=gnu17 -I. $(DEFINES) $(WARNINGS) $(HARDENING) $(PKG_CFLAGS) $(CFLAGS)
 ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now $(LDFLAGS)
 
-ARCH_OTHER := kernel/inject_aarch64.c
+ARCH_OTHER := $(if $(filter amd64,$(ARCH)),kernel/inject_aarch64%,kernel/inject_x86_64%)
 KERNEL_SRC := $(filter-out $(ARCH_OTHER),$(wildcard kernel/*.c))
 CONF_SRC := $(wildcard conf/*.c)
 SERVICES_SRC := $(wildcard services/*.c)
@@ -55,6 +71,7 @@ help:
 	@echo "test         unit tests, system tests in namespaces, boots in QEMU (root)"
 	@echo "unit system  the two halves of it alone"
 	@echo "demo         Debian 12 to 13 under load, in QEMU"
+	@echo "ARCH=arm64   with any of these: cross-built below build/arm64/ (where that is not the machine's own)"
 	@echo "install      to \$$(DESTDIR)\$$(PREFIX); INIT_LINK=yes also links sbin/init"
 	@echo "uninstall    takes that away again, from the same DESTDIR and PREFIX"
 	@echo "lint         clang, clang-format, cppcheck, clang-tidy; fuzzers: build/fuzz/ (clang)"

@@ -287,7 +287,8 @@ static int suspend_dispatch(struct inject_target *t)
 	struct inject_dispatch off = {0};
 	int r = trace(GET_DISPATCH, t->tid, sizeof(t->dispatch), (uintptr_t)&t->dispatch);
 
-	if (r == -EIO || (r == 0 && t->dispatch.mode == 0))
+	/* EIO: before 6.4. EINVAL: a processor for which the kernel has no dispatch. */
+	if (r == -EIO || r == -EINVAL || (r == 0 && t->dispatch.mode == 0))
 		return 0;
 	if (r == 0)
 		r = trace(SET_DISPATCH, t->tid, sizeof(off), (uintptr_t)&off);
@@ -319,6 +320,8 @@ static int borrow(struct inject_target *t, struct error *e)
 		r = inject_leave_rseq(t->tid, &t->saved);
 	if (r == 0)
 		r = suspend_dispatch(t);
+	if (r == 0)
+		r = inject_arch_save_vectors(t->tid, &t->vectors);
 	if (r == 0)
 		r = block_signals(t);
 	if (r < 0)
@@ -393,12 +396,16 @@ static int run_syscall(struct inject_target *t, struct inject_registers *regs,
 int inject_syscall(struct inject_target *t, long number, const uint64_t args[6],
 	int64_t *ret_result, uint64_t deadline_usec, struct error *e)
 {
-	struct inject_registers regs = t->saved;
+	struct inject_registers regs;
 
 	if (!t->borrowed || t->astray)
 		return error_say(e, EINVAL, "task %d is not ready to run a system call", t->tid);
-	inject_arch_call(&regs, t->instruction, number, args);
-	int r = run_syscall(t, &regs, deadline_usec, e);
+	int r = inject_leave_own_call(t, deadline_usec, e);
+	if (r == 0) {
+		regs = t->saved;
+		inject_arch_call(&regs, t->instruction, number, args);
+		r = run_syscall(t, &regs, deadline_usec, e);
+	}
 	if (r < 0) {
 		t->astray = true;
 		return r;
@@ -407,11 +414,18 @@ int inject_syscall(struct inject_target *t, long number, const uint64_t args[6],
 	return 0;
 }
 
+/* At the entry of its own call the registers are what they have to be. */
 static int give_back(struct inject_target *t, struct error *e)
 {
+	int r = 0;
+
 	if (!t->borrowed)
 		return 0;
-	int r = inject_arch_write(t->tid, &t->saved);
+	if (t->own != INJECT_OWN_ENTERED) {
+		r = inject_arch_write(t->tid, &t->saved);
+		if (r == 0)
+			r = inject_arch_restore_vectors(t->tid, t->vectors);
+	}
 	if (r == 0 && t->dispatch.mode)
 		r = trace(SET_DISPATCH, t->tid, sizeof(t->dispatch), (uintptr_t)&t->dispatch);
 	if (r == 0)
@@ -419,12 +433,28 @@ static int give_back(struct inject_target *t, struct error *e)
 	return r < 0 ? error_set(e, r, "cannot restore the state of task %d", t->tid) : 0;
 }
 
+/*
+ * To where it can be let go. If it cannot be led to the entry of its call (a frozen task runs
+ * nothing), its call begins anew after the stop, which is nearly as good.
+ */
+static int go_back(struct inject_target *t, uint64_t deadline_usec, struct error *e)
+{
+	uint64_t least = deadline_in(RELEASE_USEC);
+	uint64_t deadline = deadline_usec > least ? deadline_usec : least;
+
+	(void)inject_settle(t, deadline, NULL);
+	if (t->own == INJECT_OWN_ENTERED && !t->astray)
+		return 0;
+	t->own = INJECT_OWN_NONE;
+	least = deadline_in(RELEASE_USEC);
+	return go_to_event_stop(t, deadline > least ? deadline : least, e);
+}
+
 int inject_release(struct inject_target *t, uint64_t deadline_usec, struct error *e)
 {
 	if (!t)
 		return 0;
-	uint64_t least = deadline_in(RELEASE_USEC);
-	int r = go_to_event_stop(t, deadline_usec > least ? deadline_usec : least, e);
+	int r = go_back(t, deadline_usec, e);
 	if (r == -ETIMEDOUT || r == -EBUSY)
 		return -ETIMEDOUT;
 	if (r == 0)
@@ -433,6 +463,7 @@ int inject_release(struct inject_target *t, uint64_t deadline_usec, struct error
 	int detached = trace(PTRACE_DETACH, t->tid, 0, 0);
 	if (r == 0 && detached < 0)
 		r = error_set(e, detached, "cannot detach from task %d", t->tid);
+	free(t->vectors);
 	free(t);
 	return r;
 }

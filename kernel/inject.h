@@ -64,6 +64,13 @@ int inject_syscall(struct inject_target *t, long number, const uint64_t args[6],
 	int64_t *ret_result, uint64_t deadline_usec, struct error *e);
 
 /*
+ * After the last syscall for now, while the task's cgroup is not frozen: leads it back to where it
+ * may be released in any case, frozen or not. More may be run later. Needed on arm64 only, and
+ * nothing to do elsewhere; inject_apply() ends with it, and inject_release() catches up on it.
+ */
+int inject_settle(struct inject_target *t, uint64_t deadline_usec, struct error *e);
+
+/*
  * Puts the registers and the signal mask back and detaches; a task that was group-stopped is
  * stopped again. Frees `t`, except on -ETIMEDOUT: the kernel lets nobody detach from a task that
  * does not stop, so it stays attached; release it again when it answers (a SIGCHLD comes). Exiting

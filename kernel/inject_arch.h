@@ -4,14 +4,17 @@
  * how a call is laid out in registers. One inject_ARCH.c implements it; nothing else in kernel/
  * knows a register by name.
  *
- * What a port must know. On x86-64 a stop inside the kernel shows the interrupted call as it is:
- * its number in orig_rax and -ERESTART* in rax, and the kernel decides about the restart only when
- * the task leaves the stop (arch_do_signal_or_restart() in arch/x86/kernel/signal.c). On arm64
- * do_signal() rewinds pc and x0 *before* the stop and keeps "it was ERESTART_RESTARTBLOCK" in a
- * local variable, which a detour through an injected call loses. The way out there: if the
- * instruction at pc is `svc #0`, the next stop under PTRACE_SYSCALL is the entry of the call the
- * kernel really restarts (restart_syscall or the original); save the number and the arguments seen
- * there, and restore them with pc at the `svc`.
+ * What differs most is what becomes of a call that the stop has interrupted. On x86-64 a stop
+ * inside the kernel shows it as it is: its number in orig_rax and -ERESTART* in rax, and the kernel
+ * decides about the restart only when the task leaves the stop (arch_do_signal_or_restart() in
+ * arch/x86/kernel/signal.c): registers that are put back bring the decision back. On arm64
+ * do_signal() (arch/arm64/kernel/signal.c) rewinds pc and x0 to the instruction *before* the stop,
+ * and keeps how the call ended in a local variable. Two things depend on that variable, and a
+ * detour through another call loses both: that a relative sleep goes on with restart_syscall(2) and
+ * not from its beginning, and that a signal handler which runs first makes the call end with EINTR
+ * where it should. So there the task is led to the entry of the call that the kernel really
+ * restarts, which is then known; and led there again in the end, and let go from there. What it
+ * returns, and whether it is interrupted, is then the kernel's business as ever.
  */
 #ifndef MOLT_KERNEL_INJECT_ARCH_H
 #define MOLT_KERNEL_INJECT_ARCH_H
@@ -25,6 +28,13 @@
 #include <sys/user.h>
 struct inject_registers {
 	struct user_regs_struct user;
+};
+#elif defined(__aarch64__)
+#include <sys/user.h>
+struct inject_registers {
+	struct user_regs_struct user;
+	/* NT_ARM_SYSTEM_CALL: which call it is in, or was when it stopped; -1: none. */
+	int32_t syscall;
 };
 #else
 #error "no inject_ARCH.c for this processor yet"
@@ -50,11 +60,32 @@ int64_t inject_arch_result(const struct inject_registers *regs);
 /* At the stop before a call: makes it do nothing. */
 int inject_arch_cancel(pid_t tid);
 
+/*
+ * Whether the call that a task is in, or about to make, has to be met at its entry (see above), to
+ * which the task has then to be led before anything else is run in it. Never on x86-64.
+ */
+bool inject_arch_meets_entry(pid_t tid, const struct inject_registers *regs);
+/* There: takes what the kernel restarts into the registers to be put back. */
+int inject_arch_learn_entry(pid_t tid, struct inject_registers *saved);
+
+/*
+ * What a system call does not keep of a task that was not in one: on arm64, all of the SVE
+ * registers that is not also a V register. *ret is for free(3), or NULL where there is nothing to
+ * be lost. x86-64 keeps everything, whatever XSAVE knows.
+ */
+struct inject_vectors;
+int inject_arch_save_vectors(pid_t tid, struct inject_vectors **ret);
+int inject_arch_restore_vectors(pid_t tid, const struct inject_vectors *vectors);
+
 uint64_t inject_arch_ip(const struct inject_registers *regs);
 void inject_arch_set_ip(struct inject_registers *regs, uint64_t ip);
 uint64_t inject_arch_stack(const struct inject_registers *regs);
 
-/* Whether the task stopped on its way out of a call; then also which one, with what result. */
+/*
+ * Whether the task stopped on its way out of a call; then also which one, with what result. arm64
+ * cannot tell that from a return of sigreturn(2) to the same place, nor knows the first argument
+ * any more: always no.
+ */
 bool inject_arch_in_syscall(
 	const struct inject_registers *regs, long *ret_number, int64_t *ret_result);
 uint64_t inject_arch_argument(const struct inject_registers *regs, unsigned int index);

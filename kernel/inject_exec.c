@@ -69,6 +69,7 @@ static int adopt(struct inject_target *t, bool entering, uint64_t deadline_usec,
 		return error_set(e, r, "cannot read the registers of task %d", t->tid);
 	r = inject_find_instruction(t->tid, &t->instruction, e);
 	t->borrowed = r == 0;
+	t->own = INJECT_OWN_NONE; /* it never goes back */
 	return r;
 }
 

@@ -200,8 +200,11 @@ int inject_session_close(struct inject_session *s, int r)
 	inject_keep_first_error(s, r);
 	int cleaned = close_scratch(s);
 	int restored = inject_session_restore_limit(s);
+	int settled = s->lost ? 0 : inject_settle(s->t, s->deadline_usec, s->e);
 	s->pidfd = fd_close(s->pidfd);
 	if (r < 0)
 		return r;
-	return cleaned < 0 ? cleaned : restored;
+	if (cleaned < 0)
+		return cleaned;
+	return restored < 0 ? restored : settled;
 }

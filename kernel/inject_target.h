@@ -25,6 +25,14 @@ enum inject_stop {
 	INJECT_STOP_SIGNAL, /* a signal is about to be delivered */
 };
 
+/* The call that it is in or about to make, where that has to be met at its entry: inject_arch.h. */
+enum inject_own {
+	INJECT_OWN_UNKNOWN,
+	INJECT_OWN_NONE, /* there is none, or this processor needs no such care */
+	INJECT_OWN_ENTERED, /* it stands at the entry, with its own registers */
+	INJECT_OWN_LEFT, /* it was led away from there, with nothing done */
+};
+
 struct inject_target {
 	pid_t tid;
 	enum inject_stop stop;
@@ -33,6 +41,8 @@ struct inject_target {
 	bool astray; /* a call went wrong half way: no further one */
 	bool borrowed; /* the fields below are valid and are to be put back */
 	struct inject_registers saved;
+	struct inject_vectors *vectors; /* or NULL */
+	enum inject_own own;
 	uint64_t mask;
 	uint64_t instruction; /* address in the target */
 	struct inject_dispatch dispatch; /* mode != 0: switched off meanwhile */
@@ -41,6 +51,9 @@ struct inject_target {
 /* Lets a stopped task go on to the next entry or exit of a call. -EFAULT: it got a fault instead.
  */
 int inject_to_syscall_stop(struct inject_target *t, uint64_t deadline_usec, struct error *e);
+
+/* Before a call of ours: learns of the task's own, if that is not known yet, and leads it away. */
+int inject_leave_own_call(struct inject_target *t, uint64_t deadline_usec, struct error *e);
 
 /* Address of the instruction in the task's vDSO. -ENOTSUP: a 32-bit one; -ENOEXEC: none. */
 int inject_find_instruction(pid_t tid, uint64_t *ret_address, struct error *e);

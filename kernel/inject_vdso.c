@@ -36,8 +36,11 @@ static int vdso_from_auxv(pid_t tid, uint64_t *ret)
 			return 0;
 		}
 	}
+	/* arm64 kernels may be built without a vDSO for 32 bit. */
 	for (size_t i = 0; i < (size_t)size / sizeof(auxv.narrow[0]); i++)
-		if (auxv.narrow[i].a_type == AT_SYSINFO_EHDR)
+		if (auxv.narrow[i].a_type == AT_SYSINFO_EHDR ||
+			(auxv.narrow[i].a_type == AT_PHENT &&
+				auxv.narrow[i].a_un.a_val == sizeof(Elf32_Phdr)))
 			return -ENOTSUP;
 	return -ENOEXEC;
 }

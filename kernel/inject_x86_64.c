@@ -89,6 +89,34 @@ int inject_arch_cancel(pid_t tid)
 	return inject_arch_write(tid, &regs);
 }
 
+bool inject_arch_meets_entry(pid_t tid, const struct inject_registers *regs)
+{
+	(void)tid;
+	(void)regs;
+	return false;
+}
+
+int inject_arch_learn_entry(pid_t tid, struct inject_registers *saved)
+{
+	(void)tid;
+	(void)saved;
+	return 0;
+}
+
+int inject_arch_save_vectors(pid_t tid, struct inject_vectors **ret)
+{
+	(void)tid;
+	*ret = NULL;
+	return 0;
+}
+
+int inject_arch_restore_vectors(pid_t tid, const struct inject_vectors *vectors)
+{
+	(void)tid;
+	(void)vectors;
+	return 0;
+}
+
 uint64_t inject_arch_ip(const struct inject_registers *regs)
 {
 	return regs->user.rip;

@@ -15,7 +15,7 @@ from qemu.progress import step
 
 # The smallest flavour: no firmware, no graphics, and NVMe and ext4 built in, so that it boots a
 # root with no initramfs.
-FLAVOUR = "linux-image-cloud-amd64"
+FLAVOUR = "linux-image-cloud-{}"
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,10 @@ def get(suite: Suite, cache: Path) -> Kernel:
 
 def _resolve(suite: Suite) -> tuple[str, str]:
     """The meta package names the ABI of the day: linux-image-6.1.0-50-cloud-amd64."""
-    found = re.match(r"(linux-image-\S+)", suite.depends(FLAVOUR))
+    flavour = FLAVOUR.format(suite.architecture)
+    found = re.match(r"(linux-image-\S+)", suite.depends(flavour))
     if not found:
-        raise PackageError(f"{FLAVOUR} of {suite.name} names no kernel")
+        raise PackageError(f"{flavour} of {suite.name} names no kernel")
     return found.group(1), suite.version(found.group(1))
 
 

@@ -46,9 +46,10 @@ def acquire_settings() -> str:
 class Suite:
     """The packages of one suite, in a directory of their own."""
 
-    def __init__(self, name: str, directory: Path) -> None:
+    def __init__(self, name: str, directory: Path, architecture: str = "amd64") -> None:
         self.name = name
         self.directory = directory
+        self.architecture = architecture  # Debian's name of it
         self.config = directory / "apt.conf"
 
     def refresh(self) -> str:
@@ -101,7 +102,9 @@ class Suite:
         # Absolute paths for every file that apt would otherwise take from the machine. `_apt`, whom
         # root's apt becomes to download, cannot enter a work tree in someone's home.
         at = self.directory
-        self.config.write_text(f'''Dir::State "{at}";
+        self.config.write_text(f'''APT::Architecture "{self.architecture}";
+APT::Architectures "{self.architecture}";
+Dir::State "{at}";
 Dir::State::Lists "{at}/lists";
 Dir::State::status "{at}/status";
 Dir::Cache "{at}/cache";

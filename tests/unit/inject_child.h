@@ -37,6 +37,21 @@
 
 #define PATIENCE (10 * USEC_PER_SEC) /* nothing here takes that long unless it is broken */
 
+/* What pause(3) is made of. */
+#ifdef SYS_pause
+#define CALL_OF_PAUSE SYS_pause
+#else
+#define CALL_OF_PAUSE SYS_ppoll
+#endif
+
+/* How many times longer things may take: more than 1 in a machine that is emulated. */
+static inline long slowness(void)
+{
+	const char *text = getenv("MOLT_TEST_SLOWNESS");
+
+	return text ? strtol(text, NULL, 10) : 1;
+}
+
 struct page {
 	atomic_int ready; /* set by the child: it is about to do its thing */
 	atomic_int go; /* set by the test */
@@ -190,7 +205,7 @@ static inline struct child sleeper(void)
 {
 	struct child c = child_new(sleep_for_ever);
 
-	wait_asleep_in(c.pid, SYS_pause);
+	wait_asleep_in(c.pid, CALL_OF_PAUSE);
 	return c;
 }
 

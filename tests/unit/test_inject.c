@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Seize, run, release: what the registers go through, and what is refused. */
+/* Seize, run, release; and what is refused. */
 #include "tests/unit/inject_child.h"
 
-#include <elf.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/ptrace.h>
-#include <sys/rseq.h>
 
 static void test_runs_syscalls(void **state)
 {
@@ -20,133 +18,10 @@ static void test_runs_syscalls(void **state)
 	assert_int_equal(run_in(t, SYS_fchdir, (uint64_t)-1, 0, 0), -EBADF);
 	assert_int_equal(run_in(t, -1, 0, 0, 0), -ENOSYS);
 	release(t);
-	wait_asleep_in(c.pid, SYS_pause);
+	wait_asleep_in(c.pid, CALL_OF_PAUSE);
 	child_end(&c);
 	assert_int_equal(inject_release(NULL, 0, NULL), 0);
 }
-
-#if defined(__x86_64__)
-/*
- * A loop that keeps a value of its own in every register, in the carry flag, in the vector
- * registers and in the red zone, and looks at all of them all the time. rdi: what to count up; rsi:
- * to be set to stop. Returns the failures.
- */
-int inject_test_spin(atomic_long *counter, atomic_int *stop);
-__asm__(".pushsection .text\n"
-	".globl inject_test_spin\n"
-	"inject_test_spin:\n"
-	"	push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15\n"
-	"	mov $0x101, %rax; mov $0x102, %rbx; mov $0x103, %rcx; mov $0x104, %rdx\n"
-	"	mov $0x105, %rbp; mov $0x108, %r8; mov $0x109, %r9; mov $0x10a, %r10\n"
-	"	mov $0x10b, %r11; mov $0x10c, %r12; mov $0x10d, %r13; mov $0x10e, %r14\n"
-	"	mov $0x10f, %r15\n"
-	"	movq %rax, %xmm0; movq %rbx, %xmm7; movq %r15, %xmm15\n"
-	"	movq $0x1111, -8(%rsp); movq $0x2222, -128(%rsp)\n"
-	"1:	stc\n"
-	"	nop; nop; nop; nop; nop; nop; nop; nop; nop; nop; nop; nop; nop; nop\n"
-	"	jnc 9f\n"
-	"	cmp $0x101, %rax; jne 9f; cmp $0x102, %rbx; jne 9f; cmp $0x103, %rcx; jne 9f\n"
-	"	cmp $0x104, %rdx; jne 9f; cmp $0x105, %rbp; jne 9f; cmp $0x108, %r8; jne 9f\n"
-	"	cmp $0x109, %r9; jne 9f; cmp $0x10a, %r10; jne 9f; cmp $0x10b, %r11; jne 9f\n"
-	"	cmp $0x10c, %r12; jne 9f; cmp $0x10d, %r13; jne 9f; cmp $0x10e, %r14; jne 9f\n"
-	"	cmp $0x10f, %r15; jne 9f\n"
-	"	cmpq $0x1111, -8(%rsp); jne 9f; cmpq $0x2222, -128(%rsp); jne 9f\n"
-	"	movq %xmm0, %rax; cmp $0x101, %rax; jne 9f\n"
-	"	movq %xmm7, %rax; cmp $0x102, %rax; jne 9f\n"
-	"	movq %xmm15, %rax; cmp $0x10f, %rax; jne 9f\n"
-	"	mov $0x101, %rax\n"
-	"	incq (%rdi)\n"
-	"	cmpl $0, (%rsi); je 1b\n"
-	"	xor %eax, %eax; jmp 8f\n"
-	"9:	mov $1, %eax\n"
-	"8:	pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx\n"
-	"	ret\n"
-	".popsection\n");
-
-static void spin(struct page *p)
-{
-	p->ready = 1;
-	p->failures = inject_test_spin(&p->counter, &p->go);
-}
-
-static void test_registers_survive(void **state)
-{
-	struct child c = child_new(spin);
-
-	(void)state;
-	for (int i = 0; i < 200; i++) {
-		long before = c.page->counter;
-
-		wait_until(c.page->counter != before);
-		struct inject_target *t = seize_and_stop(c.pid);
-		before = c.page->counter;
-		assert_int_equal(run_in(t, SYS_getpid, 1, 2, 3), c.pid);
-		assert_int_equal(c.page->counter, before);
-		release(t);
-	}
-	c.page->go = 1;
-	assert_int_equal(child_wait(&c), 0);
-	assert_int_equal(c.page->failures, 0);
-	child_end(&c);
-}
-
-/*
- * A hand-made critical section, rseq(2), that counts up inside until it is told to stop; each abort
- * counts in `handled`. rdi: the struct rseq of the thread; rsi: counter; rdx: aborts; rcx: stop.
- */
-void inject_test_rseq(void *area, atomic_long *counter, atomic_int *aborts, atomic_int *stop);
-__asm__(".pushsection .data.rel.local, \"aw\"\n"
-	".balign 32\n"
-	"3:	.long 0, 0; .quad 1f, 2f - 1f, 4f\n"
-	".popsection\n"
-	".pushsection .text\n"
-	".long 0x53053053\n" /* RSEQ_SIG, which must stand before an abort handler */
-	"4:	lock incl (%rdx)\n"
-	".globl inject_test_rseq\n"
-	"inject_test_rseq:\n"
-	"	lea 3b(%rip), %rax\n"
-	"	mov %rax, 8(%rdi)\n"
-	"1:	incq (%rsi)\n"
-	"	cmpl $0, (%rcx)\n"
-	"	je 1b\n"
-	"2:	movq $0, 8(%rdi)\n"
-	"	ret\n"
-	".popsection\n");
-
-static void restart_sequence(struct page *p)
-{
-	p->ready = 1;
-	if (__rseq_size == 0)
-		return;
-	inject_test_rseq((char *)__builtin_thread_pointer() + __rseq_offset, &p->counter,
-		&p->handled, &p->go);
-}
-
-static void test_rseq_section_is_aborted(void **state)
-{
-	struct child c = child_new(restart_sequence);
-
-	(void)state;
-	wait_until(c.page->counter > 0 || c.page->done);
-	if (c.page->done) {
-		child_end(&c);
-		skip();
-	}
-	for (int i = 0; i < 50; i++) {
-		struct inject_target *t = seize_and_stop(c.pid);
-		int aborts = c.page->handled;
-		long counter = c.page->counter;
-
-		assert_int_equal(run_in(t, SYS_getpid, 0, 0, 0), c.pid);
-		release(t);
-		wait_until(c.page->counter > counter + 1000);
-		assert_true(c.page->handled > aborts);
-	}
-	c.page->go = 1;
-	assert_int_equal(child_wait(&c), 0);
-	child_end(&c);
-}
-#endif
 
 static void trace_another(struct page *p)
 {
@@ -216,69 +91,6 @@ static void test_kernel_thread_is_refused(void **state)
 	assert_non_null(strstr(e.text, "kernel thread"));
 }
 
-#if defined(__x86_64__)
-/* A program of i386: pause() in a loop. */
-static void exec_32_bit(struct page *p)
-{
-	struct {
-		Elf32_Ehdr header;
-		Elf32_Phdr segment;
-		unsigned char code[16];
-	} image = {
-		.header =
-			{
-				.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS32, ELFDATA2LSB,
-					EV_CURRENT},
-				.e_type = ET_EXEC,
-				.e_machine = EM_386,
-				.e_version = EV_CURRENT,
-				.e_entry = 0x400000 + sizeof(Elf32_Ehdr) + sizeof(Elf32_Phdr),
-				.e_phoff = sizeof(Elf32_Ehdr),
-				.e_ehsize = sizeof(Elf32_Ehdr),
-				.e_phentsize = sizeof(Elf32_Phdr),
-				.e_phnum = 1,
-			},
-		.segment =
-			{
-				.p_type = PT_LOAD,
-				.p_vaddr = 0x400000,
-				.p_filesz = sizeof(image),
-				.p_memsz = sizeof(image),
-				.p_flags = PF_R | PF_X,
-				.p_align = 4096,
-			},
-		/* mov $29, %eax; int $0x80; jmp back */
-		.code = {0xb8, 29, 0, 0, 0, 0xcd, 0x80, 0xeb, 0xf7},
-	};
-	char *none[] = {NULL};
-	int fd = memfd_create("i386", MFD_CLOEXEC);
-
-	if (write(fd, &image, sizeof(image)) == (ssize_t)sizeof(image))
-		(void)fexecve(fd, none, none);
-	p->failures = errno;
-}
-
-static void test_32_bit_target_is_refused(void **state)
-{
-	struct child c = child_new(exec_32_bit);
-	struct error e;
-
-	(void)state;
-	wait_until(syscall_of(c.pid) == 29 || c.page->done);
-	if (c.page->done) {
-		child_end(&c);
-		skip();
-	}
-	assert_int_equal(inject_check(c.pid, &e), -ENOTSUP);
-	struct inject_target *t = seize(c.pid);
-	assert_int_equal(inject_wait_stopped(t, deadline_in(PATIENCE), &e), -ENOTSUP);
-	assert_non_null(strstr(e.text, "32-bit"));
-	release(t);
-	wait_asleep_in(c.pid, 29);
-	child_end(&c);
-}
-#endif
-
 static void find_vdso(uintptr_t *start, size_t *size)
 {
 	char line[512];
@@ -321,19 +133,19 @@ static void test_vdso_elsewhere_or_gone(void **state)
 	struct error e;
 
 	(void)state;
-	wait_asleep_in(c.pid, SYS_pause);
+	wait_asleep_in(c.pid, CALL_OF_PAUSE);
 	struct inject_target *t = seize_and_stop(c.pid);
 	assert_int_equal(run_in(t, SYS_getpid, 0, 0, 0), c.pid);
 	release(t);
 	child_end(&c);
 
 	c = child_new(drop_vdso);
-	wait_asleep_in(c.pid, SYS_pause);
+	wait_asleep_in(c.pid, CALL_OF_PAUSE);
 	assert_int_equal(inject_check(c.pid, &e), -ENOEXEC);
 	t = seize(c.pid);
 	assert_int_equal(inject_wait_stopped(t, deadline_in(PATIENCE), &e), -ENOEXEC);
 	release(t);
-	wait_asleep_in(c.pid, SYS_pause);
+	wait_asleep_in(c.pid, CALL_OF_PAUSE);
 	child_end(&c);
 }
 
@@ -460,11 +272,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_runs_syscalls),
-#if defined(__x86_64__)
-		cmocka_unit_test(test_registers_survive),
-		cmocka_unit_test(test_rseq_section_is_aborted),
-		cmocka_unit_test(test_32_bit_target_is_refused),
-#endif
 		cmocka_unit_test(test_traced_target_is_refused),
 		cmocka_unit_test(test_dead_target_is_refused),
 		cmocka_unit_test(test_kernel_thread_is_refused),

@@ -28,7 +28,7 @@ static void test_signals_wait_for_release(void **state)
 	char before[128], after[128];
 
 	(void)state;
-	wait_asleep_in(c.pid, SYS_pause);
+	wait_asleep_in(c.pid, CALL_OF_PAUSE);
 	status_line(c.pid, "SigBlk:", before, sizeof(before));
 	struct inject_target *t = seize_and_stop(c.pid);
 	assert_int_equal(kill(c.pid, SIGUSR1), 0);
@@ -45,7 +45,7 @@ static void test_signals_wait_for_release(void **state)
 	child_end(&c);
 
 	c = child_new(sleep_with_handlers);
-	wait_asleep_in(c.pid, SYS_pause);
+	wait_asleep_in(c.pid, CALL_OF_PAUSE);
 	t = seize_and_stop(c.pid);
 	assert_int_equal(run_in(t, SYS_getpid, 0, 0, 0), c.pid);
 	release(t);
@@ -241,7 +241,7 @@ static void test_stopped_while_frozen(void **state)
 	assert_ok(inject_release(t, deadline_in(PATIENCE), &e), e);
 	wait_until(state_of(c.pid) == 'T');
 	assert_int_equal(kill(c.pid, SIGCONT), 0);
-	wait_asleep_in(c.pid, SYS_pause);
+	wait_asleep_in(c.pid, CALL_OF_PAUSE);
 	child_end(&c);
 	own_cgroup_remove(&g);
 }
@@ -254,9 +254,9 @@ static void test_release_at_once(void **state)
 
 	(void)state;
 	release(seize(c.pid));
-	wait_asleep_in(c.pid, SYS_pause);
+	wait_asleep_in(c.pid, CALL_OF_PAUSE);
 	release(seize_and_stop(c.pid));
-	wait_asleep_in(c.pid, SYS_pause);
+	wait_asleep_in(c.pid, CALL_OF_PAUSE);
 	if (!own_cgroup_make(&g)) {
 		child_end(&c);
 		return;
@@ -267,7 +267,7 @@ static void test_release_at_once(void **state)
 	release(seize_and_stop(c.pid));
 	assert_int_equal(cgroup_wait_frozen(g.events, true, deadline_in(PATIENCE)), 0);
 	own_cgroup_set_frozen(&g, false);
-	wait_asleep_in(c.pid, SYS_pause);
+	wait_asleep_in(c.pid, CALL_OF_PAUSE);
 	child_end(&c);
 	own_cgroup_remove(&g);
 }
@@ -308,7 +308,7 @@ static void call_too_late(bool thaw_first)
 	}
 	assert_int_equal(inject_release(t, 0, &e), 0);
 	own_cgroup_set_frozen(&g, false);
-	wait_asleep_in(c.pid, SYS_pause);
+	wait_asleep_in(c.pid, CALL_OF_PAUSE);
 	child_end(&c);
 	own_cgroup_remove(&g);
 }
@@ -432,7 +432,7 @@ static void test_exec_by_another_thread(void **state)
 	exec_beside(c, c.page->tids[0]);
 	c = child_new(other_thread_execs);
 	wait_until(c.page->tids[0]);
-	wait_asleep_in(c.pid, SYS_pause);
+	wait_asleep_in(c.pid, CALL_OF_PAUSE);
 	exec_beside(c, c.pid);
 }
 
