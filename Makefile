@@ -38,7 +38,7 @@ ifeq ($(findstring clang,$(CC)),)
 WARNINGS += -Wno-format-truncation
 endif
 DEFINES := -D_GNU_SOURCE -DMOLT_VERSION='"$(VERSION)"'
-LIBRARIES := mount libcap inih
+LIBRARIES := mount blkid libcap inih
 # Not at parse time for `make deps`, which is there to install pkg-config itself.
 PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags $(LIBRARIES))
 PKG_LIBS = $(shell $(PKG_CONFIG) --libs $(LIBRARIES))
@@ -143,10 +143,10 @@ demo: deps
 
 # What building, testing and the demo need, by name, from Debian. Who is not root needs two more for
 # the demo: user name spaces for mmdebstrap, and root's ownership in images.
-PACKAGES := build-essential pkg-config libmount-dev libcap-dev libinih-dev libcmocka-dev \
+PACKAGES := build-essential pkg-config libmount-dev libblkid-dev libcap-dev libinih-dev libcmocka-dev \
 	clang clang-format clang-tidy cppcheck python3 python3-pytest python3-pytest-timeout python3-pytest-xdist \
 	util-linux iproute2 procps nginx-light qemu-system-x86 mmdebstrap debian-archive-keyring e2fsprogs kmod \
-	xz-utils busybox-static
+	xz-utils busybox-static squashfs-tools erofs-utils btrfs-progs
 PACKAGES_USER := uidmap fakeroot
 # Installs what is missing (root), or says the one line that does.
 deps:

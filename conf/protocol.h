@@ -10,8 +10,11 @@
  *   verb                                    fields
  *   status                                  unit=NAME (optional)
  *   start stop restart reload               unit=NAME
- *   plan                                    path=/new
- *   upgrade                                 path=/new force=yes dry_run=yes
+ *   plan upgrade                            path=/new (a directory, block device or file)
+ *                                           mount_options=OPTS read_only=yes (how to mount it)
+ *                                           verity_hash=PATH root_hash=HEX-OR-PATH
+ *                                           root_hash_signature=PATH (dm-verity)
+ *   upgrade                                 the same, and force=yes dry_run=yes
  *   rollback commit holders reexec version
  *   log                                     unit=NAME; "init" is PID 1 itself. Answered by the
  *                                           path: the client reads the file
@@ -27,6 +30,8 @@
  *                           exe_generation= (of the main process's exe, where it is known)
  *                           listen= (repeated)
  *   plan         PATH       generation= from= to= (PRETTY_NAME of each)
+ *                           image=(directory mount device file) fstype= mode=(ro rw) verity=yes
+ *                           device= (that a device or file is mounted from)
  *   mount        PATH       action=(move leave) fstype=
  *   service      NAME       policy= action= (what the upgrade does to it) asked=yes
  *                           (it has a say): a plan line

@@ -37,6 +37,15 @@ static int parse_hostname(const struct key_site *site, const char *text, void *f
 	return key_parse_text(site, text, field, argument, e);
 }
 
+/* One word, as in fstab(5); nothing is "rw", as mount(8) has it. */
+static int parse_mount_options(const struct key_site *site, const char *text, void *field,
+	const void *argument, struct error *e)
+{
+	if (strpbrk(text, " \t"))
+		return error_say(e, -EINVAL, "mount options are separated by commas alone");
+	return key_parse_text(site, text[0] ? text : "rw", field, argument, e);
+}
+
 static int parse_ctrl_alt_del(UNUSED const struct key_site *site, const char *text, void *field,
 	UNUSED const void *argument, struct error *e)
 {
@@ -67,6 +76,7 @@ static const struct key system_keys[] = {
 	KEY("Manager", "DefaultTimeoutStartSec", key_parse_timeout, start_timeout_usec),
 	KEY("Manager", "ShutdownTimeoutSec", key_parse_timeout, shutdown_timeout_usec),
 
+	KEY("Upgrade", "MountOptions", parse_mount_options, mount_options),
 	KEY("Upgrade", "FreezeTimeoutSec", key_parse_deadline, freeze_timeout_usec),
 	KEY("Upgrade", "BlackoutTimeoutSec", key_parse_deadline, blackout_timeout_usec),
 	KEY("Upgrade", "CheckTimeoutSec", key_parse_deadline, check_timeout_usec),
@@ -88,6 +98,7 @@ struct system_conf *system_conf_default(void)
 		.console = strdup("/dev/console"),
 		.rescue_shell = strdup("/bin/sh"),
 		.log_directory = strdup("/var/log/molt"),
+		.mount_options = strdup("ro"),
 		.log_max_bytes = UINT64_C(10) << 20,
 		.ctrl_alt_del_reboot = true,
 		.stop_timeout_usec = SECONDS(90),
@@ -101,7 +112,7 @@ struct system_conf *system_conf_default(void)
 		.commit_timeout_usec = SECONDS(600),
 	};
 	if (strings_ensure(&c->services) < 0 || !c->console || !c->rescue_shell ||
-		!c->log_directory) {
+		!c->log_directory || !c->mount_options) {
 		system_conf_free(c);
 		return NULL;
 	}
@@ -117,6 +128,7 @@ void system_conf_free(struct system_conf *c)
 	free(c->console);
 	free(c->rescue_shell);
 	free(c->log_directory);
+	free(c->mount_options);
 	free(c);
 }
 

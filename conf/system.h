@@ -31,6 +31,7 @@ struct system_conf {
 	/* [Upgrade] */
 	uint64_t freeze_timeout_usec; /* FreezeTimeoutSec=, default 1 s */
 	uint64_t blackout_timeout_usec; /* BlackoutTimeoutSec=, default 2 s */
+	char *mount_options; /* MountOptions=, default ro: of images that are devices or files */
 	/* CheckTimeoutSec=, default 30 s: --check-state in the new image */
 	uint64_t check_timeout_usec;
 	/* ExecTimeoutSec=, default 10 s: for a new init to take over */

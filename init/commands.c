@@ -180,10 +180,17 @@ static void finish_busy(struct client *c)
 
 static void begin_upgrade(struct client *c, const struct record *r, enum upgrade_mode mode)
 {
-	const char *path = field(r, "path");
+	struct upgrade_request q = {.path = field(r, "path"),
+		.options = {.mount_options = field(r, "mount_options"),
+			.read_only = record_get_bool(r, "read_only", false),
+			.verity_hash = field(r, "verity_hash"),
+			.root_hash = field(r, "root_hash"),
+			.root_hash_signature = field(r, "root_hash_signature")},
+		.mode = mode,
+		.force = record_get_bool(r, "force", false)};
 	struct error e;
 
-	if (!path) {
+	if (!q.path) {
 		control_finish(c, RESULT_USAGE, "which image?");
 		return;
 	}
@@ -192,7 +199,7 @@ static void begin_upgrade(struct client *c, const struct record *r, enum upgrade
 		return;
 	}
 	/* Before it begins: what it reports right away has to reach somebody. */
-	if (upgrade_begin(path, mode, record_get_bool(r, "force", false), &e) < 0) {
+	if (upgrade_begin(&q, &e) < 0) {
 		fail_with(c, &e);
 		return;
 	}

@@ -38,6 +38,11 @@ static struct request request_of(const struct invocation *i)
 		.verb = i->verb->name,
 		.unit = subject == SUBJECT_SERVICE || subject == SUBJECT_LOG ? argument : NULL,
 		.path = subject == SUBJECT_IMAGE ? argument : NULL,
+		.mount_options = i->image.mount_options,
+		.verity_hash = i->image.verity_hash,
+		.root_hash = i->image.root_hash,
+		.root_hash_signature = i->image.root_hash_signature,
+		.read_only = has(i, OPTION_READ_ONLY),
 		.force = has(i, OPTION_FORCE),
 		.dry_run = has(i, OPTION_DRY_RUN),
 	};

@@ -12,6 +12,15 @@ enum verb_option {
 	OPTION_DRY_RUN = 1 << 2,
 	OPTION_FOLLOW = 1 << 3,
 	OPTION_LINES = 1 << 4,
+	OPTION_READ_ONLY = 1 << 5,
+	OPTION_MOUNT_OPTIONS = 1 << 6,
+	OPTION_VERITY = 1 << 7, /* any of the three */
+	OPTIONS_IMAGE = OPTION_READ_ONLY | OPTION_MOUNT_OPTIONS | OPTION_VERITY,
+};
+
+/* NULL: not given. The paths are absolute, and so is a root hash that is one. */
+struct image_arguments {
+	char *mount_options, *verity_hash, *root_hash, *root_hash_signature;
 };
 
 /* What the arguments of a verb are. */
@@ -42,6 +51,7 @@ struct invocation {
 	int n_arguments;
 	unsigned options;
 	long lines; /* of OPTION_LINES */
+	struct image_arguments image; /* of OPTIONS_IMAGE */
 };
 
 /* Each returns the exit code. */

@@ -80,6 +80,12 @@ static void write_request(struct record_writer *w, const struct request *q)
 	record_begin(w, "request", q->verb);
 	record_text(w, "unit", q->unit);
 	record_text(w, "path", q->path);
+	record_text(w, "mount_options", q->mount_options);
+	record_text(w, "verity_hash", q->verity_hash);
+	record_text(w, "root_hash", q->root_hash);
+	record_text(w, "root_hash_signature", q->root_hash_signature);
+	if (q->read_only)
+		record_bool(w, "read_only", true);
 	if (q->force)
 		record_bool(w, "force", true);
 	if (q->dry_run)

@@ -14,6 +14,9 @@ struct request {
 	const char *verb;
 	const char *unit;
 	const char *path;
+	/* of the image */
+	const char *mount_options, *verity_hash, *root_hash, *root_hash_signature;
+	bool read_only;
 	bool force;
 	bool dry_run;
 };

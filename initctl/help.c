@@ -21,8 +21,16 @@ static const struct option_help option_helps[] = {
 	{OPTION_DRY_RUN, " [--dry-run]", "--dry-run",
 		"upgrade: try all that can be tried without a change"},
 	{OPTION_FORCE, " [--force]", "--force", "upgrade: in spite of what forbids it"},
+	{OPTION_READ_ONLY, " [IMAGE OPTIONS]", "--read-only", "image: take it for reading only"},
+	{OPTION_MOUNT_OPTIONS, "", "--mount-options=OPTS",
+		"image: mount it so, instead of as MountOptions= says"},
+	{OPTION_VERITY, "", "--verity-hash=DEV", "image, dm-verity: where its hashes are"},
+	{OPTION_VERITY, "", "--root-hash=HASH",
+		"image, dm-verity: the root hash, in hex or in a file"},
+	{OPTION_VERITY, "", "--root-hash-sig=FILE",
+		"image, dm-verity: the signature of the root hash"},
 	{OPTION_JSON, " [--json]", "--json",
-		"for programs: one document; of an upgrade, a line for each event"},
+		"for programs: one document; of an upgrade, a line an event"},
 };
 
 #define N_OPTIONS (sizeof(option_helps) / sizeof(option_helps[0]))
@@ -63,7 +71,7 @@ static void print_options(unsigned options)
 {
 	for (size_t i = 0; i < N_OPTIONS; i++) {
 		if (options & (unsigned)option_helps[i].option)
-			(void)printf("  %-18s %s\n", option_helps[i].name, option_helps[i].help);
+			(void)printf("  %-20s %s\n", option_helps[i].name, option_helps[i].help);
 	}
 }
 
@@ -78,11 +86,11 @@ void help_all(void)
 		free(call);
 	}
 	(void)puts("\nNAME is that of a service, with or without \".service\". IMAGE is a "
-		   "directory or a mount\n"
-		   "point. Without a VERB it is status.\n");
+		   "directory, a mount\n"
+		   "point, a block device or an image file. Without a VERB it is status.\n");
 	print_options(~0U);
-	(void)puts("  -h, --help         this text, or that of one verb\n"
-		   "  --version          the version of initctl\n\n"
+	(void)puts("  -h, --help           this text, or that of one verb\n"
+		   "  --version            the version of initctl\n\n"
 		   "Exit codes:");
 	for (size_t i = 0; i < sizeof(exit_helps) / sizeof(exit_helps[0]); i++)
 		(void)printf("  %d  %s\n", (int)exit_helps[i].code, exit_helps[i].help);

@@ -63,6 +63,11 @@ static const struct member plan_members[] = {
 	{"generation", "generation", MEMBER_NUMBER},
 	{"from", "from", MEMBER_TEXT},
 	{"to", "to", MEMBER_TEXT},
+	{"image", "image", MEMBER_TEXT},
+	{"fstype", "fstype", MEMBER_TEXT},
+	{"mode", "mode", MEMBER_TEXT},
+	{"device", "device", MEMBER_TEXT},
+	{"verity", "verity", MEMBER_BOOL},
 	{0},
 };
 

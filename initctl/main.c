@@ -17,6 +17,7 @@
 struct command_line {
 	unsigned options;
 	long lines;
+	struct image_arguments image; /* as they were written */
 	bool help;
 	bool version;
 	const char *verb; /* NULL: none was said */
@@ -66,12 +67,27 @@ static int complain_option(char **argv, bool wants_argument)
 	return usage_error("%s: %s (`initctl help` lists them)", what, word);
 }
 
-enum { VALUE_JSON = 256, VALUE_FORCE, VALUE_DRY_RUN, VALUE_VERSION };
+enum {
+	VALUE_JSON = 256,
+	VALUE_FORCE,
+	VALUE_DRY_RUN,
+	VALUE_READ_ONLY,
+	VALUE_MOUNT_OPTIONS,
+	VALUE_VERITY_HASH,
+	VALUE_ROOT_HASH,
+	VALUE_ROOT_HASH_SIGNATURE,
+	VALUE_VERSION
+};
 
 static const struct option long_options[] = {
 	{"json", no_argument, NULL, VALUE_JSON},
 	{"force", no_argument, NULL, VALUE_FORCE},
 	{"dry-run", no_argument, NULL, VALUE_DRY_RUN},
+	{"read-only", no_argument, NULL, VALUE_READ_ONLY},
+	{"mount-options", required_argument, NULL, VALUE_MOUNT_OPTIONS},
+	{"verity-hash", required_argument, NULL, VALUE_VERITY_HASH},
+	{"root-hash", required_argument, NULL, VALUE_ROOT_HASH},
+	{"root-hash-sig", required_argument, NULL, VALUE_ROOT_HASH_SIGNATURE},
 	{"follow", no_argument, NULL, 'f'},
 	{"lines", required_argument, NULL, 'n'},
 	{"help", no_argument, NULL, 'h'},
@@ -91,6 +107,25 @@ static int take_option(int value, struct command_line *line, char **argv)
 		return 0;
 	case VALUE_DRY_RUN:
 		line->options |= OPTION_DRY_RUN;
+		return 0;
+	case VALUE_READ_ONLY:
+		line->options |= OPTION_READ_ONLY;
+		return 0;
+	case VALUE_MOUNT_OPTIONS:
+		line->options |= OPTION_MOUNT_OPTIONS;
+		line->image.mount_options = optarg;
+		return 0;
+	case VALUE_VERITY_HASH:
+		line->options |= OPTION_VERITY;
+		line->image.verity_hash = optarg;
+		return 0;
+	case VALUE_ROOT_HASH:
+		line->options |= OPTION_VERITY;
+		line->image.root_hash = optarg;
+		return 0;
+	case VALUE_ROOT_HASH_SIGNATURE:
+		line->options |= OPTION_VERITY;
+		line->image.root_hash_signature = optarg;
 		return 0;
 	case 'f':
 		line->options |= OPTION_FOLLOW;
@@ -203,11 +238,43 @@ static int check(const struct verb *v, const struct command_line *line)
 	return 0;
 }
 
+static int complete_path(const char *path, char **ret)
+{
+	return path ? absolute_path(path, ret) : 0;
+}
+
+/* A root hash with a slash in it is the file that has it. */
+static int complete_image(const struct image_arguments *given, struct image_arguments *ret)
+{
+	const char *hash = given->root_hash;
+	int code = complete_path(given->verity_hash, &ret->verity_hash);
+
+	if (code == 0)
+		code = complete_path(given->root_hash_signature, &ret->root_hash_signature);
+	if (code == 0 && hash && strchr(hash, '/'))
+		code = absolute_path(hash, &ret->root_hash);
+	else if (hash)
+		ret->root_hash = copy_text(hash);
+	if (given->mount_options)
+		ret->mount_options = copy_text(given->mount_options);
+	return code;
+}
+
+static void free_image(struct image_arguments *a)
+{
+	free(a->mount_options);
+	free(a->verity_hash);
+	free(a->root_hash);
+	free(a->root_hash_signature);
+}
+
 static int run(const struct verb *v, const struct command_line *line)
 {
 	struct invocation i = {.verb = v, .options = line->options, .lines = line->lines};
 	int code = check(v, line);
 
+	if (code == 0)
+		code = complete_image(&line->image, &i.image);
 	i.arguments = allocate(((size_t)line->n_arguments + 1) * sizeof(*i.arguments));
 	for (int n = 0; code == 0 && n < line->n_arguments; n++) {
 		code = complete_argument(v->subject, line->arguments[n], &i.arguments[n]);
@@ -218,6 +285,7 @@ static int run(const struct verb *v, const struct command_line *line)
 	for (int n = 0; n < i.n_arguments; n++)
 		free(i.arguments[n]);
 	free(i.arguments);
+	free_image(&i.image);
 	return code;
 }
 

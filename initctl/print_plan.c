@@ -14,6 +14,22 @@ static void print_heading(const char *text)
 	print_paragraph(0, "", COLOUR_BOLD, text);
 }
 
+/* "squashfs file, read-only, with dm-verity, on /dev/dm-0" */
+static void print_image(const struct record *plan)
+{
+	const char *device = field(plan, "device");
+
+	if (!*field(plan, "image"))
+		return; /* an older PID 1 */
+	char *text = format_text("%s %s, %s%s%s%s", field(plan, "fstype"), field(plan, "image"),
+		strcmp(field(plan, "mode"), "ro") == 0 ? "read-only" : "to be written to",
+		record_get_bool(plan, "verity", false) ? ", with dm-verity" : "",
+		*device && strcmp(device, plan->id) != 0 ? ", on " : "",
+		strcmp(device, plan->id) != 0 ? device : "");
+	print_paragraph(8, "  image ", COLOUR_NONE, text);
+	free(text);
+}
+
 static void print_head(const struct answer *a)
 {
 	const struct record *plan = answer_find(a, "plan");
@@ -25,6 +41,7 @@ static void print_head(const struct answer *a)
 	print_paragraph(0, "", COLOUR_BOLD, head);
 	print_paragraph(8, "  from  ", COLOUR_NONE, field(plan, "from"));
 	print_paragraph(8, "  to    ", COLOUR_NONE, field(plan, "to"));
+	print_image(plan);
 	free(head);
 }
 

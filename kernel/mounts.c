@@ -209,13 +209,28 @@ int mount_id_at(int dirfd, const char *path, uint64_t *ret_id)
 	return statx_mount_id(dirfd, path, 0, ret_id);
 }
 
-int mount_set_propagation(int mount_fd, unsigned long propagation)
+static int set_attributes(int mount_fd, const struct mount_attr *attr)
 {
-	struct mount_attr attr = {.propagation = propagation};
-
-	if (syscall(SYS_mount_setattr, mount_fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+	if (syscall(SYS_mount_setattr, mount_fd, "", AT_EMPTY_PATH, attr, sizeof(*attr)) < 0)
 		return -errno;
 	return 0;
+}
+
+int mount_set_propagation(int mount_fd, unsigned long propagation)
+{
+	return set_attributes(mount_fd, &(struct mount_attr){.propagation = propagation});
+}
+
+int mount_clear_restrictions(int mount_fd)
+{
+	return set_attributes(mount_fd,
+		&(struct mount_attr){
+			.attr_clr = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC});
+}
+
+int mount_make_read_only(int mount_fd)
+{
+	return set_attributes(mount_fd, &(struct mount_attr){.attr_set = MOUNT_ATTR_RDONLY});
 }
 
 int mount_clone(const char *path, struct error *e)

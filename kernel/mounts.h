@@ -69,6 +69,10 @@ int mount_clone(const char *path, struct error *e);
  */
 int mount_copy(int fd, bool recursive);
 
+/* Take flags off one mount, or put one on. */
+int mount_clear_restrictions(int mount_fd); /* nosuid, nodev, noexec */
+int mount_make_read_only(int mount_fd);
+
 /* Moves the mount at `from` (its root; attached or detached) onto the directory or file `to`. */
 int mount_move(int from, int to);
 

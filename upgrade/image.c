@@ -18,7 +18,6 @@
 #include "kernel/util.h"
 #include "upgrade/answer.h"
 #include "upgrade/check_state.h"
-#include "upgrade/image_running.h"
 #include "upgrade/pivot.h"
 #include "upgrade/plan.h"
 
@@ -139,81 +138,35 @@ static int check_root_type(struct error *e)
 		       : 0;
 }
 
-/* Whether `path` is a mount point of its own: then that mount stays behind with the old root. */
-static bool is_mount_point(const char *path)
+static int judge(
+	const struct image_request *q, int socket, struct image *ret_image, struct error *e)
 {
-	struct statx st;
+	int r = check_root_type(e);
 
-	return statx(AT_FDCWD, path, AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &st) == 0 &&
-	       (st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) &&
-	       (st.stx_attributes & STATX_ATTR_MOUNT_ROOT);
-}
-
-/* An errno that nothing else here has: what was asked for is so already. */
-static int say_same(const char *path, struct error *e)
-{
-	return error_say(e, EALREADY, "%s is the image that is running", path);
-}
-
-static int check_path(const char *path, char real[PATH_MAX], struct error *e)
-{
-	struct stat st;
-
-	if (path[0] != '/')
-		return error_say(e, EINVAL, "\"%s\" is no absolute path", path);
-	if (!realpath(path, real))
-		return error_set(e, errno, "cannot open the image %s", path);
-	if (stat(real, &st) < 0)
-		return error_set(e, errno, "cannot open the image %s", path);
-	if (image_is_running(&st))
-		return say_same(path, e);
-	if (!S_ISDIR(st.st_mode))
-		return error_say(e, ENOTDIR,
-			"cannot open the image %s: not a directory or mount point", path);
-	return 0;
-}
-
-static int judge(const struct image_request *q, int socket, int *ret_root, char leave[PATH_MAX],
-	struct error *e)
-{
-	char real[PATH_MAX];
-	int r = check_path(q->path, real, e);
-
-	if (r < 0 || (r = check_root_type(e)) < 0)
+	if (r < 0 || (r = image_open(q->path, &q->options, q->plan, socket, ret_image, e)) < 0)
 		return r;
-	int root = mount_clone(real, e);
-	if (root < 0)
-		return root;
-	if (image_is_root(root)) {
-		(void)fd_close(root);
-		return say_same(q->path, e);
-	}
-	leave[0] = '\0';
-	if (is_mount_point(real))
-		(void)snprintf(leave, PATH_MAX, "%s", real);
-	*ret_root = root;
-	plan_header(socket, q, root);
+	int root = ret_image->root;
+	const char *leave = ret_image->leave[0] ? ret_image->leave : NULL;
+	plan_header(socket, q, ret_image);
 	if ((r = check_init(root, e)) < 0 || (r = check_initctl(root, e)) < 0 ||
 		(r = check_modules(root, e)) < 0 ||
 		(r = check_state(root, q->state_fd, q->check_usec, socket, e)) < 0 ||
-		(r = plan_mounts(socket, root, leave[0] ? leave : NULL, e)) < 0 ||
-		(r = plan_services(socket, e)) < 0)
+		(r = plan_mounts(socket, root, leave, e)) < 0 || (r = plan_services(socket, e)) < 0)
 		return r;
 	return plan_holders(socket, q->tree, root, e);
 }
 
 void image_judge(const struct image_request *q, int socket)
 {
-	static char leave[PATH_MAX];
+	static struct image image;
 	struct error e = {0};
-	int root = -1;
+	int r = judge(q, socket, &image, &e);
 
-	int r = judge(q, socket, &root, leave, &e);
 	if (r == -EALREADY)
 		answer_same(socket, e.text);
 	else if (r < 0)
 		answer_unfit(socket, e.text);
 	else
-		answer_image(socket, root, leave);
+		answer_image(socket, image.root, image.leave);
 	_exit(0);
 }

@@ -14,9 +14,12 @@
 #include <stdint.h>
 
 #include "kernel/error.h"
+#include "upgrade/image_open.h"
 
 struct image_request {
 	const char *path;
+	struct image_options options;
+	bool plan; /* only to be looked at */
 	unsigned generation; /* that it would become */
 	int state_fd; /* a copy of PID 1's state, for --check-state */
 	uint64_t check_usec; /* how long that may take */

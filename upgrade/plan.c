@@ -18,17 +18,23 @@
 #include "upgrade/answer.h"
 #include "upgrade/pivot.h"
 
-void plan_header(int socket, const struct image_request *q, int root)
+void plan_header(int socket, const struct image_request *q, const struct image *image)
 {
 	struct record_writer w = {0};
 	char from[256], to[256];
 
 	image_name(AT_FDCWD, from, sizeof(from));
-	image_name(root, to, sizeof(to));
+	image_name(image->root, to, sizeof(to));
 	record_begin(&w, "plan", q->path);
 	record_int(&w, "generation", q->generation);
 	record_text(&w, "from", from);
 	record_text(&w, "to", to);
+	record_text(&w, "image", image_kind_name(image->kind));
+	record_text(&w, "fstype", image->fstype);
+	record_text(&w, "mode", image->read_only ? "ro" : "rw");
+	record_text(&w, "device", image->device[0] ? image->device : NULL);
+	if (image->verity)
+		record_bool(&w, "verity", true);
 	record_end(&w);
 	answer_send(socket, &w);
 }

@@ -33,7 +33,7 @@ enum holder_action plan_holder_action(
 const char *plan_action_name(enum holder_action action);
 
 /* In the judging child: each sends its records over `socket`. */
-void plan_header(int socket, const struct image_request *q, int root);
+void plan_header(int socket, const struct image_request *q, const struct image *image);
 int plan_mounts(int socket, int root, const char *leave, struct error *e);
 int plan_services(int socket, struct error *e);
 int plan_holders(int socket, int tree, int root, struct error *e);

@@ -115,7 +115,7 @@ void planning_cancel(void)
 	refuse("the system is going down");
 }
 
-int planning_begin(struct error *e)
+int planning_begin(const struct image_options *options, struct error *e)
 {
 	CLEANUP_FD int state_fd = tx.hooks.snapshot();
 
@@ -127,10 +127,13 @@ int planning_begin(struct error *e)
 	again_timer.expired = again_timer_expired;
 	report_begin();
 	struct image_request request = {.path = tx.path,
+		.options = *options,
+		.plan = tx.mode != MODE_UPGRADE,
 		.generation = tx.last_generation + 1,
 		.state_fd = state_fd,
 		.check_usec = tx.conf->check_timeout_usec,
 		.tree = tx.tree};
+	request.options.default_mount_options = tx.conf->mount_options;
 	int r = judge_begin(&request, tx.hooks.emit, judged, e);
 	if (r == 0)
 		tx.phase = UPGRADE_PLANNING;

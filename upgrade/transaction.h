@@ -30,7 +30,8 @@ struct transaction {
 extern struct transaction tx;
 
 /* planning.c: is it fit, and then the swap. */
-int planning_begin(struct error *e); /* tx.path, tx.mode and tx.force say what; -> PLANNING */
+/* tx.path, tx.mode and tx.force say what; -> PLANNING. `options` is borrowed for the call. */
+int planning_begin(const struct image_options *options, struct error *e);
 void planning_cancel(void); /* refuses; does nothing if there is no plan under way */
 
 /* forwards.c: the services onto the new image, and what comes after. */

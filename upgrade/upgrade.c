@@ -74,7 +74,7 @@ void upgrade_let_go(void)
 	generations_let_go();
 }
 
-int upgrade_begin(const char *path, enum upgrade_mode mode, bool force, struct error *e)
+int upgrade_begin(const struct upgrade_request *q, struct error *e)
 {
 	char *copy;
 
@@ -87,14 +87,14 @@ int upgrade_begin(const char *path, enum upgrade_mode mode, bool force, struct e
 	if (!limbo_is_empty())
 		return error_say(e, EBUSY,
 			"busy: a process still does not answer since the last attempt (see `initctl log init`)");
-	copy = strdup(path);
+	copy = strdup(q->path);
 	if (!copy)
 		return error_set(e, ENOMEM, "cannot begin the upgrade");
 	free(tx.path);
 	tx.path = copy;
-	tx.mode = mode;
-	tx.force = force;
-	return planning_begin(e);
+	tx.mode = q->mode;
+	tx.force = q->force;
+	return planning_begin(&q->options, e);
 }
 
 int upgrade_commit(struct error *e)

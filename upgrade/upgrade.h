@@ -24,6 +24,7 @@
 #include "conf/record.h"
 #include "conf/system.h"
 #include "kernel/error.h"
+#include "upgrade/image_open.h"
 #include "upgrade/look.h"
 
 enum upgrade_phase {
@@ -58,8 +59,16 @@ unsigned upgrade_generation(void);
 /* Which generation a mount is the root of, as far back as one is held; 0: none of ours. */
 unsigned upgrade_generation_of(uint64_t mount_id);
 
+/* All of it is borrowed for the call. */
+struct upgrade_request {
+	const char *path; /* of the image */
+	struct image_options options;
+	enum upgrade_mode mode;
+	bool force; /* what forbids it does not */
+};
+
 /* Begins; the hooks tell how it ends. -EBUSY: another one is under way. */
-int upgrade_begin(const char *path, enum upgrade_mode mode, bool force, struct error *e);
+int upgrade_begin(const struct upgrade_request *q, struct error *e);
 /* Ends an UNCOMMITTED upgrade, one way or the other; the hooks tell. -EINVAL: there is none. */
 int upgrade_commit(struct error *e);
 int upgrade_rollback(const char *why, struct error *e);

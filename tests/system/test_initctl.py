@@ -572,7 +572,7 @@ def test_only_root_may(init, tmp_path):
         ([""], b"lists them"),
         (["\x1b[31m"], b"no such verb: \\x1b[31m"),
         (["start"], b"usage: initctl start [--json] NAME..."),
-        (["upgrade"], b"usage: initctl upgrade [--dry-run] [--force] [--json] IMAGE"),
+        (["upgrade"], b"usage: initctl upgrade [--dry-run] [--force] [IMAGE OPTIONS] [--json] IMAGE"),
         (["plan"], b"plan: which image?"),
         (["log"], b"usage: initctl log [-f] [-n LINES] [--json] NAME"),
         (["plan", "/a", "/b"], b"too many arguments"),
@@ -1024,11 +1024,25 @@ def test_json_plan(init):
     done = run(init, "plan", "--json", "/new")
     parsed = document(done)
     assert done.returncode == 3
-    assert parsed["plan"] == {"path": "/new", "generation": 4, "from": "Debian 12.4", "to": "Debian 12.5"}
+    assert parsed["plan"] == {"path": "/new", "generation": 4, "from": "Debian 12.4", "to": "Debian 12.5",
+                              "image": None, "fstype": None, "mode": None, "device": None, "verity": False}
     assert parsed["mounts"][0] == {"path": "/proc", "action": "move", "fstype": "proc"}
     assert parsed["services"][0]["policy"] == "reexec"
     assert parsed["blockers"] == ["rsyslogd (777) writes /var/lib/rsyslog/state on the old image"]
     assert len(parsed["warnings"]) == 1 and parsed["result"] == "refused"
+
+
+def test_what_kind_of_image(init):
+    """It is told to people in one line, and asked for by options that come as fields."""
+    init.answers = [[record("plan", "/run/my.img", generation=4, image="file", fstype="squashfs", mode="ro", verity="yes",
+                            device="/dev/dm-0"), result()]]
+    done = run(init, "plan", "--mount-options=noatime", "--read-only", "--verity-hash=/dev/v", "--root-hash=00ff",
+               "--root-hash-sig=/s", "/run/my.img")
+    assert b"squashfs file, read-only, with dm-verity, on /dev/dm-0" in done.stdout, done
+    verb, fields = init.requests[0]
+    assert verb == "plan" and fields == {
+        "path": "/run/my.img", "mount_options": "noatime", "read_only": "yes", "verity_hash": "/dev/v", "root_hash": "00ff",
+        "root_hash_signature": "/s"}
 
 
 def test_json_holders(init):

@@ -126,6 +126,7 @@ static void expect_defaults(const struct system_conf *c)
 	assert_true(c->check_timeout_usec == 30 * SECOND);
 	assert_true(c->exec_timeout_usec == 10 * SECOND);
 	assert_true(c->auto_commit);
+	assert_string_equal(c->mount_options, "ro");
 	assert_true(c->commit_timeout_usec == 600 * SECOND);
 }
 

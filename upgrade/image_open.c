@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: MIT */
+#include "upgrade/image_open.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "kernel/mount_apart.h"
+#include "kernel/mounts.h"
+#include "kernel/util.h"
+#include "upgrade/answer.h"
+#include "upgrade/image_running.h"
+
+/* Always there, and nobody is looked for in it by the child that hides it from itself. */
+#define MOUNT_AT "/run/molt"
+
+/* What image_open() is about, as far as it is known. */
+struct opening {
+	const char *path; /* as it was given */
+	const struct image_options *options;
+	bool plan;
+	int socket;
+	char real[PATH_MAX];
+	struct stat st;
+	struct mount_table mounts;
+	struct image image;
+};
+
+static int say_same(const char *path, struct error *e)
+{
+	return error_say(e, EALREADY, "%s is the image that is running", path);
+}
+
+/* Whether `path` is a mount point of its own: then that mount stays behind with the old root. */
+static bool is_mount_point(const char *path)
+{
+	struct statx st;
+
+	return statx(AT_FDCWD, path, AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &st) == 0 &&
+	       (st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) &&
+	       (st.stx_attributes & STATX_ATTR_MOUNT_ROOT);
+}
+
+/* FUSE */
+
+static const struct mount *mount_of(const struct opening *o, const char *path)
+{
+	uint64_t id;
+
+	return mount_id_at(AT_FDCWD, path, &id) == 0 ? mount_table_find(&o->mounts, id) : NULL;
+}
+
+/* The kernel reads such a mount by asking a process, and that stands still in the blackout. */
+static int refuse_fuse(const struct opening *o, const char *path, struct error *e)
+{
+	const struct mount *m = mount_of(o, path);
+
+	if (!m || (strcmp(m->fstype, "fuse") != 0 && strcmp(m->fstype, "fuseblk") != 0 &&
+			  !starts_with(m->fstype, "fuse.")))
+		return 0;
+	return error_say(e, EINVAL,
+		"%s lies on the FUSE mount at %s: its daemon is frozen while the root is exchanged, and PID 1 would wait for it (copy the image to a file system of the kernel's own)",
+		o->path, m->target);
+}
+
+/* Before anything is asked of the file system itself: a daemon may not answer. */
+static int find_place(struct opening *o, struct error *e)
+{
+	if (o->path[0] != '/')
+		return error_say(e, EINVAL, "\"%s\" is no absolute path", o->path);
+	if (!realpath(o->path, o->real))
+		return error_set(e, errno, "cannot open the image %s", o->path);
+	int r = mount_table_read(&o->mounts, e);
+	return r < 0 ? r : refuse_fuse(o, o->real, e);
+}
+
+static int find_kind(struct opening *o, struct error *e)
+{
+	if (stat(o->real, &o->st) < 0)
+		return error_set(e, errno, "cannot open the image %s", o->path);
+	if (S_ISDIR(o->st.st_mode))
+		o->image.kind = is_mount_point(o->real) ? IMAGE_MOUNT : IMAGE_DIRECTORY;
+	else if (S_ISBLK(o->st.st_mode))
+		o->image.kind = IMAGE_DEVICE;
+	else if (S_ISREG(o->st.st_mode))
+		o->image.kind = IMAGE_FILE;
+	else
+		return error_say(e, EINVAL,
+			"cannot open the image %s: not a directory, a block device or a file",
+			o->path);
+	/* With a root hash the wish is not only for that image: it is to be verified as well. */
+	if (!o->options->verity_hash && image_is_running(&o->st))
+		return say_same(o->path, e);
+	return image_check_options(o->image.kind, o->options, e);
+}
+
+/* Of a loop device somebody has set up, the file that is behind it. */
+static int refuse_fuse_behind(const struct opening *o, struct error *e)
+{
+	char sys[64], file[PATH_MAX];
+
+	(void)snprintf(sys, sizeof(sys), "/sys/dev/block/%u:%u/loop/backing_file",
+		major(o->st.st_rdev), minor(o->st.st_rdev));
+	if (file_read(AT_FDCWD, sys, file, sizeof(file)) <= 0)
+		return 0;
+	file[strcspn(file, "\n")] = '\0';
+	return refuse_fuse(o, file, e);
+}
+
+/* Directories */
+
+static void warn_cleared(const struct opening *o, unsigned long flags)
+{
+	char text[PATH_MAX + 200];
+
+	(void)snprintf(text, sizeof(text),
+		"%s lies on a mount with%s%s%s: as the root it will be without", o->path,
+		flags & ST_NOSUID ? " nosuid" : "", flags & ST_NODEV ? " nodev" : "",
+		flags & ST_NOEXEC ? " noexec" : "");
+	answer_text(o->socket, "warning", text);
+}
+
+/* What guards a place for data would break a root: no sudo, no device nodes, no programs. */
+static int make_fit_for_root(struct opening *o, struct error *e)
+{
+	struct statvfs fs;
+	int r;
+
+	if (fstatvfs(o->image.root, &fs) < 0)
+		return error_set(e, errno, "cannot ask for the mount flags of %s", o->path);
+	if (fs.f_flag & (ST_NOSUID | ST_NODEV | ST_NOEXEC)) {
+		r = mount_clear_restrictions(o->image.root);
+		if (r < 0)
+			return error_set(e, r,
+				"cannot take nosuid, nodev and noexec off the mount of %s",
+				o->path);
+		warn_cleared(o, fs.f_flag);
+	}
+	o->image.read_only = (fs.f_flag & ST_RDONLY) || o->options->read_only;
+	if (o->options->read_only && (r = mount_make_read_only(o->image.root)) < 0)
+		return error_set(e, r, "cannot make the mount of %s read-only", o->path);
+	return 0;
+}
+
+static int open_directory(struct opening *o, struct error *e)
+{
+	const struct mount *m = mount_of(o, o->real);
+
+	(void)snprintf(o->image.fstype, sizeof(o->image.fstype), "%s", m ? m->fstype : "?");
+	o->image.root = mount_clone(o->real, e);
+	if (o->image.root < 0)
+		return o->image.root;
+	if (o->image.kind == IMAGE_MOUNT)
+		(void)snprintf(o->image.leave, sizeof(o->image.leave), "%s", o->real);
+	return make_fit_for_root(o, e);
+}
+
+/* Devices and files */
+
+static int probe(struct opening *o, struct error *e)
+{
+	struct probe p;
+	CLEANUP_FD int fd = open(o->real, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0)
+		return error_set(e, errno, "cannot open the image %s", o->path);
+	int r = probe_fd(fd, &p);
+	if (r < 0)
+		return error_set(e, r, "cannot read the image %s", o->path);
+	r = image_check_probe(&p, o->path, e);
+	if (r < 0)
+		return r;
+	(void)snprintf(o->image.fstype, sizeof(o->image.fstype), "%s", p.type);
+	return 0;
+}
+
+/* The errors of mount(2) by what they mean here. */
+static int explain(const struct opening *o, int r, struct error *e)
+{
+	const char *type = o->image.fstype;
+
+	if (r == -ENODEV)
+		return error_say(e, r,
+			"cannot mount %s: the kernel knows no %s (is the module of that name in /lib/modules?)",
+			o->path, type);
+	if (r == -EBUSY)
+		return error_say(e, r,
+			"cannot mount %s: it is mounted somewhere already, for reading there and for writing here or the other way round (unmount it there, or see MountOptions=): %s",
+			o->path, e->text);
+	if (r == -ENOTBLK || (r == -ENOENT && o->image.kind == IMAGE_FILE && !o->image.verity))
+		return error_say(e, r,
+			"cannot mount %s: no loop device could be set up for it (modprobe loop): %s",
+			o->path, e->text);
+	if (o->image.verity)
+		return error_prefix(e,
+			"cannot mount %s with dm-verity (wrong root hash, hashes of another image, or no dm-verity in the kernel?)",
+			o->path);
+	if (r == -EINVAL || r == -EIO || r == -EUCLEAN)
+		return error_prefix(e,
+			o->options->mount_options
+				? "cannot mount %s: its %s is damaged or cut short, or has no such mount options"
+				: "cannot mount %s: its %s is damaged or cut short",
+			o->path, type);
+	return error_prefix(e, "cannot mount %s (%s)", o->path, type);
+}
+
+/* As long as the image is the root the file has to stay, and with it the image the file is on. */
+static void warn_if_on_root(const struct opening *o)
+{
+	char text[PATH_MAX + 200];
+	const struct mount *m = mount_of(o, o->real);
+
+	if (o->image.kind != IMAGE_FILE || !m || strcmp(m->target, "/") != 0)
+		return;
+	(void)snprintf(text, sizeof(text),
+		"%s is a file on the running image: that image stays in use as long as the new one runs",
+		o->path);
+	answer_text(o->socket, "warning", text);
+}
+
+static int open_and_mount(struct opening *o, struct error *e)
+{
+	static struct apart_mount mounted;
+	char options[3 * PATH_MAX];
+	struct image_options given = *o->options;
+	struct statvfs fs;
+	int r = probe(o, e);
+
+	if (r < 0)
+		return r;
+	o->image.verity = given.verity_hash;
+	if (o->image.verity && (r = mount_verity_check(e)) < 0)
+		return error_prefix(e, "cannot mount %s with dm-verity", o->path);
+	if (!given.mount_options)
+		given.mount_options = given.default_mount_options;
+	r = image_mount_options(o->image.kind, &given, o->plan, options, sizeof(options), e);
+	if (r < 0)
+		return r;
+	struct apart_request q = {
+		.source = o->real, .fstype = o->image.fstype, .options = options, .at = MOUNT_AT};
+	r = mount_apart(&q, &mounted, e);
+	if (r < 0)
+		return explain(o, r, e);
+	o->image.root = mounted.root;
+	(void)snprintf(o->image.device, sizeof(o->image.device), "%s", mounted.device);
+	if (fstatvfs(o->image.root, &fs) < 0)
+		return error_set(e, errno, "cannot ask for the mount flags of %s", o->path);
+	/* In a plan all is mounted for reading: what counts is what was asked for. */
+	(void)image_mount_options(o->image.kind, &given, false, options, sizeof(options), e);
+	o->image.read_only = o->plan ? image_options_read_only(options) ||
+					       strcmp(o->image.fstype, "squashfs") == 0 ||
+					       strcmp(o->image.fstype, "erofs") == 0
+				     : (fs.f_flag & ST_RDONLY) != 0;
+	warn_if_on_root(o);
+	return 0;
+}
+
+static int open_found(struct opening *o, struct error *e)
+{
+	int r = find_place(o, e);
+
+	if (r < 0 || (r = find_kind(o, e)) < 0)
+		return r;
+	if (o->image.kind == IMAGE_DEVICE && (r = refuse_fuse_behind(o, e)) < 0)
+		return r;
+	if (o->image.kind == IMAGE_DEVICE || o->image.kind == IMAGE_FILE)
+		r = open_and_mount(o, e);
+	else
+		r = open_directory(o, e);
+	return r == 0 && image_is_root(o->image.root) ? say_same(o->path, e) : r;
+}
+
+int image_open(const char *path, const struct image_options *options, bool plan, int socket,
+	struct image *ret, struct error *e)
+{
+	static struct opening o;
+
+	o = (struct opening){
+		.path = path, .options = options, .plan = plan, .socket = socket, .image.root = -1};
+	int r = open_found(&o, e);
+	mount_table_free(&o.mounts);
+	if (r < 0)
+		(void)fd_close(o.image.root);
+	else
+		*ret = o.image;
+	return r;
+}
