@@ -296,8 +296,9 @@ static void __attribute__((noreturn)) hold(const struct guard_watch *w, const ch
 		"init %s, and the one before cannot be brought back: %s. It is held stopped by process %d: everything else runs on, nothing is started or reaped any more. Save what matters and reboot (reboot -f)",
 		w->why, why, (int)getpid());
 	say_loudly(text);
-	for (;;)
-		(void)pause();
+	while (collect(w) >= 0)
+		sleep_until_sigchld(USEC_PER_SEC);
+	_exit(1);
 }
 
 struct fd_list {

@@ -27,7 +27,7 @@ from qemu.packages import Suite
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CACHE = Path(os.environ.get("MOLT_CACHE", REPOSITORY / ".cache"))
-TOOLS = ("agent", "stream", "web")
+TOOLS = ("agent", "stream", "web", "badinit")
 LAB = "usr/libexec/molt-lab"  # where a guest finds them
 
 NGINX, WEB, STREAM = 80, 8080, 9000  # the ports of the guest's services

@@ -19,15 +19,15 @@ from qemu.verdict import KEPT, RENEWED
 REFUSED, ROLLED_BACK = 3, 4
 UPGRADE_TIMEOUT = 240.0
 
-PREPARE = """modprobe overlay && mkdir -p /run/base /run/spoilt && mount -o ro /dev/nvme0n2 /run/base &&
-mount -t tmpfs spoilt /run/spoilt"""
-# An overlay of the second image on /new, spoilt and made read-only.
+PREPARE = """modprobe overlay && mkdir -p /run/base /run/spoilt
+mountpoint -q /run/base || mount -o ro /dev/nvme0n2 /run/base && mount -t tmpfs spoilt /run/spoilt"""
+# An overlay of the second image on /new, spoilt and, unless that says otherwise, made read-only.
 SPOIL = """set -e
 cd /run/spoilt
 mkdir upper work
 mount -t overlay -o lowerdir=/run/base,upperdir=upper,workdir=work image /new
 {spoil}
-mount -o remount,ro /new
+test -e /run/spoilt/upper/writable || mount -o remount,ro /new
 """
 CLEAR = "umount /new && rm -r /run/spoilt/upper /run/spoilt/work"
 
@@ -45,7 +45,7 @@ def setbacks(vm: Machine, guest: Guest) -> None:
     try:
         _refused(guest, NO_INIT, "init")
         _refused(guest, NO_HOME, "/home")
-        _rolled_back(guest, NO_NGINX, "nginx.service")
+        rolled_back(guest, NO_NGINX, "nginx.service")
         _committed(guest)
     finally:
         stats = load.stop()
@@ -53,7 +53,7 @@ def setbacks(vm: Machine, guest: Guest) -> None:
     assert [s.still_open for s in stats.streams] == [s.clients for s in stats.streams]
 
 
-def _attempt(guest: Guest, spoil: str) -> Upgrade:
+def attempt(guest: Guest, spoil: str) -> Upgrade:
     """An upgrade that must leave everything as it was."""
     before = _look(guest)
     guest.check(SPOIL.format(spoil=spoil))
@@ -64,14 +64,14 @@ def _attempt(guest: Guest, spoil: str) -> Upgrade:
 
 
 def _refused(guest: Guest, spoil: str, word: str) -> None:
-    done = _attempt(guest, spoil)
+    done = attempt(guest, spoil)
     assert done.code == REFUSED and done.text.startswith("refused: "), done
     assert word in done.text, done.text
     assert not done.of_kind("blackout"), "a refusal came after the freeze"
 
 
-def _rolled_back(guest: Guest, spoil: str, word: str) -> None:
-    done = _attempt(guest, spoil)
+def rolled_back(guest: Guest, spoil: str, word: str) -> None:
+    done = attempt(guest, spoil)
     assert done.code == ROLLED_BACK and done.text.startswith("rolled back: "), done
     assert word in done.text, done.text
     holders = document(guest, "initctl holders --json")["holders"]

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""One boot of a real kernel under load: upgrades that are refused and rolled back, then twenty that
-are not."""
+"""One boot of a real kernel under load: inits that fail as PID 1, upgrades that are refused and
+rolled back, then twenty that are not."""
 import pathlib
 
 import pytest
 
 from machine import BUILD
+from qemu.bad_inits import bad_inits
 from qemu.boottest import SECOND_VERSION, SUITE
 from qemu.lab import Room, marked
 from qemu.marathon import marathon
@@ -22,6 +23,11 @@ def system():
         second = room.image("second", SUITE, [marked(room.directory, SECOND_VERSION)])
         with room.machine(first, second) as vm:
             yield vm, wait_services(vm)
+
+
+@pytest.mark.alone
+def test_bad_inits(system):
+    bad_inits(*system)
 
 
 @pytest.mark.alone

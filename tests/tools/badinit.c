@@ -8,7 +8,9 @@
  *                              crash  is killed by SIGSEGV
  *                              hang   does not answer
  *                              spoil  says that it can, and makes itself not executable
+ *                              swap   says that it can, and puts /sbin/init.next in its place
  *   executed as PID 1          back   gives PID 1 back to the init it came from
+ *                              older  is /sbin/init.next, which is told of no guard
  *                              segv   is killed by SIGSEGV
  *                              abort  calls abort(3)
  *                              smash  destroys its stack, and what it thinks is the heap
@@ -48,6 +50,8 @@ static int answer(const char *how)
 		(void)pause();
 	if (strcmp(how, "spoil") == 0 && chmod("/sbin/init", 0644) < 0)
 		err(1, "chmod");
+	if (strcmp(how, "swap") == 0 && rename("/sbin/init.next", "/sbin/init") < 0)
+		err(1, "rename");
 	(void)fprintf(stderr, "molt: this init can take over\n");
 	return 0;
 }
@@ -65,6 +69,21 @@ static void give_back(char *const argv[])
 		err(1, "cannot go back");
 	(void)execve("/sbin/init", back, environment);
 	err(1, "cannot go back to the old init");
+}
+
+/* As one that does not know an argument sees it. */
+static void be_older(char *argv[])
+{
+	char *fewer[16] = {"init"};
+	int n = 1;
+
+	for (int i = 1; argv[i] && argv[i + 1] && n < 14; i += 2)
+		if (strcmp(argv[i], "--molt-guard") != 0) {
+			fewer[n++] = argv[i];
+			fewer[n++] = argv[i + 1];
+		}
+	(void)execv("/sbin/init.next", fewer);
+	err(1, "cannot be another init");
 }
 
 static void fault(void)
@@ -134,6 +153,8 @@ int main(int argc, char *argv[])
 	if (argc == 3 && strcmp(argv[1], "--check-state") == 0)
 		return answer(how);
 	behave(then);
+	if (strcmp(then, "older") == 0)
+		be_older(argv);
 	if (argc >= 5 && strcmp(then, "back") == 0)
 		give_back(argv);
 	return 1;

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: MIT
+// What a guard takes for the end of a program, and what not; and a guard at work on a process.
+#include <fcntl.h>
+#include <linux/reboot.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+// After the headers it needs.
+#include <cmocka.h>
+
+#include "kernel/guard.h"
+#include "kernel/guard_watch.h"
+
+#define SELF 77
+
+static const char *after_signal(int signal, int code, pid_t sender)
+{
+	static struct guard_watch w;
+
+	w = (struct guard_watch){.tracee = SELF};
+	return guard_signal_is_the_end(&w, signal, code, sender) ? w.why : "";
+}
+
+static void faults_are_the_end(void **state)
+{
+	static const int FAULTS[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(FAULTS) / sizeof(FAULTS[0]); i++) {
+		assert_string_not_equal(after_signal(FAULTS[i], SI_KERNEL, 0), "");
+		assert_string_not_equal(after_signal(FAULTS[i], 1, 0), "");
+		// Sent by somebody: an init does not get it.
+		assert_string_equal(after_signal(FAULTS[i], SI_USER, 9), "");
+		assert_string_equal(after_signal(FAULTS[i], SI_TKILL, 9), "");
+		assert_string_equal(after_signal(FAULTS[i], SI_QUEUE, 9), "");
+	}
+	assert_string_equal(
+		after_signal(SIGSEGV, SEGV_MAPERR, 0), "was killed by SIGSEGV while it took over");
+}
+
+static void abort_is_the_end(void **state)
+{
+	(void)state;
+	assert_string_equal(
+		after_signal(SIGABRT, SI_TKILL, SELF), "was killed by SIGABRT while it took over");
+	assert_string_equal(after_signal(SIGABRT, SI_TKILL, 9), "");
+	assert_string_equal(after_signal(SIGABRT, SI_USER, SELF), "");
+}
+
+static void other_signals_are_not(void **state)
+{
+	(void)state;
+	for (int signal = 1; signal < 64; signal++) {
+		bool fault = signal == SIGSEGV || signal == SIGBUS || signal == SIGILL ||
+			     signal == SIGFPE || signal == SIGTRAP || signal == SIGSYS;
+		if (!fault)
+			assert_string_equal(after_signal(signal, SI_KERNEL, 0), "");
+	}
+}
+
+static const char *after_call(long number, uint64_t first, uint64_t third)
+{
+	static struct guard_watch w;
+	const uint64_t args[6] = {first, 0, third, 0, 0, 0};
+
+	w = (struct guard_watch){.tracee = SELF};
+	return guard_call_is_the_end(&w, number, args) ? w.why : "";
+}
+
+static void exits_are_the_end(void **state)
+{
+	(void)state;
+	assert_string_equal(
+		after_call(SYS_exit_group, 127, 0), "exited with code 127 while it took over");
+	assert_string_equal(
+		after_call(SYS_exit, 256 + 3, 0), "exited with code 3 while it took over");
+}
+
+static void reboots_are_the_end(void **state)
+{
+	(void)state;
+	assert_string_not_equal(after_call(SYS_reboot, 0, LINUX_REBOOT_CMD_RESTART), "");
+	assert_string_not_equal(after_call(SYS_reboot, 0, LINUX_REBOOT_CMD_POWER_OFF), "");
+	assert_string_not_equal(after_call(SYS_reboot, 0, LINUX_REBOOT_CMD_HALT), "");
+	assert_string_not_equal(after_call(SYS_reboot, 0, LINUX_REBOOT_CMD_KEXEC), "");
+	// What every init does with the three keys.
+	assert_string_equal(after_call(SYS_reboot, 0, LINUX_REBOOT_CMD_CAD_OFF), "");
+	assert_string_equal(after_call(SYS_reboot, 0, LINUX_REBOOT_CMD_CAD_ON), "");
+}
+
+static void other_calls_are_not(void **state)
+{
+	(void)state;
+	assert_string_equal(after_call(SYS_execve, 0, 0), "");
+	assert_string_equal(after_call(SYS_close, 0, 0), "");
+	assert_string_equal(after_call(-1, 0, 0), "");
+}
+
+// At work: a child that executes a script of bash, guarded by another script.
+
+#define TIMEOUT_USEC 300000
+
+struct outcome {
+	int status; // as waitpid(2) has it
+	char text[256]; // what both scripts printed
+};
+
+static void __attribute__((noreturn)) become(const char *program, char *script, char *fallback)
+{
+	static char *const NONE[] = {NULL};
+	char number[16];
+	char *argv[] = {"bash", "-c", script, "x", number, NULL};
+	char *back[] = {"bash", "-c", fallback, "", "", NULL};
+	struct guard_fallback f = {.exe = open("/bin/bash", O_PATH | O_CLOEXEC),
+		.root = open("/", O_PATH | O_CLOEXEC),
+		.kept = -1,
+		.argv = back,
+		.why = 3,
+		.channel = 4,
+		.environment = NONE};
+	struct guard g;
+	struct error e;
+
+	if (guard_begin(&g, &f, TIMEOUT_USEC, &e) < 0) {
+		(void)printf("%s\n", e.text);
+		(void)fflush(stdout);
+		_exit(99);
+	}
+	(void)snprintf(number, sizeof(number), "%d", g.channel);
+	(void)execve(program, argv, NONE);
+	guard_cancel(&g);
+	_exit(9);
+}
+
+static struct outcome play(const char *program, char *script, char *fallback)
+{
+	struct outcome result = {0};
+	int ends[2];
+
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		(void)dup2(ends[1], 1);
+		(void)dup2(ends[1], 50);
+		become(program, script, fallback);
+	}
+	(void)close(ends[1]);
+	size_t used = 0;
+	ssize_t n;
+	while ((n = read(ends[0], result.text + used, sizeof(result.text) - 1 - used)) > 0)
+		used += (size_t)n;
+	(void)close(ends[0]);
+	assert_int_equal(waitpid(pid, &result.status, 0), pid);
+	return result;
+}
+
+#define BACK "echo u >&$1; echo \"$0\"; exit 7"
+
+static void expect_back(char *script, const char *text)
+{
+	struct outcome o = play("/bin/bash", script, BACK);
+
+	assert_string_equal(o.text, text);
+	assert_true(WIFEXITED(o.status));
+	assert_int_equal(WEXITSTATUS(o.status), 7);
+}
+
+static void one_that_exits_is_replaced(void **state)
+{
+	(void)state;
+	expect_back("exit 3", "exited with code 3 while it took over\n");
+}
+
+static void one_that_says_so_is_replaced(void **state)
+{
+	(void)state;
+	expect_back("printf 'fdid not like it' >&$1; exit 3", "did not like it\n");
+}
+
+static void one_that_is_late_is_replaced(void **state)
+{
+	(void)state;
+	expect_back("while :; do :; done", "did not take over within 300 ms\n");
+	expect_back("read -t 100 x <> <(:)", "did not take over within 300 ms\n");
+}
+
+static void one_that_is_up_is_let_go(void **state)
+{
+	(void)state;
+	struct outcome o = play("/bin/bash", "echo u >&$1; echo up; exit 3", BACK);
+
+	assert_string_equal(o.text, "up\n");
+	assert_int_equal(WEXITSTATUS(o.status), 3);
+	// Its end is its own, from then on.
+	o = play("/bin/bash", "echo u >&$1; kill -KILL $$", BACK);
+	assert_true(WIFSIGNALED(o.status));
+}
+
+static void an_exec_that_fails_is_only_that(void **state)
+{
+	(void)state;
+	struct outcome o = play("/nonexistent", "", BACK);
+
+	assert_string_equal(o.text, "");
+	assert_int_equal(WEXITSTATUS(o.status), 9);
+}
+
+static void descriptors_come_back(void **state)
+{
+	(void)state;
+	struct outcome o = play("/bin/bash", "exec 50>&- 1<&- 40</dev/null 51</dev/null; exit 1",
+		"echo u >&$1; [ -e /proc/self/fd/40 ] || [ -e /proc/self/fd/51 ] || echo \"$0\" >&50");
+
+	assert_string_equal(o.text, "exited with code 1 while it took over\n");
+}
+
+static void root_comes_back(void **state)
+{
+	(void)state;
+	expect_back("cd /proc/1; exit 2", "exited with code 2 while it took over\n");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(faults_are_the_end),
+		cmocka_unit_test(abort_is_the_end),
+		cmocka_unit_test(other_signals_are_not),
+		cmocka_unit_test(exits_are_the_end),
+		cmocka_unit_test(reboots_are_the_end),
+		cmocka_unit_test(other_calls_are_not),
+		cmocka_unit_test(one_that_exits_is_replaced),
+		cmocka_unit_test(one_that_says_so_is_replaced),
+		cmocka_unit_test(one_that_is_late_is_replaced),
+		cmocka_unit_test(one_that_is_up_is_let_go),
+		cmocka_unit_test(an_exec_that_fails_is_only_that),
+		cmocka_unit_test(descriptors_come_back),
+		cmocka_unit_test(root_comes_back),
+	};
+
+	(void)alarm(60); /* one that is held stands still for ever */
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
