@@ -23,7 +23,8 @@
  *   answer kind  id         fields
  *   system       version    generation= state=(booting running upgrading uncommitted stopping)
  *                           image= (of /etc/os-release, PRETTY_NAME) up_usec= rss_bytes= kernel=
- *                           init_pid= warning= (repeated)
+ *                           init_pid= warning= (repeated) crashes= (of PID 1, since the boot)
+ *                           last_crash= ("SIGSEGV at molt+0x1234")
  *   unit         NAME       description= state= (see service.h) type= policy= main_pid=
  *                           state_usec= (for how long in that state) restarts= status= (of STATUS=)
  *                           result= (why it stopped) source= log= memory_bytes= tasks=

@@ -193,6 +193,13 @@ void record_writer_done(struct record_writer *w)
 	*w = (struct record_writer){0};
 }
 
+void record_writer_reset(struct record_writer *w)
+{
+	w->length = w->complete = 0;
+	w->in_record = false;
+	w->error = 0;
+}
+
 /* --- reading --- */
 
 struct record_reader {

@@ -43,6 +43,7 @@ void record_format(struct record_writer *w, const char *key, const char *format,
 	__attribute__((format(printf, 3, 4)));
 void record_end(struct record_writer *w);
 void record_writer_done(struct record_writer *w); /* frees; w is zeroed and can be used again */
+void record_writer_reset(struct record_writer *w); /* empty again, with the room it has */
 
 struct record_field {
 	const char *key;

@@ -23,6 +23,9 @@ struct system_conf {
 	char *log_directory; /* LogDirectory=, default /var/log/molt */
 	uint64_t log_max_bytes; /* LogMaxSize= (K, M, G suffixes), default 10M */
 	bool ctrl_alt_del_reboot; /* CtrlAltDel=reboot|ignore, default reboot */
+	/* CrashLoopSec=, default 10 s: three crashes of PID 1 within that end in the minimal loop;
+	 * 0: never */
+	uint64_t crash_loop_usec;
 	uint64_t stop_timeout_usec; /* DefaultTimeoutStopSec=, default 90 s */
 	uint64_t start_timeout_usec; /* DefaultTimeoutStartSec=, default 90 s */
 	uint64_t shutdown_timeout_usec; /* ShutdownTimeoutSec=, default 180 s: all services together

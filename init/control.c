@@ -14,9 +14,12 @@
 
 #include "conf/protocol.h"
 #include "init/commands.h"
+#include "init/keep.h"
+#include "kernel/identity.h"
 #include "kernel/log.h"
 #include "kernel/loop.h"
 #include "kernel/util.h"
+#include "upgrade/upgrade.h"
 
 #define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 #define CLIENTS_MAX 128
@@ -28,6 +31,8 @@
 #define REQUEST_USEC (10 * USEC_PER_SEC)
 /* And so would one that does not read its answer. */
 #define READ_USEC (30 * USEC_PER_SEC)
+/* No descriptor or memory is left for one more: the next are let in after that. */
+#define PAUSE_USEC (100 * USEC_PER_MSEC)
 
 struct packet {
 	struct packet *next;
@@ -54,6 +59,8 @@ static struct client *clients;
 static unsigned n_clients, n_strangers;
 static bool turned_away; /* somebody was, since there last was room: said once */
 static struct loop_source listener = {.fd = -1};
+static struct loop_timer pause_timer;
+static bool pausing; /* said once, until there is room again */
 
 static void drop(struct client *c)
 {
@@ -180,6 +187,7 @@ static void take_request(struct client *c, char *text, size_t length)
 		control_finish(c, RESULT_FAILED, "out of memory");
 		return;
 	}
+	keep_note_request(c->fd);
 	if (record_next(reader, &r) == 1 && strcmp(r.kind, "request") == 0)
 		command_run(c, &r);
 	else
@@ -233,6 +241,30 @@ static struct client *add_client(int fd, uid_t uid)
 	return c;
 }
 
+static void pause_over(struct loop_timer *t)
+{
+	(void)t;
+	(void)loop_modify(&listener, EPOLLIN);
+}
+
+/* A client that cannot be accepted stays in the queue, and the queue stays ready: the loop would
+ * spin on it. */
+static void pause_accepting(int error)
+{
+	if (!pausing)
+		log_warning(
+			"cannot let in a client of the control socket yet: %s", strerror(error));
+	pausing = true;
+	pause_timer.expired = pause_over;
+	if (loop_modify(&listener, 0) == 0)
+		timer_set(&pause_timer, deadline_in(PAUSE_USEC));
+}
+
+static bool is_shortage(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
+}
+
 static void listener_ready(struct loop_source *source, uint32_t events)
 {
 	struct ucred cred = {.uid = (uid_t)-1};
@@ -240,8 +272,12 @@ static void listener_ready(struct loop_source *source, uint32_t events)
 	CLEANUP_FD int fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	(void)events;
-	if (fd < 0)
+	if (fd < 0) {
+		if (is_shortage(errno))
+			pause_accepting(errno);
 		return;
+	}
+	pausing = false;
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &length) < 0)
 		return;
 	struct client *c = add_client(fd, cred.uid);
@@ -341,20 +377,24 @@ void control_save(struct record_writer *w)
 
 int control_load(const struct record *r, struct error *e)
 {
-	int fd = (int)record_get_int(r, "fd", -1);
+	int fd = identity_take((int)record_get_int(r, "fd", -1));
 
+	if (fd < 0)
+		return control_open(e); /* whoever was waiting to be let in tries again */
 	listener.ready = listener_ready;
-	int result = fd >= 0 ? loop_add(&listener, fd, EPOLLIN) : -EBADMSG;
+	int result = loop_add(&listener, fd, EPOLLIN);
 	return result < 0 ? error_set(e, result, "cannot take up the socket %s", CONTROL_SOCKET)
 			  : 0;
 }
 
 int control_load_client(const struct record *r, struct error *e)
 {
-	int fd = (int)record_get_int(r, "fd", -1);
+	int fd = identity_take((int)record_get_int(r, "fd", -1));
 	const char *text;
 
 	(void)e;
+	if (fd < 0)
+		return 0; /* gone just before a crash */
 	struct client *c = fd >= 0 ? add_client(fd, (uid_t)record_get_int(r, "uid", -1)) : NULL;
 	if (!c) {
 		log_warning("a client of the control socket could not be taken over");
@@ -374,6 +414,49 @@ int control_load_client(const struct record *r, struct error *e)
 		timer_set(&c->timer, deadline_in(REQUEST_USEC));
 	}
 	return 0;
+}
+
+bool control_adopt_stray(int fd)
+{
+	struct sockaddr_un address = {0};
+	struct ucred cred = {.uid = (uid_t)-1};
+	socklen_t length = sizeof(address), cred_length = sizeof(cred);
+	int listening = 1;
+	socklen_t int_length = sizeof(listening);
+
+	if (getsockname(fd, (struct sockaddr *)&address, &length) < 0 ||
+		address.sun_family != AF_UNIX || strcmp(address.sun_path, CONTROL_SOCKET) != 0 ||
+		getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &int_length) < 0 ||
+		listening || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &cred_length) < 0)
+		return false;
+	struct client *c = add_client(fd, cred.uid);
+	if (!c)
+		return false;
+	(void)fd_set_cloexec(fd, true);
+	timer_set(&c->timer, deadline_in(REQUEST_USEC));
+	return true;
+}
+
+void control_load_request(const struct record *r)
+{
+	int fd = (int)record_get_int(r, "fd", -1);
+
+	for (struct client *c = clients; c; c = c->next) {
+		if (c->fd != fd || c->asked)
+			continue;
+		c->asked = true;
+		control_finish(c, RESULT_FAILED,
+			"PID 1 crashed while it worked on this request; it goes on, and `initctl status` shows how things are");
+		return;
+	}
+}
+
+void control_crashed(void)
+{
+	/* Of a plan nothing is left; whatever is further is in the state. */
+	if (upgrade_phase() == UPGRADE_IDLE)
+		control_finish(control_upgrade_client(), RESULT_REFUSED,
+			"refused: PID 1 crashed, and everything is as it was before");
 }
 
 void control_resume(const char *why)

@@ -40,9 +40,16 @@ bool control_is_root(const struct client *c);
 void control_save(struct record_writer *w);
 int control_load(const struct record *r, struct error *e);
 int control_load_client(const struct record *r, struct error *e);
+/* After a crash: takes a descriptor that no state names if it is a client's; says whether it was.
+ */
+bool control_adopt_stray(int fd);
+/* And this request was being worked on when PID 1 crashed: answered, not tried again. */
+void control_load_request(const struct record *r);
 /* A new life, everything loaded: answers those who asked for just that. `why` is not NULL if the
  * exec failed. */
 void control_resume(const char *why);
+/* After a crash, and before that: an upgrade that was not begun is not begun again. */
+void control_crashed(void);
 void control_each_fd(int (*visit)(int fd));
 
 #endif

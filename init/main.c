@@ -6,9 +6,10 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -16,13 +17,15 @@
 #include "init/boot.h"
 #include "init/commands.h"
 #include "init/control.h"
+#include "init/keep.h"
+#include "init/minimal.h"
 #include "init/reexec.h"
-#include "init/rescue.h"
 #include "init/shutdown.h"
 #include "init/signals.h"
 #include "init/state.h"
 #include "init/system.h"
 #include "init/unmount.h"
+#include "kernel/crash.h"
 #include "kernel/guard.h"
 #include "kernel/log.h"
 #include "kernel/loop.h"
@@ -37,6 +40,7 @@ static const struct upgrade_hooks UPGRADE_HOOKS = {
 	.emit = command_upgrade_emit,
 	.finished = command_upgrade_finished,
 	.snapshot = state_snapshot,
+	.keep = keep_now,
 };
 
 static void services_changed(void)
@@ -98,27 +102,65 @@ static void answer_reexec(const char *why)
 	control_resume(why ? text : NULL);
 }
 
+static void tell_crash(const char *text)
+{
+	int signal = 0;
+	unsigned long long where = 0, address = 0;
+	const char *name;
+
+	/* 0: out of a minimal life. */
+	if (sscanf(text, "%d %llx %llx", &signal, &where, &address) < 1 || signal == 0)
+		return;
+	name = sigabbrev_np(signal);
+	sys.crashes++;
+	(void)snprintf(sys.last_crash, sizeof(sys.last_crash), "SIG%s%s", name ? name : "?",
+		where ? "" : ", sent by somebody");
+	if (where)
+		(void)snprintf(sys.last_crash, sizeof(sys.last_crash),
+			"SIG%s at molt+0x%llx (address 0x%llx)", name ? name : "?", where, address);
+	log_error("PID 1 crashed: %s; it goes on", sys.last_crash);
+}
+
+/* What a life that ended in the middle of something left behind. */
+static void clean_up_after_crash(const struct life *l)
+{
+	tell_crash(l->crashed);
+	state_sweep_descriptors();
+	state_load_notes(l->notes_fd);
+}
+
+static enum life_kind kind_of(const struct life *l)
+{
+	if (l->crashed)
+		return l->real_root >= 0 ? LIFE_CRASHED_AWAY : LIFE_CRASHED;
+	return l->real_root >= 0 ? LIFE_RETURNED : LIFE_NEXT;
+}
+
 static int take_up(const struct life *l, struct error *e)
 {
-	int r = state_load(l->state_fd, e);
+	int r = state_load(l->state_fd, l->crashed, e);
 
 	if (r < 0)
 		return r;
 	/* From here on we act. Before, nothing has changed, and the one before could be brought
 	 * back. */
 	guard_say_up(l->guard);
-	(void)fd_close(l->state_fd);
+	(void)fd_set_cloexec(l->state_fd, true);
+	(void)fd_set_cloexec(l->notes_fd, true);
 	state_keep_descriptors(false);
+	if (l->crashed)
+		clean_up_after_crash(l);
 	system_spread_conf();
 	log_notice("molt %s: took up the state, generation %u", MOLT_VERSION, upgrade_generation());
 	if (l->why)
 		log_error("the new init %s: this one was brought back", l->why);
-	if (l->real_root >= 0)
-		upgrade_exec_returned(l->why);
-	set_resume();
-	if (l->real_root < 0)
-		upgrade_resume();
+	crash_give_back_to(-1);
+	set_resume(l->crashed);
+	if (l->crashed)
+		control_crashed();
+	upgrade_resume(kind_of(l), l->why);
 	answer_reexec(l->why);
+	signals_reap();
 	return 0;
 }
 
@@ -152,34 +194,68 @@ static void exec_again(void)
 	}
 }
 
+static void exec_if_wanted(void)
+{
+	if (upgrade_exec_wanted() || sys.reexec_wanted)
+		keep_now();
+	if (upgrade_exec_wanted())
+		exec_for_upgrade();
+	/* A plan under way ends soon, one way or the other, and would be lost. */
+	else if (sys.reexec_wanted && sys.state == SYSTEM_RUNNING &&
+		 upgrade_phase() != UPGRADE_PLANNING && limbo_is_empty())
+		exec_again();
+	else
+		return;
+	keep_now(); /* still here: it could not be */
+}
+
 static void __attribute__((noreturn)) live(void)
 {
 	for (;;) {
 		int r = loop_run_once();
 		if (r < 0)
 			log_error("the event loop: %s", strerror(-r));
-		if (upgrade_exec_wanted())
-			exec_for_upgrade();
-		/* A plan under way ends soon, one way or the other, and would be lost. */
-		else if (sys.reexec_wanted && sys.state == SYSTEM_RUNNING &&
-			 upgrade_phase() != UPGRADE_PLANNING && limbo_is_empty())
-			exec_again();
+		keep_turn();
+		if (crash_asked()) {
+			keep_now();
+			crash_now(crash_asked());
+		}
+		exec_if_wanted();
 	}
 }
 
-static void nothing(void)
+static void crash_wakes(struct loop_source *s, uint32_t events)
 {
+	(void)s;
+	(void)events; /* live() asks crash_asked() after each turn */
 }
 
-/* PID 1 must not end, even if nothing works: reap, and offer a shell. */
-static void __attribute__((noreturn)) survive(const struct error *e)
+/* The next life after a crash begins with the state of this one. */
+static void begin_keeping(const struct life *l)
+{
+	static struct loop_source waker = {.fd = -1, .ready = crash_wakes};
+	struct error e;
+
+	service_forked = keep_note_fork;
+	if (keep_open(&e) < 0)
+		log_error("%s: a crash would begin with nothing", e.text);
+	if (crash_wake_fd() >= 0 && loop_add(&waker, crash_wake_fd(), EPOLLIN) < 0)
+		log_warning("cannot watch for signals that mean a crash");
+	(void)fd_close(l->state_fd);
+	(void)fd_close(l->notes_fd);
+}
+
+static void __attribute__((noreturn)) cannot_go_on(const struct error *e)
 {
 	log_error("cannot go on: %s", e->text);
-	if (!sys.conf)
-		sys.conf = system_conf_default();
-	if (sys.conf)
-		rescue_shell(e->text, nothing);
-	live();
+	minimal_run(e->text, sys.conf ? sys.conf->console : NULL,
+		sys.conf ? sys.conf->rescue_shell : NULL);
+}
+
+/* Nothing can be executed after a crash, not even ourselves. */
+static void give_up(void)
+{
+	minimal_run(NULL, NULL, NULL);
 }
 
 static int usage(FILE *out)
@@ -225,7 +301,11 @@ int main(int argc, char **argv)
 
 	if (getpid() != 1)
 		return run_as_program(argc, argv);
+	crash_open(give_up);
 	life_parse(&life, argc, argv);
+	crash_set_history(life.crashes);
+	crash_set_state(life.state_fd, life.notes_fd);
+	crash_give_back_to(life.fallback_root);
 	(void)prctl(PR_SET_NAME, "molt"); /* whatever the link was called that it was started by */
 	raise_descriptor_limit();
 	system_find_kind();
@@ -236,8 +316,11 @@ int main(int argc, char **argv)
 	if (life.real_root >= 0 && reexec_come_back(&life, &e) < 0)
 		log_error("%s", e.text);
 	boot_mount_kernel_file_systems();
+	crash_find_program();
 	if (sys.real)
 		log_open_kmsg();
+	if (life.minimal)
+		minimal_run(NULL, life.minimal, life.shell);
 	system_read_options(life.argc, life.argv);
 	r = set_up(&e);
 	if (r == 0)
@@ -248,6 +331,7 @@ int main(int argc, char **argv)
 		reexec_give_back(&life);
 	}
 	if (r < 0)
-		survive(&e);
+		cannot_go_on(&e);
+	begin_keeping(&life);
 	live();
 }

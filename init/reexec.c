@@ -26,12 +26,31 @@ static int take_fd(const char *text)
 		       : -1;
 }
 
+static void take_word(struct life *l, const char *option, const char *value)
+{
+	if (strcmp(option, "--molt-notes") == 0)
+		l->notes_fd = take_fd(value);
+	else if (strcmp(option, "--molt-crashed") == 0)
+		l->crashed = value;
+	else if (strcmp(option, "--molt-crashes") == 0)
+		l->crashes = value;
+	else if (strcmp(option, "--molt-minimal") == 0)
+		l->minimal = value;
+	else if (strcmp(option, "--molt-shell") == 0)
+		l->shell = value;
+	else if (strcmp(option, "--molt-why") == 0)
+		l->why = value;
+	else if (strcmp(option, "--molt-end") == 0)
+		l->end = value;
+}
+
 void life_parse(struct life *l, int argc, char **argv)
 {
 	*l = (struct life){.state_fd = -1,
 		.fallback_root = -1,
 		.real_root = -1,
 		.guard = -1,
+		.notes_fd = -1,
 		.argc = argc,
 		.argv = argv};
 	/* Pairs, first in line: a "---" or "single" of the kernel's comes after and never hides
@@ -46,10 +65,8 @@ void life_parse(struct life *l, int argc, char **argv)
 			l->real_root = fd;
 		else if (strcmp(l->argv[1], "--molt-guard") == 0)
 			l->guard = fd;
-		else if (strcmp(l->argv[1], "--molt-why") == 0)
-			l->why = l->argv[2];
-		else if (strcmp(l->argv[1], "--molt-end") == 0)
-			l->end = l->argv[2];
+		else
+			take_word(l, l->argv[1], l->argv[2]);
 		l->argv[2] = l->argv[0];
 		l->argv += 2;
 		l->argc -= 2;

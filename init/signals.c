@@ -50,6 +50,11 @@ static void reap(struct loop_timer *t)
 
 static struct loop_timer reaper = {.expired = reap};
 
+void signals_reap(void)
+{
+	timer_set(&reaper, clock_usec());
+}
+
 static void handle(int signal)
 {
 	if (signal == SIGCHLD)

@@ -8,5 +8,7 @@
 
 /* Blocks them all and watches the descriptor. */
 int signals_open(struct error *e);
+/* Children may have ended while nobody watched: looks at the next turn. */
+void signals_reap(void);
 
 #endif

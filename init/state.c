@@ -14,6 +14,7 @@
 #include "conf/record.h"
 #include "init/control.h"
 #include "init/system.h"
+#include "kernel/identity.h"
 #include "kernel/log.h"
 #include "kernel/util.h"
 #include "services/notify.h"
@@ -23,11 +24,44 @@
 /* A machine with 4,096 services stays below 8 MiB; what is larger is no state of ours. */
 #define STATE_MAX_BYTES (64 * 1024 * 1024)
 
-static void save_all(struct record_writer *w)
+static void each_fd(int (*visit)(int fd))
+{
+	if (notify_fd() >= 0)
+		(void)visit(notify_fd());
+	control_each_fd(visit);
+	upgrade_each_fd(visit);
+	set_each_fd(visit);
+}
+
+static struct record_writer *identities;
+
+static int save_identity(int fd)
+{
+	const char *word = identity_of(fd);
+	char text[64];
+
+	if (word) {
+		(void)snprintf(text, sizeof(text), "%d %s", fd, word);
+		record_text(identities, "fd", text);
+	}
+	return 0;
+}
+
+/* Before all that name descriptors: so it is read first. */
+static void save_identities(struct record_writer *w)
+{
+	record_begin(w, "descriptors", "");
+	identities = w;
+	each_fd(save_identity);
+	record_end(w);
+}
+
+void state_write(struct record_writer *w)
 {
 	record_begin(w, "molt-state", STATE_VERSION);
 	record_text(w, "written_by", MOLT_VERSION);
 	record_end(w);
+	save_identities(w);
 	system_save(w);
 	record_begin(w, "notify", "");
 	record_int(w, "fd", notify_fd());
@@ -58,7 +92,7 @@ int state_snapshot(void)
 
 	if (fd < 0)
 		return -errno;
-	save_all(&w);
+	state_write(&w);
 	int r = w.error ? w.error : write_all(fd, w.text, w.length);
 	record_writer_done(&w);
 	if (r < 0)
@@ -78,11 +112,7 @@ static int mark(int fd)
 void state_keep_descriptors(bool keep)
 {
 	keeping = keep;
-	if (notify_fd() >= 0)
-		(void)mark(notify_fd());
-	control_each_fd(mark);
-	upgrade_each_fd(mark);
-	set_each_fd(mark);
+	each_fd(mark);
 }
 
 static int read_text(int fd, char **ret_text, size_t *ret_length, struct error *e)
@@ -133,6 +163,25 @@ static int each_record(int fd, record_handler handle, struct error *e)
 	return result;
 }
 
+static bool doubting;
+
+static void load_identities(const struct record *r)
+{
+	const char *text;
+	int fd, at;
+
+	for (size_t i = 0; doubting && (text = record_get_nth(r, "fd", i)); i++)
+		if (sscanf(text, "%d %n", &fd, &at) == 1 && !identity_check(fd, text + at))
+			log_debug("descriptor %d is not what it was: lost", fd);
+}
+
+static int load_notify(const struct record *r, struct error *e)
+{
+	int fd = identity_take((int)record_get_int(r, "fd", -1));
+
+	return fd >= 0 ? notify_adopt(fd, e) : notify_open(e);
+}
+
 static int load_record(const struct record *r, struct error *e)
 {
 	int result = 0;
@@ -145,8 +194,9 @@ static int load_record(const struct record *r, struct error *e)
 	} else if (strcmp(r->kind, "system") == 0) {
 		system_load(r);
 	} else if (strcmp(r->kind, "notify") == 0) {
-		int fd = (int)record_get_int(r, "fd", -1);
-		result = fd >= 0 ? notify_adopt(fd, e) : 0;
+		result = load_notify(r, e);
+	} else if (strcmp(r->kind, "descriptors") == 0) {
+		load_identities(r);
 	} else if (strcmp(r->kind, "control") == 0) {
 		result = control_load(r, e);
 	} else if (strcmp(r->kind, "client") == 0) {
@@ -163,9 +213,10 @@ static int load_record(const struct record *r, struct error *e)
 	return result;
 }
 
-int state_load(int fd, struct error *e)
+int state_load(int fd, bool doubt, struct error *e)
 {
 	e->code = 0;
+	doubting = doubt;
 	int r = each_record(fd, load_record, e);
 
 #ifdef MOLT_TEST_NO_STATE
@@ -173,6 +224,39 @@ int state_load(int fd, struct error *e)
 	r = r < 0 ? r : error_say(e, EBADMSG, "this is a test");
 #endif
 	return r < 0 ? r : 0;
+}
+
+/* After a crash */
+
+static int load_note(const struct record *r, struct error *e)
+{
+	if (strcmp(r->kind, "fork") == 0)
+		return set_load_fork(r, e);
+	if (strcmp(r->kind, "request") == 0)
+		control_load_request(r);
+	return 0;
+}
+
+void state_load_notes(int fd)
+{
+	struct error e = {0};
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0 || st.st_size == 0)
+		return; /* mostly: there was nothing in between */
+	if (each_record(fd, load_note, &e) < 0)
+		log_error("what was done last before the crash is not known: %s", e.text);
+}
+
+static void sweep(int fd)
+{
+	if (!control_adopt_stray(fd))
+		(void)fd_close(fd);
+}
+
+void state_sweep_descriptors(void)
+{
+	identity_each_inherited(sweep);
 }
 
 /* --check-state */

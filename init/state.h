@@ -9,9 +9,13 @@
 
 #include <stdbool.h>
 
+#include "conf/record.h"
 #include "kernel/error.h"
 
 #define STATE_VERSION "1"
+
+/* Appends the whole state to a text; errors are the writer's. */
+void state_write(struct record_writer *w);
 
 /* Writes the whole state into a new sealed memfd (O_CLOEXEC). A descriptor, the caller's, or
  * negative errno. */
@@ -20,8 +24,14 @@ int state_snapshot(void);
 /* Lets all that the state names by number survive the next exec (or not). */
 void state_keep_descriptors(bool keep);
 
-/* Reads it into a PID 1 that has nothing yet but its loop, its tree and its configuration. */
-int state_load(int fd, struct error *e);
+/*
+ * Reads it into a PID 1 that has nothing yet but its loop, its tree and its configuration. After a
+ * crash (`doubt`) descriptors are first compared with what they were when it was written.
+ */
+int state_load(int fd, bool doubt, struct error *e);
+/* After a crash: what was noted since the state was written; and closes what nobody knows. */
+void state_load_notes(int fd);
+void state_sweep_descriptors(void);
 
 /*
  * molt --check-state FD: whether this program, with the configuration below its "/", could take up

@@ -42,6 +42,8 @@ void status_send_system(struct client *c)
 	record_int(&w, "rss_bytes", (int64_t)proc_rss(getpid()));
 	record_text(&w, "kernel", uname(&u) == 0 ? u.release : NULL);
 	record_int(&w, "init_pid", getpid());
+	record_int(&w, "crashes", sys.crashes);
+	record_text(&w, "last_crash", sys.last_crash[0] ? sys.last_crash : NULL);
 	record_end(&w);
 	control_send_record(c, &w);
 }

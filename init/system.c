@@ -10,16 +10,19 @@
 #include <unistd.h>
 
 #include "kernel/cgroup.h"
+#include "kernel/crash.h"
 #include "kernel/log.h"
 #include "kernel/util.h"
 #include "services/notify.h"
 #include "services/service.h"
 #include "upgrade/upgrade.h"
 
-struct system sys = {.cgroup = -1, .tree = -1, .storage = -1};
+struct system sys = {.cgroup = -1, .tree = -1, .storage = -1, .crash_loop_usec = USEC_INFINITY};
 
 static void take_option(const char *word)
 {
+	uint64_t seconds;
+
 	if (strcmp(word, "single") == 0 || strcmp(word, "s") == 0 || strcmp(word, "S") == 0 ||
 		strcmp(word, "1") == 0)
 		sys.single = true;
@@ -27,6 +30,9 @@ static void take_option(const char *word)
 		sys.emergency = true;
 	else if (strcmp(word, "molt.debug") == 0 || strcmp(word, "molt.debug=1") == 0)
 		sys.debug = true;
+	else if (starts_with(word, "molt.crash_loop=") &&
+		 parse_u64(word + strlen("molt.crash_loop="), &seconds) && seconds <= 3600)
+		sys.crash_loop_usec = seconds * USEC_PER_SEC;
 }
 
 static void take_command_line(void)
@@ -130,6 +136,9 @@ void system_spread_conf(void)
 	world.timeout_start_usec = sys.conf->start_timeout_usec;
 	world.timeout_stop_usec = sys.conf->stop_timeout_usec;
 	upgrade_configure(sys.conf);
+	crash_set_rescue(sys.conf->console, sys.conf->rescue_shell);
+	crash_set_interval(sys.crash_loop_usec != USEC_INFINITY ? sys.crash_loop_usec
+								: sys.conf->crash_loop_usec);
 }
 
 void system_save(struct record_writer *w)
@@ -138,12 +147,22 @@ void system_save(struct record_writer *w)
 	record_int(w, "state", sys.state);
 	record_bool(w, "debug", sys.debug);
 	record_int(w, "boot_usec", (int64_t)sys.boot_usec);
+	record_int(w, "crashes", sys.crashes);
+	record_text(w, "last_crash", sys.last_crash[0] ? sys.last_crash : NULL);
+	/* The kernel's arguments are not handed on by an exec of ours. */
+	if (sys.crash_loop_usec != USEC_INFINITY)
+		record_int(w, "crash_loop_usec", (int64_t)sys.crash_loop_usec);
 	record_end(w);
 }
 
 void system_load(const struct record *r)
 {
+	const char *last_crash = record_get(r, "last_crash");
+
 	sys.state = (enum system_state)record_get_int(r, "state", SYSTEM_RUNNING);
 	sys.debug = record_get_bool(r, "debug", false);
 	sys.boot_usec = (uint64_t)record_get_int(r, "boot_usec", (int64_t)clock_usec());
+	sys.crashes = (unsigned)record_get_int(r, "crashes", 0);
+	(void)snprintf(sys.last_crash, sizeof(sys.last_crash), "%s", last_crash ? last_crash : "");
+	sys.crash_loop_usec = (uint64_t)record_get_int(r, "crash_loop_usec", -1);
 }

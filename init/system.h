@@ -26,6 +26,9 @@ struct system {
 	/* from the kernel command line */
 	bool single, emergency, debug;
 	bool reexec_wanted;
+	unsigned crashes; /* of PID 1, since the boot */
+	char last_crash[96]; /* "SIGSEGV at molt+0x1234"; "": none */
+	uint64_t crash_loop_usec; /* molt.crash_loop=; USEC_INFINITY: init.conf says */
 };
 
 extern struct system sys;

@@ -108,6 +108,13 @@ static bool expire_one_timer(void)
 	return true;
 }
 
+bool loop_is_idle(void)
+{
+	struct epoll_event event;
+
+	return wait_msec() != 0 && epoll_wait(epoll_fd, &event, 1, 0) == 0;
+}
+
 int loop_run_once(void)
 {
 	struct epoll_event event;

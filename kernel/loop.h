@@ -34,6 +34,9 @@ void timer_set(struct loop_timer *t, uint64_t deadline_usec);
 void timer_cancel(struct loop_timer *t);
 bool timer_armed(const struct loop_timer *t);
 
+/* Nothing is ready: loop_run_once() would wait. */
+bool loop_is_idle(void);
+
 /*
  * Waits for one event or timer and handles it. 0, or the negative errno of epoll_wait(2) (never
  * EINTR).

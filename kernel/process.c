@@ -2,12 +2,14 @@
 #include "kernel/process.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,7 +19,12 @@
 /* Who forks faster than we bury would keep us at it for ever. */
 #define REAP_MAX 256
 
+#define DEAD_MAX 64
+
 static struct process *watched;
+static bool keep_dead;
+static pid_t dead[DEAD_MAX];
+static unsigned n_dead;
 
 pid_t process_fork(int cgroup, int *ret_pidfd)
 {
@@ -64,20 +71,50 @@ void process_forget(struct process *p)
 		forget(p);
 }
 
+void process_keep_dead(void)
+{
+	keep_dead = true;
+}
+
+bool process_to_bury(void)
+{
+	return n_dead > 0;
+}
+
+void process_bury(void)
+{
+	siginfo_t info;
+
+	/* ECHILD: somebody else's child, which its parent buries. */
+	while (n_dead > 0)
+		(void)waitid(P_PID, (id_t)dead[--n_dead], &info, WEXITED | WNOHANG);
+}
+
+static void remember_dead(pid_t pid)
+{
+	if (!keep_dead)
+		return;
+	if (n_dead == DEAD_MAX)
+		process_bury();
+	dead[n_dead++] = pid;
+}
+
 /* Reaps p if it has ended; says whether it had. */
 static bool reap(struct process *p)
 {
 	siginfo_t info = {0};
 	struct process_exit ended = {0};
 
-	if (waitid(P_PIDFD, (id_t)p->pidfd, &info, WEXITED | WNOHANG) == 0) {
+	if (waitid(P_PIDFD, (id_t)p->pidfd, &info, WEXITED | WNOHANG | (keep_dead ? WNOWAIT : 0)) ==
+		0) {
 		if (info.si_pid == 0)
 			return false;
+		remember_dead(info.si_pid);
 		ended.known = true;
 		ended.signal = info.si_code != CLD_EXITED;
 		ended.status = info.si_status;
-	} else if (errno != ECHILD) {
-		return false;
+	} else if (errno != ECHILD && errno != EBADF && errno != EINVAL) {
+		return false; /* EBADF, EINVAL: what process_adopt() put in its place */
 	}
 	forget(p);
 	if (p->exited)
@@ -118,6 +155,31 @@ int process_watch(struct process *p, pid_t pid, int pidfd)
 	return 0;
 }
 
+static bool is_pidfd_of(int pidfd, pid_t pid)
+{
+	char path[64], text[512], line[32];
+
+	if (pidfd < 0)
+		return false;
+	(void)snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
+	if (file_read(AT_FDCWD, path, text, sizeof(text)) <= 0)
+		return false;
+	(void)snprintf(line, sizeof(line), "\nPid:\t%d\n", (int)pid);
+	/* -1: it has ended and was buried; it is still that descriptor. */
+	return strstr(text, line) || strstr(text, "\nPid:\t-1\n");
+}
+
+int process_adopt(struct process *p, pid_t pid, int pidfd, bool may_open)
+{
+	if (is_pidfd_of(pidfd, pid))
+		return process_watch(p, pid, pidfd);
+	/* Not closed: whatever it is, it is not ours. */
+	pidfd = may_open ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+	if (pidfd < 0)
+		pidfd = eventfd(1, EFD_CLOEXEC); /* ready at once, and no process: see reap() */
+	return pidfd < 0 ? -errno : process_watch(p, pid, pidfd);
+}
+
 int process_signal(const struct process *p, int signal)
 {
 	if (!p->pid)
@@ -144,8 +206,12 @@ bool process_reap_all(void)
 		struct process *p = find(info.si_pid);
 		/* One whose descriptor does not say so has ended all the same: it must not hide
 		 * those behind it. */
-		if ((!p || !reap(p)) &&
-			waitid(P_PID, (id_t)info.si_pid, &info, WEXITED | WNOHANG) < 0)
+		if (p && reap(p)) {
+			if (keep_dead)
+				return true;
+			continue;
+		}
+		if (waitid(P_PID, (id_t)info.si_pid, &info, WEXITED | WNOHANG) < 0)
 			return false;
 	}
 	return true;

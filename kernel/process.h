@@ -40,6 +40,13 @@ pid_t process_fork(int cgroup, int *ret_pidfd);
 /* Watches pid; takes over `pidfd` (-1: one is opened). 0 or negative errno (pidfd closed then);
  * -EBUSY: p watches one. */
 int process_watch(struct process *p, pid_t pid, int pidfd);
+/*
+ * The same for a process that an earlier life watched: `pidfd` is used if it is one of that
+ * process. If there is no such process any more `exited` is called at the loop's next turn.
+ * `may_open` says whether it may be looked for by its number (which could be somebody else's by
+ * now).
+ */
+int process_adopt(struct process *p, pid_t pid, int pidfd, bool may_open);
 /* Stops watching; it lives on. */
 void process_forget(struct process *p);
 /* Sends by pidfd, so never to a stranger that got the number. 0 or negative errno; -ESRCH: none. */
@@ -50,6 +57,15 @@ int process_signal(const struct process *p, int signal);
  * be more, but that is enough for one turn of the loop.
  */
 bool process_reap_all(void);
+
+/*
+ * From now on the dead are not buried at once: they keep their number and exit code until
+ * process_bury(), for a life that has to ask again; and process_reap_all() takes one that is
+ * watched at a time.
+ */
+void process_keep_dead(void);
+bool process_to_bury(void);
+void process_bury(void);
 
 /* "exited with code 1", "was killed by SIGSEGV", "ended". */
 void process_exit_describe(const struct process_exit *exit, char *buf, size_t size);

@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "kernel/identity.h"
+
 void fd_closep(int *fd)
 {
 	*fd = fd_close(*fd);
@@ -28,6 +30,7 @@ int fd_close(int fd)
 		int saved = errno;
 
 		/* EINTR and EIO leave the number closed all the same on Linux: close(2). */
+		identity_forget(fd);
 		(void)close(fd);
 		errno = saved;
 	}

@@ -22,7 +22,7 @@ void fd_closep(int *fd);
 void freep(void *pointer); /* takes the address of any pointer */
 
 /* Closes fd (if >= 0) and returns -1, so that `x = fd_close(x)` leaves no stale number. Keeps
- * errno. */
+ * errno. What the state names is closed by this alone: see identity.h. */
 int fd_close(int fd);
 /* Takes the descriptor out of the variable: it will not be closed by its scope. */
 int fd_steal(int *fd);

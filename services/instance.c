@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -137,6 +138,26 @@ static void sweep(const struct service *s, int base)
 			!is_held(s->draining, entry->d_name))
 			(void)cgroup_remove(parent, entry->d_name);
 	(void)closedir(d);
+}
+
+void instance_kill_strays(const struct service *s)
+{
+	int root = s->unit->system_storage && world.storage_path ? world.storage : world.tree;
+	char name[512];
+
+	/* Numbers are given in turn, and each start takes one: two at most in one turn of the loop.
+	 */
+	for (unsigned number = s->last_instance + 1; number <= s->last_instance + 2; number++) {
+		(void)snprintf(name, sizeof(name), "%s/%u", s->unit->name, number);
+		CLEANUP_FD int fd =
+			openat(root, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+		if (fd < 0)
+			continue;
+		log_warning("%s: a start that was only just begun is begun anew", s->unit->name);
+		int r = cgroup_kill(fd);
+		if (r < 0)
+			log_error("cannot kill the cgroup %s: %s", name, strerror(-r));
+	}
 }
 
 struct instance *instance_new(struct service *s, struct error *e)
@@ -294,13 +315,29 @@ int instance_adopt_exec_pipe(struct instance *i, int pipe)
 	return pipe < 0 ? 0 : loop_add(&i->exec_source, pipe, EPOLLIN);
 }
 
-int instance_start_main(struct instance *i, const struct command *c, struct error *e)
+static void note_fork(
+	const struct instance *i, enum fork_role role, enum service_state state, pid_t pid)
+{
+	struct fork_note n = {.instance = i->number,
+		.outside = i->outside,
+		.role = role,
+		.state = state,
+		.command_index = i->service->command_index,
+		.pid = pid};
+
+	if (service_forked)
+		service_forked(i->service, &n);
+}
+
+int instance_start_main(
+	struct instance *i, const struct command *c, enum service_state state, struct error *e)
 {
 	int pidfd, pipe;
 	pid_t pid = start_service(i, c, &pidfd, &pipe, e);
 
 	if (pid < 0)
 		return pid;
+	note_fork(i, i == i->service->incoming ? FORK_INCOMING : FORK_MAIN, state, pid);
 	int r = process_watch(&i->main, pid, pidfd);
 	if (r < 0) {
 		(void)fd_close(pipe);
@@ -310,20 +347,23 @@ int instance_start_main(struct instance *i, const struct command *c, struct erro
 	return r < 0 ? error_set(e, r, "cannot watch the start of process %d", (int)pid) : 0;
 }
 
-static int watch_control(struct instance *i, pid_t pid, int pidfd, int pipe, struct error *e)
+static int watch_control(struct instance *i, pid_t pid, int pidfd, int pipe,
+	enum service_state state, struct error *e)
 {
+	note_fork(i, FORK_CONTROL, state, pid);
 	/* Read when it has ended: only of the main process do we wait for the exec itself. */
 	i->service->control_pipe = pipe;
 	int r = process_watch(&i->service->control, pid, pidfd);
 	return r < 0 ? error_set(e, r, "cannot watch process %d", (int)pid) : 0;
 }
 
-int instance_start_control(struct instance *i, const struct command *c, struct error *e)
+int instance_start_control(
+	struct instance *i, const struct command *c, enum service_state state, struct error *e)
 {
 	int pidfd, pipe;
 	pid_t pid = start_command(i, c, &pidfd, &pipe, e);
 
-	return pid < 0 ? pid : watch_control(i, pid, pidfd, pipe, e);
+	return pid < 0 ? pid : watch_control(i, pid, pidfd, pipe, state, e);
 }
 
 int instance_start_forking(struct instance *i, const struct command *c, struct error *e)
@@ -331,7 +371,7 @@ int instance_start_forking(struct instance *i, const struct command *c, struct e
 	int pidfd, pipe;
 	pid_t pid = start_service(i, c, &pidfd, &pipe, e);
 
-	return pid < 0 ? pid : watch_control(i, pid, pidfd, pipe, e);
+	return pid < 0 ? pid : watch_control(i, pid, pidfd, pipe, STATE_STARTING, e);
 }
 
 bool instance_owns(const struct instance *i, pid_t pid)
@@ -356,8 +396,10 @@ int instance_set_main(struct instance *i, pid_t pid)
 	/* In this order: were the number somebody else's by now, the descriptor's process would
 	 * have ended. */
 	int r = instance_owns(i, pid) ? 0 : -EPERM;
-	if (r == 0 && pidfd_send_signal(pidfd, 0, NULL, 0) < 0)
-		r = -errno;
+	/* Readable once it has ended, though its number lasts until it is buried. */
+	struct pollfd ended = {.fd = pidfd, .events = POLLIN};
+	if (r == 0 && poll(&ended, 1, 0) != 0)
+		r = -ESRCH;
 	if (r < 0) {
 		(void)fd_close(pidfd);
 		return r;

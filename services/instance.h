@@ -16,10 +16,12 @@ int instance_adopt_exec_pipe(struct instance *i, int pipe);
 /* Forgets its processes, removes the cgroup (if empty) and frees it. NULL is fine. */
 void instance_free(struct instance *i);
 
-/* Starts the main process. 0 or negative errno with text. */
-int instance_start_main(struct instance *i, const struct command *c, struct error *e);
+/* Starts the main process; the service is to be `state` with it. 0 or negative errno with text. */
+int instance_start_main(
+	struct instance *i, const struct command *c, enum service_state state, struct error *e);
 /* Starts another command of the service in its cgroup and watches it in s->control. */
-int instance_start_control(struct instance *i, const struct command *c, struct error *e);
+int instance_start_control(
+	struct instance *i, const struct command *c, enum service_state state, struct error *e);
 /* The same for ExecStart= of Type=forking, which leaves the main process behind. */
 int instance_start_forking(struct instance *i, const struct command *c, struct error *e);
 /* Makes `pid` the main process (MAINPID=, PIDFile=). -EPERM if it is not in the instance's cgroup.
@@ -28,6 +30,9 @@ int instance_set_main(struct instance *i, pid_t pid);
 
 /* The number in PIDFile=, whatever it is worth. 0 or negative errno. */
 int instance_read_pid_file(const struct instance *i, pid_t *ret);
+
+/* Kills what is in instances of a higher number than any that is known. */
+void instance_kill_strays(const struct service *s);
 
 bool instance_is_empty(const struct instance *i);
 /* Whether pid is in its cgroup. */

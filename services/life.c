@@ -85,7 +85,7 @@ int life_run_control(struct service *s, const struct commands *list, enum servic
 	if (s->command_index >= list->count)
 		return 0;
 	life_forget_control(s);
-	int r = instance_start_control(s->current, &list->items[s->command_index], &e);
+	int r = instance_start_control(s->current, &list->items[s->command_index], state, &e);
 	if (r < 0) {
 		life_blame(s, RESULT_RESOURCES, "%s", e.text);
 		return r;

@@ -85,6 +85,9 @@ void act_empty(struct service *s);
 void act_cleanup_done(struct service *s);
 void act_cleanup_timeout(struct service *s);
 
+/* Goes on after the start of a main process that only a note tells of. */
+void life_resume_start(struct service *s);
+
 void life_pid_file_timer_expired(struct loop_timer *t);
 
 #endif

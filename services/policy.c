@@ -211,7 +211,7 @@ static void ask_handover(struct service *s)
 	}
 	s->incoming = instance_new(s, &e);
 	if (!s->incoming ||
-		instance_start_main(s->incoming, &s->unit->exec_start.items[0], &e) < 0) {
+		instance_start_main(s->incoming, &s->unit->exec_start.items[0], s->state, &e) < 0) {
 		fail(s, "%s", e.text);
 		return;
 	}

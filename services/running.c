@@ -73,7 +73,8 @@ static void go_on_with_reload(struct service *s)
 		return;
 	}
 	life_forget_control(s);
-	if (instance_start_control(s->current, &list->items[s->command_index], &e) < 0)
+	if (instance_start_control(
+		    s->current, &list->items[s->command_index], STATE_RELOADING, &e) < 0)
 		reload_failed(s, e.text);
 	else
 		life_set_state(s, STATE_RELOADING, s->unit->timeout_start_usec);

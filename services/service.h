@@ -196,6 +196,8 @@ struct service {
 	struct stored_fd *stored; /* see fdstore.h */
 	unsigned n_stored;
 	char why[256]; /* a sentence on the last failure, of a reload too */
+	bool replayed; /* a start was taken up from a note: see service_load_fork() */
+	bool listen_lost; /* a socket that the state named is not there any more */
 	struct roll roll;
 };
 
@@ -234,6 +236,19 @@ void service_wait(struct service *s);
 /* It could not even be begun: sets FAILED with that reason. */
 void service_fail_dependency(struct service *s, const char *dependency);
 
+/* A process that was started for a service: noted before the state that has it is written. */
+struct fork_note {
+	unsigned instance;
+	bool outside; /* of that instance */
+	enum fork_role { FORK_MAIN, FORK_CONTROL, FORK_INCOMING } role;
+	enum service_state state; /* that it is to be in */
+	size_t command_index;
+	pid_t pid;
+};
+/* One hook; NULL: nobody takes notes. */
+extern void (*service_forked)(const struct service *s, const struct fork_note *n);
+void service_write_fork(struct record_writer *w, const struct fork_note *n);
+
 /* What waits on services hears of each change of state here. One hook, set by the set. */
 extern void (*service_changed)(struct service *s);
 
@@ -257,6 +272,12 @@ void service_save(const struct service *s, struct record_writer *w);
 /* Takes up what service_save() wrote, in a service fresh from service_new(). 0 or negative errno.
  */
 int service_load(struct service *s, const struct record *r, struct error *e);
+/* After a crash, when its state is loaded: that process was started and the state does not know.
+ * What has to follow it does in service_resume(). */
+int service_load_fork(struct service *s, const struct record *r, struct error *e);
+/* Everything is loaded. `crashed`: opens the sockets that are lost, and ends a start of which
+ * nothing else is known. */
+void service_resume(struct service *s, bool crashed);
 /* Calls `visit` for each descriptor that must survive the exec. */
 void service_each_fd(const struct service *s, int (*visit)(int fd));
 

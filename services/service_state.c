@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 
+#include "kernel/identity.h"
 #include "kernel/log.h"
 #include "kernel/util.h"
 #include "services/fdstore.h"
@@ -122,7 +123,15 @@ void service_each_fd(const struct service *s, int (*visit)(int fd))
 		(void)visit(f->fd);
 }
 
-static int load_process(const char *text, struct process *p)
+/* Without its descriptor a process is known by its number and its cgroup together. */
+static int adopt(struct service *s, struct process *p, pid_t pid, int pidfd)
+{
+	bool ours = s->current && instance_owns(s->current, pid);
+
+	return process_adopt(p, pid, identity_take(pidfd), ours);
+}
+
+static int load_process(struct service *s, const char *text, struct process *p)
 {
 	int pid, pidfd;
 
@@ -130,7 +139,7 @@ static int load_process(const char *text, struct process *p)
 		return 0;
 	if (sscanf(text, "%d %d", &pid, &pidfd) != 2 || pid <= 0)
 		return -EBADMSG;
-	return process_watch(p, pid, pidfd);
+	return adopt(s, p, pid, pidfd);
 }
 
 static int load_control(struct service *s, const char *text)
@@ -139,8 +148,8 @@ static int load_control(struct service *s, const char *text)
 
 	/* Version 0.1.0 wrote no pipe. */
 	if (text && sscanf(text, "%d %d %d", &pid, &pidfd, &pipe) == 3)
-		s->control_pipe = pipe;
-	return load_process(text, &s->control);
+		s->control_pipe = identity_take(pipe);
+	return load_process(s, text, &s->control);
 }
 
 static int load_instance(
@@ -159,9 +168,9 @@ static int load_instance(
 	if (!i)
 		return e->code;
 	if (pid > 0)
-		r = process_watch(&i->main, pid, pidfd);
+		r = process_adopt(&i->main, pid, identity_take(pidfd), instance_owns(i, pid));
 	if (r == 0)
-		r = instance_adopt_exec_pipe(i, exec_pipe);
+		r = instance_adopt_exec_pipe(i, identity_take(exec_pipe));
 	if (r < 0) {
 		instance_free(i);
 		return error_set(e, r, "%s: cannot watch process %d again", s->unit->name, pid);
@@ -180,6 +189,9 @@ static int load_handshake(struct instance *i, const char *text)
 		return 0;
 	if (sscanf(text, "%d %d %llu %u", &fd, &vote, &id, &generation) != 4 || fd < 0)
 		return -EBADMSG;
+	fd = identity_take(fd);
+	if (fd < 0)
+		return 0;
 	i->handshake.ballot =
 		(struct ballot){.vote = (enum vote)vote, .id_usec = id, .generation = generation};
 	return handshake_adopt(i, fd);
@@ -205,7 +217,9 @@ static int load_all_stored(struct service *s, const struct record *r)
 		int fd, poll, at;
 		if (sscanf(text, "%d %d %n", &fd, &poll, &at) != 2 || fd < 0)
 			return -EBADMSG;
-		result = fdstore_adopt(s, text + at, poll, fd);
+		/* One that was closed just before a crash is gone. */
+		if (identity_take(fd) >= 0)
+			result = fdstore_adopt(s, text + at, poll, fd);
 	}
 	return result;
 }
@@ -216,7 +230,9 @@ static int load_listen(struct service *s, const char *text)
 
 	if (sscanf(text, "%d %n", &fd, &at) != 1 || fd < 0)
 		return -EBADMSG;
-	return listen_adopt(s, text + at, fd);
+	fd = identity_take(fd);
+	s->listen_lost = s->listen_lost || fd < 0;
+	return fd < 0 ? 0 : listen_adopt(s, text + at, fd);
 }
 
 static int load_all_listen(struct service *s, const struct record *r)
@@ -300,7 +316,7 @@ int service_load(struct service *s, const struct record *r, struct error *e)
 		(result = load_instance(s, record_get(r, "incoming"), &s->incoming, e)) < 0 ||
 		(result = load_instance(s, record_get(r, "draining"), &s->draining, e)) < 0)
 		return result;
-	if ((result = load_process(record_get(r, "old_main"), &s->old_main)) < 0 ||
+	if ((result = load_process(s, record_get(r, "old_main"), &s->old_main)) < 0 ||
 		(result = load_control(s, record_get(r, "control"))) < 0 ||
 		(result = load_all_listen(s, r)) < 0 || (result = load_handshakes(s, r)) < 0 ||
 		(result = load_all_stored(s, r)) < 0)

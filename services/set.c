@@ -335,17 +335,27 @@ int set_load_record(const struct record *r, struct error *e)
 	return result < 0 ? result : service_load(s, r, e);
 }
 
+int set_load_fork(const struct record *r, struct error *e)
+{
+	struct service *s = catalog_find(r->id);
+
+	/* Loaded and started in the same turn: the start is for whoever asked to ask again. */
+	return s ? service_load_fork(s, r, e) : 0;
+}
+
 void set_each_fd(int (*visit)(int fd))
 {
 	for (struct service *s = catalog_first(); s; s = s->next)
 		service_each_fd(s, visit);
 }
 
-void set_resume(void)
+void set_resume(bool crashed)
 {
 	catalog_complete();
-	for (struct service *s = catalog_first(); s; s = s->next)
+	for (struct service *s = catalog_first(); s; s = s->next) {
+		service_resume(s, crashed);
 		policy_resume(s);
+	}
 	watchdog_rearm_all();
 	timer_set(&advance_timer, clock_usec());
 }

@@ -32,8 +32,10 @@ struct service *set_of_pid(pid_t pid, unsigned *ret_instance);
 void set_save(struct record_writer *w);
 /* Takes a record of kind "service". Negative errno with text if that service cannot be taken up. */
 int set_load_record(const struct record *r, struct error *e);
+/* A record of kind "fork": service_load_fork(). */
+int set_load_fork(const struct record *r, struct error *e);
 void set_each_fd(int (*visit)(int fd));
 /* After all records: ranks, timers, interrupted rolls. */
-void set_resume(void);
+void set_resume(bool crashed);
 
 #endif

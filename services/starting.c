@@ -68,7 +68,8 @@ static void start_main(struct service *s)
 		life_forget_control(s);
 		r = instance_start_forking(s->current, &u->exec_start.items[0], &e);
 	} else {
-		r = instance_start_main(s->current, &u->exec_start.items[s->command_index], &e);
+		r = instance_start_main(
+			s->current, &u->exec_start.items[s->command_index], STATE_STARTING, &e);
 	}
 	if (r < 0) {
 		life_blame(s, RESULT_RESOURCES, "%s", e.text);
@@ -77,6 +78,17 @@ static void start_main(struct service *s)
 	}
 	life_set_state(s, STATE_STARTING, u->timeout_start_usec);
 	if (u->type == SERVICE_SIMPLE)
+		become_ready(s);
+}
+
+void life_resume_start(struct service *s)
+{
+	bool simple = s->unit->type == SERVICE_SIMPLE;
+
+	if (s->state != STATE_STARTING || !s->current || !s->current->main.pid)
+		return;
+	/* Its exec pipe went with the life that started it: that it was told is all there is. */
+	if (simple || s->unit->type == SERVICE_EXEC)
 		become_ready(s);
 }
 

@@ -61,9 +61,15 @@ static void rollback_failed(const struct error *e)
 	tx.hooks.finished(RESULT_FAILED, text);
 }
 
+static void swapped_back(void)
+{
+	begin_exec(UPGRADE_UNDOING_EXEC);
+	tx.hooks.keep();
+}
+
 static int swap_back(struct error *e)
 {
-	struct swap_request q = {.conf = tx.conf, .force = true};
+	struct swap_request q = {.conf = tx.conf, .force = true, .swapped = swapped_back};
 
 	return sides_swap_back(&q, e);
 }
@@ -75,8 +81,6 @@ void rollback_retry(struct loop_timer *t)
 	(void)t;
 	if (swap_back(&e) < 0)
 		rollback_failed(&e);
-	else
-		begin_exec(UPGRADE_UNDOING_EXEC);
 }
 
 void rollback_begin(void)
@@ -109,7 +113,7 @@ void upgrade_exec_failed(const char *why)
 	rolled_back();
 }
 
-void upgrade_exec_returned(const char *why)
+void rollback_after_return(const char *why)
 {
 	if (!why)
 		why = "could not take over the state";

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "kernel/cgroup.h"
+#include "kernel/crash.h"
 #include "kernel/log.h"
 #include "kernel/proc.h"
 #include "kernel/process.h"
@@ -33,7 +34,12 @@ struct blackout {
 	struct migration *migration;
 	uint64_t start_usec, phase_usec, deadline_usec;
 	bool frozen;
+	enum { OTHERS_NOT, OTHERS_BEGUN, OTHERS_DONE } others; /* the other mount namespaces */
+	bool swapped; /* from here on it is not taken back any more */
 };
+
+/* Of the blackout that runs; static, so that it is there after a crash. */
+static struct blackout blackout;
 
 const char *blackout_phase_name(enum blackout_phase phase)
 {
@@ -244,8 +250,10 @@ static int pivot_all(struct blackout *b, struct error *e)
 		undo_own(b);
 		return r;
 	}
+	b->others = OTHERS_BEGUN;
 	r = pivot_run(own, e);
 	int theirs = porter_wait(others, b->deadline_usec, &why);
+	b->others = OTHERS_DONE;
 	if (r < 0 && theirs == 0)
 		undo_others(b);
 	if (r == 0 && theirs < 0) {
@@ -282,6 +290,7 @@ static int pivot_and_migrate(struct blackout *b, struct error *e)
 		undo_own(b);
 		return r;
 	}
+	b->swapped = true;
 	settle(b);
 	end_phase(b, PHASE_MIGRATE);
 	return 0;
@@ -309,16 +318,96 @@ static void thaw(struct blackout *b)
 static int try_once(
 	const struct blackout_request *request, struct blackout_report *report, struct error *e)
 {
-	struct blackout b = {.request = request, .report = report};
+	struct blackout *b = &blackout;
 	int r;
 
-	b.start_usec = b.phase_usec = clock_usec();
-	b.deadline_usec = usec_add(b.start_usec, request->blackout_usec);
-	if ((r = freeze(&b, e)) == 0 && (r = verify(&b, e)) == 0 && (r = seize(&b, e)) == 0 &&
-		(r = check_deadline(&b, e)) == 0)
-		r = pivot_and_migrate(&b, e);
-	thaw(&b);
+	*b = (struct blackout){.request = request, .report = report};
+	b->start_usec = b->phase_usec = clock_usec();
+	b->deadline_usec = usec_add(b->start_usec, request->blackout_usec);
+	if ((r = freeze(b, e)) == 0 && (r = verify(b, e)) == 0 && (r = seize(b, e)) == 0 &&
+		(r = check_deadline(b, e)) == 0)
+		r = pivot_and_migrate(b, e);
+	thaw(b);
+	if (b->swapped)
+		request->swapped(request->userdata);
 	return r;
+}
+
+/* After a crash. Each step stands for itself: one that crashes again is left out. */
+
+static void abandon_migration(struct blackout *b)
+{
+	if (!b->swapped && b->migration)
+		migration_abandon(b->migration);
+}
+
+static void abandon_others(struct blackout *b)
+{
+	struct error e;
+
+	if (b->swapped || b->others == OTHERS_NOT)
+		return;
+	if (b->others == OTHERS_BEGUN)
+		(void)porter_wait(b->request->namespaces->porter, deadline_in(SEIZE_USEC), &e);
+	undo_others(b);
+}
+
+static void abandon_pivot(struct blackout *b)
+{
+	if (!b->swapped)
+		undo_own(b);
+}
+
+static void settle_if_swapped(struct blackout *b)
+{
+	if (b->swapped)
+		settle(b);
+}
+
+static void release_seized(struct blackout *b)
+{
+	struct migration *m = b->migration;
+
+	b->migration = NULL;
+	migration_free(m);
+}
+
+static void thaw_tree(struct blackout *b)
+{
+	int r = cgroup_freeze(b->request->tree, false);
+
+	if (r < 0)
+		log_error("cannot thaw the tree: %s", strerror(-r));
+}
+
+static void write_down_swap(struct blackout *b)
+{
+	if (b->swapped)
+		b->request->swapped(b->request->userdata);
+}
+
+static void write_log(struct blackout *b)
+{
+	(void)b;
+	log_hold(false);
+}
+
+static void __attribute__((noreturn)) recover(int signal)
+{
+	static void (*const STEPS[])(struct blackout * b) = {abandon_migration, abandon_others,
+		abandon_pivot, settle_if_swapped, release_seized, thaw_tree, write_down_swap,
+		write_log};
+	static volatile unsigned step;
+	static sigjmp_buf point;
+
+	/* Comes here again, with the next step, if one of them crashes. */
+	(void)sigsetjmp(point, 1);
+	while (step < ARRAY_SIZE(STEPS)) {
+		(void)crash_recover_at(&point);
+		STEPS[step++](&blackout);
+	}
+	(void)crash_recover_at(NULL);
+	crash_now(signal);
 }
 
 /*
@@ -350,8 +439,7 @@ static int start_watchdog(const struct blackout_request *q)
 	return ends[1];
 }
 
-int blackout_run(
-	const struct blackout_request *request, struct blackout_report *ret, struct error *e)
+static int run(const struct blackout_request *request, struct blackout_report *ret, struct error *e)
 {
 	int r = error_say(e, EBUSY, "a process still does not answer since the last attempt");
 
@@ -368,5 +456,23 @@ int blackout_run(
 	}
 	(void)munlockall();
 	log_hold(false);
+	return r;
+}
+
+int blackout_run(
+	const struct blackout_request *request, struct blackout_report *ret, struct error *e)
+{
+	static sigjmp_buf point;
+	/* Opened now: the last resort of a crash that cannot be recovered from is to write to it.
+	 */
+	CLEANUP_FD int flag = openat(request->tree, "cgroup.freeze", O_WRONLY | O_CLOEXEC);
+
+	if (sigsetjmp(point, 1))
+		recover(crash_signal());
+	crash_thaw_add(flag);
+	(void)crash_recover_at(&point);
+	int r = run(request, ret, e);
+	(void)crash_recover_at(NULL);
+	crash_thaw_remove(flag);
 	return r;
 }

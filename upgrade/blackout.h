@@ -3,7 +3,8 @@
  * The frozen part of the transaction: freeze, verify, seize, move + pivot, migrate, thaw. It runs
  * through without returning to the event loop, opens nothing that was not opened before, and ends
  * in one of two ways: on the other root with everything migrated, or as if it had never begun.
- * Whatever happens, the tree is thawed.
+ * Whatever happens, the tree is thawed: also if PID 1 crashes in it, which ends in the same two
+ * ways, and in another life of PID 1.
  */
 #ifndef MOLT_UPGRADE_BLACKOUT_H
 #define MOLT_UPGRADE_BLACKOUT_H
@@ -24,6 +25,10 @@ struct blackout_request {
 	uint64_t freeze_usec; /* how long the freeze may take */
 	uint64_t blackout_usec; /* how long everything may take: past it, back */
 	bool force; /* writers to the old image do not forbid it */
+	/* Called once the other root is the root and everything runs again: to write that down, so
+	 * that a PID 1 which crashes from then on goes on from there. */
+	void (*swapped)(void *userdata);
+	void *userdata;
 };
 
 enum blackout_phase {

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "kernel/cgroup.h"
+#include "kernel/crash.h"
 #include "kernel/inject.h"
 #include "kernel/log.h"
 #include "kernel/proc.h"
@@ -22,6 +23,7 @@ struct leaf {
 	char *path; /* relative to the tree; "" is the tree itself */
 	bool affected; /* runs while we inject: all its tasks are seized */
 	bool frozen; /* by us, by its own flag */
+	int flag; /* its cgroup.freeze while `frozen`: for a crash; -1 */
 	bool by_user; /* somebody froze it before us: so it is to be afterwards */
 };
 
@@ -113,7 +115,7 @@ static int add_leaf(int cgroup, const char *path, void *userdata)
 		return -ENOMEM;
 	m->leaves = grown;
 	/* Who lives in the tree itself (we put nobody there) thaws with it. */
-	grown[m->n_leaves] = (struct leaf){.path = strdup(path), .affected = top};
+	grown[m->n_leaves] = (struct leaf){.path = strdup(path), .affected = top, .flag = -1};
 	if (!top && file_read(cgroup, "cgroup.freeze", flag, sizeof(flag)) > 0)
 		grown[m->n_leaves].by_user = flag[0] == '1';
 	if (!grown[m->n_leaves].path)
@@ -321,6 +323,19 @@ int migration_seize(struct migration *m, uint64_t deadline_usec, struct error *e
 
 /* Running */
 
+/* So that even a crash that cannot be recovered from thaws it. */
+static void note_frozen(struct leaf *l, int fd, bool frozen)
+{
+	l->frozen = frozen;
+	if (frozen) {
+		l->flag = openat(fd, "cgroup.freeze", O_WRONLY | O_CLOEXEC);
+		crash_thaw_add(l->flag);
+	} else {
+		crash_thaw_remove(l->flag);
+		l->flag = fd_close(l->flag);
+	}
+}
+
 static int freeze_others(struct migration *m, bool freeze, struct error *e)
 {
 	int result = 0;
@@ -334,7 +349,7 @@ static int freeze_others(struct migration *m, bool freeze, struct error *e)
 		if (r == -ENOENT || r == -ENODEV)
 			r = 0;
 		if (r == 0)
-			l->frozen = freeze;
+			note_frozen(l, fd, freeze);
 		else
 			result = error_set(e, r, "cannot %s the cgroup %s",
 				freeze ? "freeze" : "thaw", l->path);
@@ -432,6 +447,14 @@ int migration_run(struct migration *m, uint64_t deadline_usec, struct error *e)
 		freeze_again(m);
 	}
 	return r;
+}
+
+void migration_abandon(struct migration *m)
+{
+	if (!m->thawed)
+		return;
+	take_back(m, deadline_in(RELEASE_USEC * 4));
+	freeze_again(m);
 }
 
 /* The end */

@@ -41,6 +41,9 @@ int migration_seize(struct migration *m, uint64_t deadline_usec, struct error *e
  */
 int migration_run(struct migration *m, uint64_t deadline_usec, struct error *e);
 
+/* After a crash in migration_run(): takes back what was done and freezes the tree again. */
+void migration_abandon(struct migration *m);
+
 /* For the report: how many tasks are given something else; how many references stay on the old
  * image. */
 size_t migration_tasks(const struct migration *m);

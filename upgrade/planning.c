@@ -31,17 +31,26 @@ static bool later(int r)
 	return true;
 }
 
+static void swapped(void)
+{
+	tx.last_generation = sides.current.generation;
+	begin_exec(UPGRADE_EXECING);
+	tx.hooks.keep();
+}
+
 static void upgrade_now(void)
 {
 	struct error e;
 	struct side to = {.generation = tx.last_generation + 1, .root = image};
-	struct swap_request q = {.conf = tx.conf, .leave = leave, .force = tx.force};
+	struct swap_request q = {.conf = tx.conf,
+		.leave = leave,
+		.force = tx.force,
+		.swapped = swapped,
+		.prepared = tx.hooks.keep};
 	int r = sides_swap_to_new(to, &q, &e);
 
 	if (r == 0) {
 		image = -1;
-		tx.last_generation = to.generation;
-		begin_exec(UPGRADE_EXECING);
 	} else if (!later(r)) {
 		struct error ignored;
 		/* A pivot that was taken back has left the new root in the slot of the old, or

@@ -44,26 +44,6 @@ unsigned sides_generation_of(uint64_t mount_id)
 	return 0;
 }
 
-static int run_blackout(
-	struct pivot *p, struct namespaces *n, const struct swap_request *q, struct error *e)
-{
-	struct blackout_report report;
-	struct blackout_request request = {.tree = tree_fd,
-		.events_fd = events_fd,
-		.pivot = p,
-		.namespaces = n,
-		.freeze_usec = q->conf->freeze_timeout_usec,
-		.blackout_usec = q->conf->blackout_timeout_usec,
-		.force = q->force};
-
-	report_end_phase("prepare", false);
-	int r = blackout_run(&request, &report, e);
-	report_blackout(&report);
-	/* While it was frozen no service could say WATCHDOG=1. */
-	watchdog_rearm_all();
-	return r;
-}
-
 /* The new root of an upgrade that may be tried again, in its slot of the vault. */
 static struct {
 	uint64_t mount_id; /* 0: there is none */
@@ -93,40 +73,81 @@ static void forget_parked(void)
 	parked.mount_id = 0;
 }
 
-static void trade_places(struct side to, struct pivot *p)
+/* One exchange of the sides. */
+struct swap {
+	struct pivot pivot;
+	struct namespaces *namespaces;
+	struct side to;
+	const struct swap_request *request;
+	bool done;
+};
+
+/* Comes twice if PID 1 crashes in it. */
+static void swapped(void *userdata)
+{
+	struct swap *s = userdata;
+
+	if (!s->done) {
+		s->done = true;
+		sides.other = sides.current;
+		sides.other.root = fd_steal(&s->pivot.old_root);
+		sides.current = s->to;
+		sides.current.root = fd_close(s->to.root);
+	}
+	s->request->swapped();
+}
+
+static int run_blackout(struct swap *s, struct error *e)
+{
+	const struct swap_request *q = s->request;
+	struct blackout_report report;
+	struct blackout_request request = {.tree = tree_fd,
+		.events_fd = events_fd,
+		.pivot = &s->pivot,
+		.namespaces = s->namespaces,
+		.freeze_usec = q->conf->freeze_timeout_usec,
+		.blackout_usec = q->conf->blackout_timeout_usec,
+		.force = q->force,
+		.swapped = swapped,
+		.userdata = s};
+
+	report_end_phase("prepare", false);
+	int r = blackout_run(&request, &report, e);
+	report_blackout(&report);
+	/* While it was frozen no service could say WATCHDOG=1. */
+	watchdog_rearm_all();
+	return r;
+}
+
+static void clear_slot(unsigned generation)
 {
 	struct error e;
 
 	forget_parked();
-	sides.other = sides.current;
-	sides.other.root = fd_steal(&p->old_root);
-	sides.current = to;
-	(void)fd_close(to.root);
-	sides.current.root = -1;
 	/* The empty slot: namespaces that were made meanwhile have a copy of what was in it, which
 	 * goes with the directory. */
-	if (vault_release(to.generation, &e) < 0)
+	if (vault_release(generation, &e) < 0)
 		log_warning("%s", e.text);
 }
 
 static int swap_once(struct side to, int slot, int to_slot, struct namespaces *n,
 	const struct swap_request *q, struct error *e)
 {
-	struct pivot p;
+	struct swap s = {.to = to, .namespaces = n, .request = q};
 	int r = to_slot < 0 && n->count > 0 ? park(&to, e) : 0;
 
 	if (r < 0)
 		return r;
 	if (to_slot < 0 && parked.mount_id == to.mount_id)
 		to_slot = parked.slot;
-	r = pivot_prepare(&p, to.root, slot, to_slot, q->leave, e);
+	r = pivot_prepare(&s.pivot, to.root, slot, to_slot, q->leave, e);
 	if (r == 0)
-		r = namespaces_prepare(n, &p, e);
+		r = namespaces_prepare(n, &s.pivot, e);
 	if (r == 0)
-		r = run_blackout(&p, n, q, e);
+		r = run_blackout(&s, e);
 	if (r == 0)
-		trade_places(to, &p);
-	pivot_done(&p);
+		clear_slot(to.generation);
+	pivot_done(&s.pivot);
 	return r;
 }
 
@@ -155,6 +176,8 @@ int sides_swap_to_new(struct side to, const struct swap_request *q, struct error
 	if (r < 0)
 		return error_set(e, r, "cannot identify the new root");
 	r = vault_open(e);
+	if (r == 0)
+		q->prepared(); /* of the vault's mounts only its descriptor tells */
 	return r < 0 ? r : swap_to(to, -1, q, e);
 }
 

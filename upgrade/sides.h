@@ -35,6 +35,10 @@ struct swap_request {
 	const struct system_conf *conf; /* its deadlines */
 	const char *leave; /* a mount that stays on the old root (pivot.h); NULL: none */
 	bool force; /* writers to the old root do not forbid it */
+	/* The sides have changed: what goes on from here is to be written down, before anything
+	 * else (blackout.h). */
+	void (*swapped)(void);
+	void (*prepared)(void); /* the same, of what was made ready; only to a new root */
 };
 
 /*

@@ -42,6 +42,9 @@ void commit_timer_expired(struct loop_timer *t);
 
 /* backwards.c: the same transaction back; tx.why says why. */
 void rollback_begin(void); /* -> UNDOING_EXEC, or tries again later */
+/* The new init could not take over, and the one before is PID 1 again, with the state as it was
+ * when it exec'ed. `why` is a predicate; NULL: it gave back the state that it could not take. */
+void rollback_after_return(const char *why);
 void rollback_retry(struct loop_timer *t);
 void backwards_begin(void); /* the services, -> UNDOING */
 void backwards_resume(void);

@@ -46,6 +46,8 @@ struct upgrade_hooks {
 	void (*finished)(const char *result, const char *text);
 	/* A sealed copy of PID 1's whole state: a descriptor, the caller's, or negative errno. */
 	int (*snapshot)(void);
+	/* The state is to be written down now, for a life after a crash. */
+	void (*keep)(void);
 };
 
 /* `conf` may be exchanged by another call. `tree` is borrowed. */
@@ -85,11 +87,6 @@ void upgrade_let_go(void);
 bool upgrade_exec_wanted(void);
 /* It could not exec: undoes the pivot, PID 1 lives on as it is. */
 void upgrade_exec_failed(const char *why);
-/*
- * The new init could not take over, and the one before is PID 1 again, with the state as it was
- * when it exec'ed. `why` is a predicate; NULL: it gave back the state that it could not take.
- */
-void upgrade_exec_returned(const char *why);
 /* A descriptor of the root that a new init which cannot take the state goes back to; -1: none. */
 int upgrade_fallback_root(void);
 
@@ -100,7 +97,14 @@ int upgrade_report_holders(unsigned id, const struct look_hooks *hooks, struct e
 void upgrade_save(struct record_writer *w);
 int upgrade_load(const struct record *r, struct error *e);
 void upgrade_each_fd(int (*visit)(int fd));
-/* Everything is loaded: go on. */
-void upgrade_resume(void);
+/*
+ * How this life came about: by an exec that was meant, because a new init gave PID 1 back, or after
+ * a crash. AWAY: of an init that is not the root's own, as between a swap and the exec that follows
+ * it, and from a return to the rollback.
+ */
+enum life_kind { LIFE_NEXT, LIFE_RETURNED, LIFE_CRASHED, LIFE_CRASHED_AWAY };
+/* Everything is loaded: go on. RETURNED: `why` is what the new init did, as a predicate; NULL: it
+ * gave back the state that it could not take. */
+void upgrade_resume(enum life_kind kind, const char *why);
 
 #endif

@@ -55,8 +55,25 @@ void upgrade_each_fd(int (*visit)(int fd))
 	generations_each_fd(visit);
 }
 
-void upgrade_resume(void)
+/* Crashed before it got to what was to be done at once. True: now it is. */
+static bool resume_away(void)
 {
+	if (tx.phase == UPGRADE_EXECING || tx.phase == UPGRADE_UNDOING_EXEC) {
+		tx.exec_wanted = true;
+		return true;
+	}
+	if (tx.phase != UPGRADE_SERVICES)
+		return false;
+	rollback_after_return(NULL);
+	return true;
+}
+
+void upgrade_resume(enum life_kind kind, const char *why)
+{
+	if (kind == LIFE_RETURNED)
+		rollback_after_return(why);
+	if (kind == LIFE_RETURNED || (kind == LIFE_CRASHED_AWAY && resume_away()))
+		return;
 	generations_resume();
 	if (timer_armed(&tx.retry_timer))
 		return; /* a rollback is tried again */

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The state, kept current for the life after a crash (kernel/crash.h): written down at the end of
+ * each turn of the loop in which something changed, into one of two memfds in turn, so that a crash
+ * in the middle leaves the one before whole. While events come thick and fast it is written every
+ * few milliseconds; always before PID 1 waits again, and before a process that has ended is buried:
+ * its exit code is not lost.
+ *
+ * What must not be done twice, whatever happens before the turn ends, is noted at once in a third
+ * one: processes that were forked, requests that were taken.
+ */
+#ifndef MOLT_INIT_KEEP_H
+#define MOLT_INIT_KEEP_H
+
+#include <stdbool.h>
+
+#include "kernel/error.h"
+#include "services/service.h"
+
+/* Makes the descriptors and writes the first one. Without them a crash begins with an old state or
+ * none; negative errno with text then. */
+int keep_open(struct error *e);
+/* The end of a turn. Cheap if nothing has changed. */
+void keep_turn(void);
+/* Now, whatever else is to come. */
+void keep_now(void);
+
+void keep_note_fork(const struct service *s, const struct fork_note *n);
+void keep_note_request(int client_fd);
+
+#endif

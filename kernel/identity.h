@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a descriptor's number stands for. A state names descriptors by number; a PID 1 that crashed
+ * may have closed one and opened another in its place since the state was written. So the state has
+ * their identities too (device, inode, type), and the next life asks whether each is still the
+ * same.
+ */
+#ifndef MOLT_KERNEL_IDENTITY_H
+#define MOLT_KERNEL_IDENTITY_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* The identity as one word, for the state; NULL if the descriptor is not open. Remembered until
+ * fd_close(): asking again costs nothing. Lives until then. */
+const char *identity_of(int fd);
+
+/*
+ * Whether fd is still what the word says. If not it is marked as lost: whatever is there now is
+ * closed and the number taken by something inert, so that no new descriptor gets it.
+ */
+bool identity_check(int fd, const char *word);
+/* The number itself, or -1 if identity_check() found it lost: for whoever reads numbers in a state.
+ */
+int identity_take(int fd);
+
+/* fd_close() says so. */
+void identity_forget(int fd);
+
+/*
+ * Calls `visit` for each open descriptor above 2 that an exec would keep: what the program itself
+ * opens is closed on exec, so these are what an earlier life left behind.
+ */
+void identity_each_inherited(void (*visit)(int fd));
+
+#endif
