@@ -6,6 +6,9 @@ PREFIX ?= /usr/local
 SBINDIR ?= $(PREFIX)/sbin
 BINDIR ?= $(PREFIX)/bin
 MANDIR ?= $(PREFIX)/share/man
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+DOCDIR ?= $(PREFIX)/share/doc/molt
 # The link /sbin/init -> molt: say yes for an image that molt boots, never by accident.
 INIT_LINK ?= no
 
@@ -53,20 +56,25 @@ SERVICES_SRC := $(wildcard services/*.c)
 UPGRADE_SRC := $(wildcard upgrade/*.c)
 INIT_SRC := $(wildcard init/*.c)
 INITCTL_SRC := $(wildcard initctl/*.c) conf/record.c conf/number.c kernel/error.c
+CLIENT_SRC := $(wildcard services/client/*.c)
+EXAMPLES_SRC := $(wildcard services/client/examples/*.c)
 LIB_SRC := $(KERNEL_SRC) $(CONF_SRC) $(SERVICES_SRC) $(UPGRADE_SRC)
 MOLT_SRC := $(LIB_SRC) $(INIT_SRC)
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(wildcard tests/tools/*.c))
+CLIENT := $(BUILD)/client/libmolt-client.a
+EXAMPLES := $(patsubst services/client/examples/%.c,$(BUILD)/examples/%,$(EXAMPLES_SRC))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-.PHONY: all deps test unit system demo install uninstall format lint clean help tools fuzzers nofreeze
+.PHONY: all examples deps test unit system demo install uninstall format lint clean help tools fuzzers nofreeze
 
-all: $(BUILD)/molt $(BUILD)/initctl
+all: $(BUILD)/molt $(BUILD)/initctl $(CLIENT)
 
 help:
-	@echo "all          build molt (PID 1) and initctl below $(BUILD)/"
+	@echo "all          build molt (PID 1), initctl and libmolt-client below $(BUILD)/"
+	@echo "examples     build the examples of libmolt-client"
 	@echo "deps         install the Debian packages that building and testing need (root)"
 	@echo "test         unit tests, system tests in namespaces, boots in QEMU (root)"
 	@echo "unit system  the two halves of it alone"
@@ -93,7 +101,20 @@ $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-tools: $(TOOLS) $(BUILD)/tools/seam.so
+# What authors of services link with: C and libc, and nothing of molt's own build.
+$(BUILD)/client/%.o: services/client/%.c Makefile
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(HARDENING) -fPIC $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/client/libmolt-client.a: $(patsubst services/client/%.c,$(BUILD)/client/%.o,$(CLIENT_SRC))
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+examples: $(EXAMPLES)
+$(BUILD)/examples/%: services/client/examples/%.c $(BUILD)/client/libmolt-client.a Makefile
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -O2 -g -Iservices/client -MMD -MP -o $@ $< $(BUILD)/client/libmolt-client.a
+
+tools: $(EXAMPLES) $(TOOLS) $(BUILD)/tools/seam.so
 $(BUILD)/tools/%: tests/tools/%.c Makefile
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(WARNINGS) -O2 -g -pthread -o $@ $<
@@ -117,7 +138,15 @@ install: all
 	install -D -m 0755 $(BUILD)/molt $(DESTDIR)$(SBINDIR)/molt
 	install -D -m 0755 $(BUILD)/initctl $(DESTDIR)$(BINDIR)/initctl
 	for page in docs/*.[1-8]; do install -D -m 0644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/} || exit 1; done
-	install -D -m 0644 conf/init.conf $(DESTDIR)$(PREFIX)/share/doc/molt/init.conf
+	install -D -m 0644 conf/init.conf $(DESTDIR)$(DOCDIR)/init.conf
+	install -D -m 0644 docs/writing-services.md $(DESTDIR)$(DOCDIR)/writing-services.md
+	install -d $(DESTDIR)$(DOCDIR)/examples
+	install -m 0644 services/client/examples/*.c services/client/examples/*.py services/client/examples/*.service $(DESTDIR)$(DOCDIR)/examples
+	install -D -m 0644 services/client/molt-client.h $(DESTDIR)$(INCLUDEDIR)/molt-client.h
+	install -D -m 0644 $(BUILD)/client/libmolt-client.a $(DESTDIR)$(LIBDIR)/libmolt-client.a
+	install -d $(DESTDIR)$(LIBDIR)/pkgconfig
+	sed -e 's|@PREFIX@|$(PREFIX)|;s|@LIBDIR@|$(LIBDIR)|;s|@INCLUDEDIR@|$(INCLUDEDIR)|;s|@VERSION@|$(VERSION)|' \
+		services/client/molt-client.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/molt-client.pc
 	install -D -m 0644 conf/completion/initctl $(DESTDIR)$(PREFIX)/share/bash-completion/completions/initctl
 ifeq ($(INIT_LINK),yes)
 	ln -sfn molt $(DESTDIR)$(SBINDIR)/init
@@ -126,13 +155,16 @@ endif
 uninstall:
 	rm -f $(DESTDIR)$(SBINDIR)/molt $(DESTDIR)$(BINDIR)/initctl
 	for page in docs/*.[1-8]; do rm -f $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}; done
-	rm -f $(DESTDIR)$(PREFIX)/share/doc/molt/init.conf $(DESTDIR)$(PREFIX)/share/bash-completion/completions/initctl
+	rm -f $(DESTDIR)$(INCLUDEDIR)/molt-client.h $(DESTDIR)$(LIBDIR)/libmolt-client.a $(DESTDIR)$(LIBDIR)/pkgconfig/molt-client.pc
+	rm -f $(DESTDIR)$(DOCDIR)/writing-services.md $(addprefix $(DESTDIR)$(DOCDIR)/examples/,$(notdir $(wildcard services/client/examples/*)))
+	rmdir $(DESTDIR)$(DOCDIR)/examples 2>/dev/null || true
+	rm -f $(DESTDIR)$(DOCDIR)/init.conf $(DESTDIR)$(PREFIX)/share/bash-completion/completions/initctl
 	@if [ "$$(readlink $(DESTDIR)$(SBINDIR)/init)" = molt ]; then rm -f $(DESTDIR)$(SBINDIR)/init; fi
 
 clean:
 	rm -rf $(BUILD)
 
-SOURCES_FORMATTED := $(wildcard */*.c */*.h tests/*/*.c tests/*/*.h)
+SOURCES_FORMATTED := $(wildcard */*.c */*.h tests/*/*.c tests/*/*.h services/client/*.[ch] services/client/*/*.c)
 format:
 	@clang-format -i $(SOURCES_FORMATTED)
 
@@ -182,5 +214,7 @@ lint:
 	$(MAKE) BUILD=$(BUILD)/clang CC=clang all tools $(patsubst $(BUILD)/%,$(BUILD)/clang/%,$(UNIT_TESTS))
 	@clang-format --dry-run -Werror $(SOURCES_FORMATTED)
 	@cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
-		--suppress=missingIncludeSystem --error-exitcode=1 -I. -D__$(shell uname -m)__ $(DEFINES) $(MOLT_SRC) $(INITCTL_SRC)
+		--suppress=missingIncludeSystem --error-exitcode=1 -I. -D__$(shell uname -m)__ $(DEFINES) $(MOLT_SRC) $(INITCTL_SRC) \
+		-Iservices/client $(CLIENT_SRC) $(EXAMPLES_SRC)
+	@clang-tidy --quiet $(CLIENT_SRC) $(EXAMPLES_SRC) -- -std=gnu11 -D_GNU_SOURCE -Iservices/client 2>/dev/null
 	@clang-tidy --quiet $(MOLT_SRC) $(INITCTL_SRC) -- -std=gnu17 -I. $(DEFINES) $(PKG_CFLAGS) 2>/dev/null
