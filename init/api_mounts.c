@@ -29,14 +29,18 @@ static const struct api_mount MOUNTS[] = {
 		MS_NOSUID | MS_NODEV | MS_NOEXEC},
 };
 
-/* A directory on another device than its parent, or of another root, is a mount point. */
 static bool is_mounted(const char *path)
 {
 	struct statx st;
 
 	if (statx(AT_FDCWD, path, AT_NO_AUTOMOUNT | AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &st) <
-		0)
-		return false;
+		0) {
+		if (errno == ENOENT)
+			return false;
+		/* Mounted once more, it would hide what a life before has there. */
+		log_error("cannot tell whether %s is mounted: %s", path, strerror(errno));
+		return true;
+	}
 	return (st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) &&
 	       (st.stx_attributes & STATX_ATTR_MOUNT_ROOT);
 }

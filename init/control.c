@@ -87,7 +87,8 @@ static int send_now(struct client *c, const char *text, size_t length)
 {
 	if (send(c->fd, text, length, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
 		return 1;
-	return errno == EAGAIN || errno == ENOBUFS || errno == EINTR ? 0 : -errno;
+	return errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM || errno == EINTR ? 0
+											: -errno;
 }
 
 static int enqueue(struct client *c, const char *text, size_t length)
@@ -144,6 +145,12 @@ void control_finish(struct client *c, const char *result, const char *text)
 	record_begin(&w, "result", result);
 	record_text(&w, "text", text);
 	record_end(&w);
+	if (w.error) {
+		/* The outcome at least, without a word: who waits must not wait for ever. */
+		char bare[64];
+		int n = snprintf(bare, sizeof(bare), "@result %s\n\n", result);
+		control_send(c, bare, (size_t)n);
+	}
 	control_send_record(c, &w);
 	c->finished = true;
 	c->upgrade = false;

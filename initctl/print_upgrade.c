@@ -51,6 +51,11 @@ static void print_blackout(const struct record *blackout)
 	print_coloured(COLOUR_BOLD, what);
 	(void)putchar('\n');
 	free(what);
+	int64_t left = record_get_int(blackout, "left", 0);
+	if (left > 0)
+		(void)printf("    %" PRId64
+			     " reference%s left on the old image (see initctl holders)\n",
+			left, left == 1 ? "" : "s");
 }
 
 /* Shows a record as it arrives. False for one that makes sense only among its like: it is kept. */

@@ -110,8 +110,9 @@ static void sleep_until_sigchld(uint64_t usec)
 static bool is_zombie(pid_t tid)
 {
 	struct proc_stat stat;
+	int r = proc_stat_read(tid, &stat);
 
-	return proc_stat_read(tid, &stat) < 0 || stat.state == 'Z' || stat.state == 'X';
+	return r < 0 ? proc_is_gone(r) : stat.state == 'Z' || stat.state == 'X';
 }
 
 /* A dead first thread is not reported to us while others live; with one of those it may come back,

@@ -259,12 +259,14 @@ static int apply_chunk(struct inject_session *s, struct inject_change *changes, 
 	return r < 0 ? r : closed;
 }
 
-static bool is_open_in_target(const struct inject_session *s, int number)
+/* 0, -EBADF or why it cannot be told. */
+static int is_open_in_target(const struct inject_session *s, int number)
 {
 	int fd = (int)syscall(SYS_pidfd_getfd, s->pidfd, number, 0);
+	int r = fd < 0 ? -errno : 0;
 
 	(void)fd_close(fd);
-	return fd >= 0;
+	return r;
 }
 
 /*
@@ -273,9 +275,11 @@ static bool is_open_in_target(const struct inject_session *s, int number)
  */
 static int check_target_fd(const struct inject_session *s, const struct inject_change *change)
 {
-	if (change->action != INJECT_FD || is_open_in_target(s, change->target_fd))
+	int r = change->action == INJECT_FD ? is_open_in_target(s, change->target_fd) : 0;
+
+	if (r == 0)
 		return 0;
-	return error_set(s->e, EBADF, "cannot replace descriptor %d of task %d", change->target_fd,
+	return error_set(s->e, r, "cannot replace descriptor %d of task %d", change->target_fd,
 		inject_tid(s->t));
 }
 

@@ -39,6 +39,8 @@ int inject_call_failed(struct inject_session *s, int64_t result, const char *wha
 	return error_set(s->e, (int)result, "cannot %s in task %d", what, inject_tid(s->t));
 }
 
+#define TRANSFER_TRIES 5
+
 void inject_keep_first_error(struct inject_session *s, int r)
 {
 	if (r < 0)
@@ -50,9 +52,16 @@ static int transfer(struct inject_session *s, void *buf, size_t size, uint64_t a
 	struct iovec local = {.iov_base = buf, .iov_len = size};
 	struct iovec remote = {.iov_base = (void *)(uintptr_t)address, .iov_len = size};
 	pid_t tid = inject_tid(s->t);
-	ssize_t n = write ? process_vm_writev(tid, &local, 1, &remote, 1, 0)
-			  : process_vm_readv(tid, &local, 1, &remote, 1, 0);
+	ssize_t n = -1;
 
+	/* What was just opened in the target is known by what is read here: worth more than one
+	 * try, or it stays open. */
+	for (unsigned tries = 0; n < 0 && tries < TRANSFER_TRIES; tries++) {
+		n = write ? process_vm_writev(tid, &local, 1, &remote, 1, 0)
+			  : process_vm_readv(tid, &local, 1, &remote, 1, 0);
+		if (n < 0 && errno != ENOMEM)
+			break;
+	}
 	if (n < 0)
 		return -errno;
 	return (size_t)n == size ? 0 : -EFAULT;

@@ -27,7 +27,10 @@ static int read_status(pid_t tid, char *buf, size_t size)
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/status", tid);
 	ssize_t n = file_read(AT_FDCWD, path, buf, size);
-	return n < 0 ? (int)n : 0;
+	if (n >= 0)
+		return 0;
+	/* -EPERM would say that it must not be traced. */
+	return proc_is_gone((int)n) ? -ESRCH : -EIO;
 }
 
 static long yama_scope(void)
@@ -55,7 +58,7 @@ static int find_obstacle(pid_t tid, struct error *e)
 	char status[8192];
 	int r = read_status(tid, status, sizeof(status));
 
-	if (r == -ENOENT || r == -ESRCH)
+	if (r == -ESRCH)
 		return error_say(e, ESRCH, "task %d is gone", tid);
 	if (r < 0)
 		return error_set(e, r, "cannot read the status of task %d", tid);

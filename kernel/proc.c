@@ -107,14 +107,14 @@ static int add_number(int dirfd, int number, void *userdata)
 	return pid_array_add(userdata, (pid_t)number);
 }
 
-bool proc_has_threads(pid_t pid)
+int proc_has_threads(pid_t pid)
 {
 	char path[32];
 	struct stat st;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
 	/* One directory for each thread: proc_task_getattr() counts them as links. */
-	return stat(path, &st) == 0 && st.st_nlink > 3;
+	return stat(path, &st) == 0 ? st.st_nlink > 3 : -errno;
 }
 
 int proc_threads(pid_t pid, struct pid_array *list)

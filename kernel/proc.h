@@ -26,7 +26,7 @@ void proc_comm(pid_t pid, char *buf, size_t size);
 void proc_where(pid_t tid, char *buf, size_t size);
 
 /* Whether it has more than one thread. */
-bool proc_has_threads(pid_t pid);
+int proc_has_threads(pid_t pid); /* 1, 0 or negative errno */
 /* Thread ids of a process, appended. */
 int proc_threads(pid_t pid, struct pid_array *list);
 /* All processes of the pid name space, appended. */

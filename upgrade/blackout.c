@@ -21,6 +21,8 @@
 #include "upgrade/migrate.h"
 #include "upgrade/plan.h"
 #include "upgrade/porter.h"
+#include "upgrade/settle.h"
+#include "upgrade/thawer.h"
 
 /* Somebody is always in vfork(2) on a machine that starts programs, but not the same one for long.
  */
@@ -130,7 +132,7 @@ static int freeze(struct blackout *b, struct error *e)
 	(void)would_not_freeze;
 	(void)e;
 #else
-	int r = cgroup_freeze(b->request->tree, true);
+	int r = settle_try(b->request->flag_fd, true);
 
 	/* Even a write that failed may have frozen some: thaw in any case. */
 	b->frozen = true;
@@ -180,7 +182,8 @@ static int plan_migration(struct blackout *b, struct error *e)
 	if (r == 0)
 		r = refuse_writers(b, e);
 	if (r == 0)
-		r = migration_plan(&b->migration, &b->holders, new_roots, b->request->tree, e);
+		r = migration_plan(&b->migration, &b->holders, new_roots, b->request->tree,
+			b->request->flag_fd, e);
 	return r;
 }
 
@@ -302,11 +305,8 @@ static void thaw(struct blackout *b)
 {
 	migration_free(b->migration);
 	b->migration = NULL;
-	if (b->frozen) {
-		int r = cgroup_freeze(b->request->tree, false);
-		if (r < 0)
-			log_error("cannot thaw the tree: %s", strerror(-r));
-	}
+	if (b->frozen)
+		settle_cgroup(b->request->flag_fd, false, "tree");
 	b->frozen = false;
 	end_phase(b, PHASE_THAW);
 	b->report->total_usec = clock_usec() - b->start_usec;
@@ -374,10 +374,7 @@ static void release_seized(struct blackout *b)
 
 static void thaw_tree(struct blackout *b)
 {
-	int r = cgroup_freeze(b->request->tree, false);
-
-	if (r < 0)
-		log_error("cannot thaw the tree: %s", strerror(-r));
+	settle_cgroup(b->request->flag_fd, false, "tree");
 }
 
 static void write_down_swap(struct blackout *b)
@@ -410,35 +407,6 @@ static void __attribute__((noreturn)) recover(int signal)
 	crash_now(signal);
 }
 
-/*
- * PID 1 itself may come to wait for somebody who is frozen: the daemon of a file system that it
- * opens something on. A child outside the tree thaws it then, in any case; what PID 1 wakes up to
- * is a deadline that has passed.
- */
-static int start_watchdog(const struct blackout_request *q)
-{
-	uint64_t usec = usec_add(q->freeze_usec, usec_add(q->blackout_usec, USEC_PER_SEC / 2));
-	int ends[2], pidfd;
-
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return -1;
-	pid_t pid = process_fork(-1, &pidfd);
-	if (pid == 0) {
-		struct pollfd p = {.fd = ends[0], .events = POLLIN};
-		(void)close(ends[1]);
-		if (poll(&p, 1,
-			    usec > 3600 * USEC_PER_SEC ? 3600 * 1000
-						       : (int)(usec / USEC_PER_MSEC)) == 0)
-			(void)cgroup_freeze(q->tree, false);
-		_exit(0);
-	}
-	(void)fd_close(ends[0]);
-	if (pid < 0)
-		return fd_close(ends[1]);
-	(void)fd_close(pidfd);
-	return ends[1];
-}
-
 static int run(const struct blackout_request *request, struct blackout_report *ret, struct error *e)
 {
 	int r = error_say(e, EBUSY, "a process still does not answer since the last attempt");
@@ -450,9 +418,11 @@ static int run(const struct blackout_request *request, struct blackout_report *r
 	(void)mlockall(MCL_CURRENT | MCL_FUTURE);
 	for (unsigned tries = 1; r == -EBUSY && tries <= TRIES_MAX && limbo_is_empty(); tries++) {
 		*ret = (struct blackout_report){.n_tries = tries};
-		int watchdog = start_watchdog(request);
+		thawer_start(
+			request->tree, usec_add(request->freeze_usec,
+					       usec_add(request->blackout_usec, USEC_PER_SEC / 2)));
 		r = try_once(request, ret, e);
-		(void)fd_close(watchdog);
+		thawer_stop();
 	}
 	(void)munlockall();
 	log_hold(false);
@@ -463,16 +433,14 @@ int blackout_run(
 	const struct blackout_request *request, struct blackout_report *ret, struct error *e)
 {
 	static sigjmp_buf point;
-	/* Opened now: the last resort of a crash that cannot be recovered from is to write to it.
-	 */
-	CLEANUP_FD int flag = openat(request->tree, "cgroup.freeze", O_WRONLY | O_CLOEXEC);
 
 	if (sigsetjmp(point, 1))
 		recover(crash_signal());
-	crash_thaw_add(flag);
+	/* The last resort of a crash that cannot be recovered from is to write to it. */
+	crash_thaw_add(request->flag_fd);
 	(void)crash_recover_at(&point);
 	int r = run(request, ret, e);
 	(void)crash_recover_at(NULL);
-	crash_thaw_remove(flag);
+	crash_thaw_remove(request->flag_fd);
 	return r;
 }

@@ -20,6 +20,7 @@
 struct blackout_request {
 	int tree; /* cgroup directory */
 	int events_fd; /* its cgroup.events */
+	int flag_fd; /* its cgroup.freeze, for writing */
 	struct pivot *pivot; /* of PID 1's own namespace */
 	struct namespaces *namespaces; /* the others */
 	uint64_t freeze_usec; /* how long the freeze may take */

@@ -220,11 +220,10 @@ static int scan_files(struct scan *s)
 static int scan_threads(struct scan *s)
 {
 	struct pid_array threads = {0};
-	int r;
+	int r = proc_has_threads(s->pid);
 
-	if (!proc_has_threads(s->pid))
-		return 0;
-	r = proc_threads(s->pid, &threads);
+	if (r > 0)
+		r = proc_threads(s->pid, &threads);
 	if (proc_is_gone(r))
 		r = 0;
 	for (size_t i = 0; r == 0 && i < threads.count; i++) {

@@ -7,6 +7,7 @@
 #include "kernel/log.h"
 #include "kernel/loop.h"
 #include "kernel/util.h"
+#include "upgrade/settle.h"
 
 /* A migration seizes thousands of tasks, but they have all just frozen: hardly one of them does not
  * answer. */
@@ -62,5 +63,5 @@ void limbo_release(struct inject_target *t)
 
 bool limbo_is_empty(void)
 {
-	return count == 0;
+	return count == 0 && settle_is_done();
 }

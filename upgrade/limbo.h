@@ -14,6 +14,7 @@
 
 /* Releases it, now or as soon as it answers. Takes it over; NULL is fine. */
 void limbo_release(struct inject_target *t);
+/* No task, and no cgroup (settle.h), is left as it must not stay. */
 bool limbo_is_empty(void);
 
 #endif

@@ -9,30 +9,22 @@
 #include <unistd.h>
 
 #include "kernel/cgroup.h"
-#include "kernel/crash.h"
 #include "kernel/inject.h"
 #include "kernel/log.h"
 #include "kernel/proc.h"
 #include "kernel/util.h"
+#include "upgrade/leaves.h"
 #include "upgrade/limbo.h"
 #include "upgrade/relocate.h"
+#include "upgrade/settle.h"
 
 #define RELEASE_USEC (50 * USEC_PER_MSEC)
 
-struct leaf {
-	char *path; /* relative to the tree; "" is the tree itself */
-	bool affected; /* runs while we inject: all its tasks are seized */
-	bool frozen; /* by us, by its own flag */
-	int flag; /* its cgroup.freeze while `frozen`: for a crash; -1 */
-	bool by_user; /* somebody froze it before us: so it is to be afterwards */
-};
-
 struct migration {
-	int tree; /* borrowed */
+	int tree, flag; /* and its cgroup.freeze; both borrowed */
 	struct relocation *tasks;
 	size_t n_tasks, n_left;
-	struct leaf *leaves;
-	size_t n_leaves;
+	struct leaves leaves;
 	struct inject_target **seized;
 	size_t n_seized, capacity_seized;
 	bool thawed; /* the tree, by us */
@@ -62,29 +54,6 @@ static struct relocation *task_of(struct migration *m, const struct holder *h)
 	return &m->tasks[m->n_tasks++];
 }
 
-static struct leaf *find_leaf(struct migration *m, const char *path, size_t length)
-{
-	for (size_t i = 0; i < m->n_leaves; i++)
-		if (strlen(m->leaves[i].path) == length &&
-			strncmp(m->leaves[i].path, path, length) == 0)
-			return &m->leaves[i];
-	return NULL;
-}
-
-/* The cgroup itself and each above it: thawing one thaws what it is in. */
-static void mark_affected(struct migration *m, const char *path)
-{
-	for (size_t length = strlen(path); length > 0;) {
-		struct leaf *l = find_leaf(m, path, length);
-		if (l)
-			l->affected = true;
-		while (length > 0 && path[length - 1] != '/')
-			length--;
-		if (length > 0)
-			length--;
-	}
-}
-
 static int plan_holder(struct migration *m, const struct holder *h, int new_root, struct error *e)
 {
 	if (!held_is_directory(h->what) || h->deleted) {
@@ -98,30 +67,10 @@ static int plan_holder(struct migration *m, const struct holder *h, int new_root
 		return 0;
 	}
 	if (r > 0)
-		mark_affected(m, h->cgroup);
+		leaves_mark_affected(&m->leaves, h->cgroup);
 	return r < 0 ? error_set(e, r, "cannot plan the move of process %d from %s", (int)h->pid,
 			       h->path)
 		     : 0;
-}
-
-static int add_leaf(int cgroup, const char *path, void *userdata)
-{
-	struct migration *m = userdata;
-	struct leaf *grown = reallocarray(m->leaves, m->n_leaves + 1, sizeof(*grown));
-	bool top = !*path;
-	char flag[8];
-
-	if (!grown)
-		return -ENOMEM;
-	m->leaves = grown;
-	/* Who lives in the tree itself (we put nobody there) thaws with it. */
-	grown[m->n_leaves] = (struct leaf){.path = strdup(path), .affected = top, .flag = -1};
-	if (!top && file_read(cgroup, "cgroup.freeze", flag, sizeof(flag)) > 0)
-		grown[m->n_leaves].by_user = flag[0] == '1';
-	if (!grown[m->n_leaves].path)
-		return -ENOMEM;
-	m->n_leaves++;
-	return 0;
 }
 
 /* Whoever was looked at and has nothing to change. */
@@ -136,16 +85,15 @@ static void drop_idle_tasks(struct migration *m)
 }
 
 int migration_plan(struct migration **ret, const struct holders *h, const int *new_roots, int tree,
-	struct error *e)
+	int flag, struct error *e)
 {
 	struct migration *m = calloc(1, sizeof(*m));
 
 	if (!m)
 		return error_set(e, ENOMEM, "cannot plan the migration");
 	m->tree = tree;
-	int r = cgroup_walk(tree, add_leaf, m);
-	if (r < 0)
-		(void)error_set(e, r, "cannot look through the cgroups");
+	m->flag = flag;
+	int r = leaves_read(&m->leaves, tree, e);
 	for (size_t i = 0; r == 0 && i < h->count; i++)
 		r = plan_holder(m, &h->list[i], new_roots[h->list[i].image], e);
 	drop_idle_tasks(m);
@@ -264,14 +212,6 @@ static int wait_stopped(
 	return r == -ESRCH || (still && !task) ? 0 : r;
 }
 
-static bool is_in(const char *cgroup, const struct leaf *l)
-{
-	size_t n = strlen(l->path);
-
-	return n == 0 ||
-	       (strncmp(cgroup, l->path, n) == 0 && (cgroup[n] == '\0' || cgroup[n] == '/'));
-}
-
 /*
  * Somebody in it is traced by a stranger and cannot be made to stand still, so this cgroup must not
  * thaw while we inject: what is held in it, and below it, stays. Or any user could keep the whole
@@ -281,12 +221,10 @@ static void leave_cgroup(struct migration *m, const struct leaf *l, const struct
 {
 	log_warning("what the processes of %s hold of the old image stays: %s",
 		*l->path ? l->path : "the tree", why->text);
-	for (size_t i = 0; i < m->n_leaves; i++)
-		if (is_in(m->leaves[i].path, l))
-			m->leaves[i].affected = false;
+	leaves_spare(&m->leaves, l);
 	for (size_t i = 0; i < m->n_tasks; i++) {
 		struct relocation *t = &m->tasks[i];
-		if (!is_in(t->cgroup, l))
+		if (!leaf_contains(l, t->cgroup))
 			continue;
 		t->target = NULL;
 		m->n_left += t->n;
@@ -305,10 +243,11 @@ int migration_seize(struct migration *m, uint64_t deadline_usec, struct error *e
 {
 	if (m->n_tasks == 0)
 		return 0;
-	for (size_t i = 0; i < m->n_leaves; i++) {
-		int r = m->leaves[i].affected ? seize_leaf(m, &m->leaves[i], e) : 0;
+	for (size_t i = 0; i < m->leaves.count; i++) {
+		const struct leaf *l = &m->leaves.list[i];
+		int r = l->affected ? seize_leaf(m, l, e) : 0;
 		if (r == -EPERM)
-			leave_cgroup(m, &m->leaves[i], e);
+			leave_cgroup(m, l, e);
 		else if (r < 0)
 			return r;
 	}
@@ -322,57 +261,6 @@ int migration_seize(struct migration *m, uint64_t deadline_usec, struct error *e
 }
 
 /* Running */
-
-/* So that even a crash that cannot be recovered from thaws it. */
-static void note_frozen(struct leaf *l, int fd, bool frozen)
-{
-	l->frozen = frozen;
-	if (frozen) {
-		l->flag = openat(fd, "cgroup.freeze", O_WRONLY | O_CLOEXEC);
-		crash_thaw_add(l->flag);
-	} else {
-		crash_thaw_remove(l->flag);
-		l->flag = fd_close(l->flag);
-	}
-}
-
-static int freeze_others(struct migration *m, bool freeze, struct error *e)
-{
-	int result = 0;
-
-	for (size_t i = 0; i < m->n_leaves; i++) {
-		struct leaf *l = &m->leaves[i];
-		if (l->affected || l->by_user || l->frozen == freeze)
-			continue;
-		CLEANUP_FD int fd = open_leaf(m, l);
-		int r = fd < 0 ? fd : cgroup_freeze(fd, freeze);
-		if (r == -ENOENT || r == -ENODEV)
-			r = 0;
-		if (r == 0)
-			note_frozen(l, fd, freeze);
-		else
-			result = error_set(e, r, "cannot %s the cgroup %s",
-				freeze ? "freeze" : "thaw", l->path);
-		if (result < 0 && freeze)
-			return result; /* thawing goes on with the rest, whatever happens */
-	}
-	return result;
-}
-
-/* A cgroup that somebody froze: its tasks are all in our hands, so it may thaw while we inject. */
-static void lift_users_freeze(struct migration *m, bool lift)
-{
-	for (size_t i = 0; i < m->n_leaves; i++) {
-		struct leaf *l = &m->leaves[i];
-		if (!l->affected || !l->by_user)
-			continue;
-		CLEANUP_FD int fd = open_leaf(m, l);
-		int r = fd < 0 ? fd : cgroup_freeze(fd, !lift);
-		if (r < 0 && r != -ENOENT)
-			log_error("cannot %s the cgroup %s: %s", lift ? "thaw" : "freeze", l->path,
-				strerror(-r));
-	}
-}
 
 /* The threads of one process share memory and mostly more: what keeps one in its jail keeps all of
  * them. */
@@ -412,33 +300,36 @@ static void take_back(struct migration *m, uint64_t deadline_usec)
 	}
 }
 
+/*
+ * Back to where only the tree's own flag holds everybody. Where that cannot be had the others stay
+ * held by theirs: nobody must run before the root is the old one again.
+ */
 static void freeze_again(struct migration *m)
 {
-	struct error e;
-	int r = cgroup_freeze(m->tree, true);
+	int r = settle_try(m->flag, true);
 
-	if (r < 0)
+	if (r < 0) {
 		log_error("cannot freeze the tree again: %s", strerror(-r));
-	else
-		m->thawed = false;
-	lift_users_freeze(m, false);
-	if (freeze_others(m, false, &e) < 0)
-		log_error("%s", e.text);
+		return;
+	}
+	m->thawed = false;
+	leaves_unlift(&m->leaves);
+	leaves_release(&m->leaves);
 }
 
 int migration_run(struct migration *m, uint64_t deadline_usec, struct error *e)
 {
 	if (!has_targets(m))
 		return 0;
-	int r = freeze_others(m, true, e);
+	int r = leaves_hold(&m->leaves, e);
 
 	if (r == 0) {
-		r = cgroup_freeze(m->tree, false);
+		m->thawed = true;
+		r = settle_try(m->flag, false);
 		if (r < 0)
 			(void)error_set(e, r, "cannot thaw the tree for the migration");
 		else
-			m->thawed = true;
-		lift_users_freeze(m, true);
+			leaves_lift(&m->leaves);
 	}
 	for (size_t i = 0; r == 0 && i < m->n_tasks; i++)
 		r = apply(m, &m->tasks[i], deadline_usec, e);
@@ -468,21 +359,15 @@ static void release_all(struct migration *m)
 
 void migration_free(struct migration *m)
 {
-	struct error e;
-
 	if (!m)
 		return;
-	if (m->thawed)
-		lift_users_freeze(m, false);
+	leaves_unlift(&m->leaves);
 	release_all(m);
-	if (freeze_others(m, false, &e) < 0)
-		log_error("%s", e.text);
+	leaves_release(&m->leaves);
 	for (size_t i = 0; i < m->n_tasks; i++)
 		relocation_done(&m->tasks[i]);
-	for (size_t i = 0; i < m->n_leaves; i++)
-		free(m->leaves[i].path);
+	leaves_free(&m->leaves);
 	free(m->tasks);
-	free(m->leaves);
 	free(m->seized);
 	free(m);
 }

@@ -24,11 +24,12 @@ struct migration; /* opaque */
 /*
  * Works out the changes for the holders of a frozen tree: opens each directory on the new root,
  * new_roots[holder.image].
- * What has no counterpart there, or is no directory, is left as it is. *ret is the caller's,
+ * What has no counterpart there, or is no directory, is left as it is. `flag` is the tree's
+ * cgroup.freeze. *ret is the caller's,
  * migration_free().
  */
 int migration_plan(struct migration **ret, const struct holders *h, const int *new_roots, int tree,
-	struct error *e);
+	int flag, struct error *e);
 
 /* Seizes all tasks that will have to stand still. -EBUSY: one is in the middle of vfork(2); worth
  * another try after a thaw. */

@@ -64,9 +64,11 @@ static int look_at_process(struct search *s, pid_t pid)
 	struct pid_array threads = {0};
 	int r = look_at_task(s, pid);
 
-	if (r != 0 || !proc_has_threads(pid))
+	if (r != 0)
 		return r;
-	r = proc_threads(pid, &threads);
+	r = proc_has_threads(pid);
+	if (r > 0)
+		r = proc_threads(pid, &threads);
 	if (proc_is_gone(r))
 		r = 0;
 	for (size_t i = 0; r == 0 && i < threads.count; i++)

@@ -22,7 +22,7 @@
 
 struct sides sides = {.current.root = -1, .other.root = -1};
 
-static int tree_fd = -1, events_fd = -1;
+static int tree_fd = -1, events_fd = -1, flag_fd = -1;
 
 int sides_init(int tree, struct error *e)
 {
@@ -31,6 +31,9 @@ int sides_init(int tree, struct error *e)
 	events_fd = cgroup_open_events(tree);
 	if (events_fd < 0)
 		return error_set(e, events_fd, "cannot watch the tree");
+	flag_fd = openat(tree, "cgroup.freeze", O_WRONLY | O_CLOEXEC);
+	if (flag_fd < 0)
+		return error_set(e, errno, "cannot open the freezer of the tree");
 	int r = mount_id_at(AT_FDCWD, "/", &sides.current.mount_id);
 	return r < 0 ? error_set(e, r, "cannot identify the root mount (Linux 5.12 is needed)") : 0;
 }
@@ -103,6 +106,7 @@ static int run_blackout(struct swap *s, struct error *e)
 	struct blackout_report report;
 	struct blackout_request request = {.tree = tree_fd,
 		.events_fd = events_fd,
+		.flag_fd = flag_fd,
 		.pivot = &s->pivot,
 		.namespaces = s->namespaces,
 		.freeze_usec = q->conf->freeze_timeout_usec,

@@ -72,8 +72,8 @@ typedef void any; /* structures are only passed through */
 	X(ssize_t, readlinkat, (int fd, const char *path, char *buf, size_t n), (fd, path, buf, n), FILE_ERRORS, -1) \
 	X(ssize_t, recv, (int fd, void *buf, size_t n, int flags), (fd, buf, n, flags), SEAM_ENOMEM, -1) \
 	X(ssize_t, recvmsg, (int fd, any *m, int flags), (fd, m, flags), SEAM_ENOMEM, -1) \
-	X(ssize_t, send, (int fd, const void *buf, size_t n, int flags), (fd, buf, n, flags), SEAM_ENOMEM | SEAM_EPERM, -1) \
-	X(ssize_t, sendmsg, (int fd, const any *m, int flags), (fd, m, flags), SEAM_ENOMEM | SEAM_EPERM, -1)
+	X(ssize_t, send, (int fd, const void *buf, size_t n, int flags), (fd, buf, n, flags), SEAM_ENOMEM, -1) \
+	X(ssize_t, sendmsg, (int fd, const any *m, int flags), (fd, m, flags), SEAM_ENOMEM, -1)
 
 #define CALL_ENUM(type, name, parameters, arguments, errors, failed) CALL_##name,
 enum call { CALLS(CALL_ENUM) CALL_malloc, CALL_calloc, CALL_realloc, CALL_open, CALL_openat, CALL_fcntl, CALL_ioctl, CALL_ptrace, CALL_prctl,
