@@ -14,8 +14,10 @@
  *                                           mount_options=OPTS read_only=yes (how to mount it)
  *                                           verity_hash=PATH root_hash=HEX-OR-PATH
  *                                           root_hash_signature=PATH (dm-verity)
- *   upgrade                                 the same, and force=yes dry_run=yes
- *   rollback commit holders reexec version
+ *   upgrade                                 the same, and force=yes dry_run=yes (is plan)
+ *                                           commit=(auto hand; else AutoCommit=)
+ *                                           commit_within=SPAN (by hand, and back past it)
+ *   rollback commit release holders reexec version
  *   log                                     unit=NAME; "init" is PID 1 itself. Answered by the
  *                                           path: the client reads the file
  *   poweroff reboot halt
@@ -23,8 +25,11 @@
  *   answer kind  id         fields
  *   system       version    generation= state=(booting running upgrading uncommitted stopping)
  *                           image= (of /etc/os-release, PRETTY_NAME) up_usec= rss_bytes= kernel=
- *                           init_pid= warning= (repeated) crashes= (of PID 1, since the boot)
+ *                           init_pid= crashes= (of PID 1, since the boot)
  *                           last_crash= ("SIGSEGV at molt+0x1234")
+ *   attached     GENERATION committed=yes (a rollback undoes what was) left_usec= (until it is let
+ *                           go, or not committed, gone back to; none: no such time): the one that
+ *                           a rollback goes to. Of status and holders
  *   unit         NAME       description= state= (see service.h) type= policy= main_pid=
  *                           state_usec= (for how long in that state) restarts= status= (of STATUS=)
  *                           result= (why it stopped) source= log= memory_bytes= tasks=
@@ -36,6 +41,8 @@
  *   mount        PATH       action=(move leave) fstype=
  *   service      NAME       policy= action= (what the upgrade does to it) asked=yes
  *                           (it has a say): a plan line
+ *   hook         PATH       phase=(pre-upgrade post-pivot commit) and, once it has run, usec=
+ *                           failed=yes text= (why, or its last line)
  *   holder       PID        comm= unit= uid= generation= what=(root cwd dirfd file exe map socket
  *                (0: not    watch ring mntns) fd= mode=(r w rw) tid= (where it is another than PID)
  *                in sight)  path= deleted=yes more= (as many alike are not listed)
@@ -49,7 +56,8 @@
  *                           tries=
  *   log          NAME       path=
  *   result       CODE       text= (why; the last line of an upgrade: "committed",
- *                           "not committed yet: ...", "rolled back: WHY", "refused: WHY")
+ *                           "not committed yet: ...", "already there: WHY", "rolled back: WHY",
+ *                           "refused: WHY")
  *
  * Unknown kinds and fields are skipped by both sides.
  */

@@ -84,6 +84,8 @@ static const struct key system_keys[] = {
 	KEY("Upgrade", "ExecTimeoutSec", key_parse_deadline, exec_timeout_usec),
 	KEY("Upgrade", "AutoCommit", key_parse_bool, auto_commit),
 	KEY("Upgrade", "CommitTimeoutSec", key_parse_deadline, commit_timeout_usec),
+	KEY("Upgrade", "HookTimeoutSec", key_parse_deadline, hook_timeout_usec),
+	KEY("Upgrade", "RollbackWindowSec", key_parse_span, rollback_window_usec),
 	{NULL, NULL, NULL, 0, NULL},
 };
 
@@ -112,6 +114,8 @@ struct system_conf *system_conf_default(void)
 		.exec_timeout_usec = SECONDS(10),
 		.auto_commit = true,
 		.commit_timeout_usec = SECONDS(600),
+		.hook_timeout_usec = SECONDS(90),
+		.rollback_window_usec = SECONDS(600),
 	};
 	if (strings_ensure(&c->services) < 0 || !c->console || !c->rescue_shell ||
 		!c->log_directory || !c->mount_options) {

@@ -42,6 +42,10 @@ struct system_conf {
 	bool auto_commit; /* AutoCommit=, default yes */
 	/* CommitTimeoutSec=, default 10 min: rolls back without a commit */
 	uint64_t commit_timeout_usec;
+	uint64_t hook_timeout_usec; /* HookTimeoutSec=, default 90 s: for each hook */
+	/* RollbackWindowSec=, default 10 min: how long after a commit the generation before stays
+	 * attached; 0: not at all; infinity: until the next upgrade */
+	uint64_t rollback_window_usec;
 };
 
 /*

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "conf/protocol.h"
+#include "conf/unit.h"
 #include "init/shutdown.h"
 #include "init/status.h"
 #include "init/system.h"
@@ -45,6 +46,7 @@ static void run_status(struct client *c, const struct record *r)
 		return;
 	}
 	status_send_system(c);
+	status_send_choice(c);
 	if (s)
 		status_send_unit(c, s);
 	for (s = unit ? NULL : set_first(); s; s = s->next)
@@ -162,12 +164,14 @@ void command_check_wait(struct client *c, const char *verb, const char *unit)
 
 void command_upgrade_emit(const char *text, size_t length)
 {
-	control_send(control_upgrade_client(), text, length);
+	for (struct client *c = NULL; (c = control_next_upgrade_client(c));)
+		control_send(c, text, length);
 }
 
 void command_upgrade_finished(const char *result, const char *text)
 {
-	control_finish(control_upgrade_client(), result, text);
+	for (struct client *c = NULL; (c = control_next_upgrade_client(c));)
+		control_finish(c, result, text);
 }
 
 /* How far a boot or a shutdown has got is not part of the state that an exec carries over. */
@@ -176,6 +180,23 @@ static void finish_busy(struct client *c)
 	control_finish(c, RESULT_BUSY,
 		sys.state == SYSTEM_STOPPING ? "busy: the system is going down"
 					     : "busy: the system is booting");
+}
+
+/* The other words are wrong ones. */
+static bool read_choice(const struct record *r, struct upgrade_request *q)
+{
+	const char *commit = record_get(r, "commit"), *within = record_get(r, "commit_within");
+
+	if (commit && strcmp(commit, "auto") != 0 && strcmp(commit, "hand") != 0)
+		return false;
+	if (commit)
+		q->commit = strcmp(commit, "auto") == 0 ? COMMIT_AT_ONCE : COMMIT_BY_HAND;
+	if (!within)
+		return true;
+	bool at_once = q->commit == COMMIT_AT_ONCE;
+	q->commit = COMMIT_BY_HAND;
+	return !at_once && unit_parse_span(within, &q->commit_within_usec) == 0 &&
+	       q->commit_within_usec > 0;
 }
 
 static void begin_upgrade(struct client *c, const struct record *r, enum upgrade_mode mode)
@@ -194,11 +215,15 @@ static void begin_upgrade(struct client *c, const struct record *r, enum upgrade
 		control_finish(c, RESULT_USAGE, "which image?");
 		return;
 	}
+	if (!read_choice(r, &q)) {
+		control_finish(c, RESULT_USAGE,
+			"within which time is it to be committed? A span such as 90, 5min or infinity, and not --auto-commit beside it");
+		return;
+	}
 	if (sys.state != SYSTEM_RUNNING) {
 		finish_busy(c);
 		return;
 	}
-	/* Before it begins: what it reports right away has to reach somebody. */
 	if (upgrade_begin(&q, &e) < 0) {
 		fail_with(c, &e);
 		return;
@@ -213,29 +238,54 @@ static void run_plan(struct client *c, const struct record *r)
 
 static void run_upgrade(struct client *c, const struct record *r)
 {
-	begin_upgrade(c, r, record_get_bool(r, "dry_run", false) ? MODE_DRY_RUN : MODE_UPGRADE);
+	begin_upgrade(c, r, record_get_bool(r, "dry_run", false) ? MODE_PLAN : MODE_UPGRADE);
+}
+
+/* What ends an upgrade, or undoes it: whoever asks hears how it goes on, from the first word. */
+static void decide(struct client *c, int (*decision)(struct error *e))
+{
+	struct error e;
+
+	if (sys.state == SYSTEM_STOPPING) {
+		finish_busy(c);
+		return;
+	}
+	control_set_upgrade_client(c);
+	if (decision(&e) < 0)
+		fail_with(c, &e);
 }
 
 static void run_commit(struct client *c, const struct record *r)
 {
-	struct error e;
-
 	(void)r;
-	if (upgrade_phase() == UPGRADE_UNCOMMITTED)
-		control_set_upgrade_client(c);
-	if (upgrade_commit(&e) < 0)
-		fail_with(c, &e);
+	decide(c, upgrade_commit);
+}
+
+static int rollback_by_request(struct error *e)
+{
+	return upgrade_rollback("asked for by `initctl rollback`", e);
 }
 
 static void run_rollback(struct client *c, const struct record *r)
 {
+	(void)r;
+	decide(c, rollback_by_request);
+}
+
+static void run_release(struct client *c, const struct record *r)
+{
+	unsigned generation = upgrade_choice().attached;
+	char text[120];
 	struct error e;
 
 	(void)r;
-	if (upgrade_phase() == UPGRADE_UNCOMMITTED)
-		control_set_upgrade_client(c);
-	if (upgrade_rollback("asked for by initctl rollback", &e) < 0)
+	if (upgrade_release(&e) < 0) {
 		fail_with(c, &e);
+		return;
+	}
+	(void)snprintf(text, sizeof(text),
+		"generation %u is detached: there is no way back to it any more", generation);
+	control_finish(c, RESULT_OK, text);
 }
 
 /* Several may ask at once, and any of them may go away meanwhile: each question has a number. */
@@ -268,6 +318,7 @@ static void run_holders(struct client *c, const struct record *r)
 
 	(void)r;
 	(void)snprintf(number, sizeof(number), "%u", ++last_id);
+	status_send_choice(c);
 	if (upgrade_report_holders(last_id, &HOOKS, &e) < 0)
 		fail_with(c, &e);
 	else
@@ -341,6 +392,7 @@ static const struct verb {
 	{"upgrade", run_upgrade, true},
 	{"commit", run_commit, true},
 	{"rollback", run_rollback, true},
+	{"release", run_release, true},
 	{"holders", run_holders, true},
 	{"reexec", run_reexec, true},
 	{"poweroff", run_poweroff, true},

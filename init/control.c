@@ -336,9 +336,9 @@ struct client *control_waiting_client(const char *verb, const char *unit)
 	return NULL;
 }
 
-struct client *control_upgrade_client(void)
+struct client *control_next_upgrade_client(struct client *after)
 {
-	for (struct client *c = clients; c; c = c->next)
+	for (struct client *c = after ? after->next : clients; c; c = c->next)
 		if (c->upgrade && !c->finished)
 			return c;
 	return NULL;
@@ -461,8 +461,10 @@ void control_load_request(const struct record *r)
 void control_crashed(void)
 {
 	/* Of a plan nothing is left; whatever is further is in the state. */
-	if (upgrade_phase() == UPGRADE_IDLE)
-		control_finish(control_upgrade_client(), RESULT_REFUSED,
+	if (upgrade_phase() != UPGRADE_IDLE)
+		return;
+	for (struct client *c = NULL; (c = control_next_upgrade_client(c));)
+		control_finish(c, RESULT_REFUSED,
 			"refused: PID 1 crashed, and everything is as it was before");
 }
 

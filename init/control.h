@@ -28,8 +28,9 @@ void control_finish(struct client *c, const char *result, const char *text);
 void control_wait(struct client *c, const char *verb, const char *unit);
 /* The one that waits with just these; NULL: it has gone. */
 struct client *control_waiting_client(const char *verb, const char *unit);
-/* The client whose upgrade, commit or rollback is under way, if it is still there. NULL: none. */
-struct client *control_upgrade_client(void);
+/* The clients that wait for the end of an upgrade, one after the other, from NULL to NULL: who
+ * asked for it, and who has asked to roll it back meanwhile. */
+struct client *control_next_upgrade_client(struct client *after);
 void control_set_upgrade_client(struct client *c);
 
 /* A service has changed: some client may have waited for that. */

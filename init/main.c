@@ -200,9 +200,9 @@ static void exec_if_wanted(void)
 		keep_now();
 	if (upgrade_exec_wanted())
 		exec_for_upgrade();
-	/* A plan under way ends soon, one way or the other, and would be lost. */
-	else if (sys.reexec_wanted && sys.state == SYSTEM_RUNNING &&
-		 upgrade_phase() != UPGRADE_PLANNING && limbo_is_empty())
+	/* What a child does for us ends soon, one way or the other, and would be lost. */
+	else if (sys.reexec_wanted && sys.state == SYSTEM_RUNNING && upgrade_can_be_carried() &&
+		 limbo_is_empty())
 		exec_again();
 	else
 		return;

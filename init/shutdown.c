@@ -164,8 +164,7 @@ int shutdown_begin(enum shutdown_kind what, struct error *e)
 
 	if (step > STEP_SERVICES)
 		return error_say(e, EBUSY, "busy: the system is going down already");
-	if (upgrade_phase() != UPGRADE_IDLE && upgrade_phase() != UPGRADE_UNCOMMITTED &&
-		upgrade_phase() != UPGRADE_PLANNING)
+	if (!upgrade_can_be_cancelled())
 		return error_say(e, EBUSY, "busy: an upgrade is under way");
 	kind = what;
 	if (step == STEP_SERVICES)

@@ -27,6 +27,25 @@ static const char *system_state_name(void)
 	return upgrade_state_name();
 }
 
+void status_send_choice(struct client *c)
+{
+	struct upgrade_choice choice = upgrade_choice();
+	struct record_writer w = {0};
+	uint64_t now = clock_usec();
+	char id[16];
+
+	if (!choice.attached)
+		return;
+	(void)snprintf(id, sizeof(id), "%u", choice.attached);
+	record_begin(&w, "attached", id);
+	record_bool(&w, "committed", choice.committed);
+	if (choice.deadline_usec)
+		record_int(&w, "left_usec",
+			choice.deadline_usec > now ? (int64_t)(choice.deadline_usec - now) : 0);
+	record_end(&w);
+	control_send_record(c, &w);
+}
+
 void status_send_system(struct client *c)
 {
 	struct record_writer w = {0};

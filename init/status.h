@@ -7,6 +7,8 @@
 #include "services/service.h"
 
 void status_send_system(struct client *c);
+/* The record of kind "attached", if there is a generation to go back to. */
+void status_send_choice(struct client *c);
 void status_send_unit(struct client *c, const struct service *s);
 
 #endif

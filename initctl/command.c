@@ -45,6 +45,10 @@ static struct request request_of(const struct invocation *i)
 		.read_only = has(i, OPTION_READ_ONLY),
 		.force = has(i, OPTION_FORCE),
 		.dry_run = has(i, OPTION_DRY_RUN),
+		.commit = has(i, OPTION_AUTO_COMMIT)      ? "auto"
+			  : has(i, OPTION_NO_AUTO_COMMIT) ? "hand"
+							  : NULL,
+		.commit_within = i->within,
 	};
 }
 

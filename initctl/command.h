@@ -16,6 +16,10 @@ enum verb_option {
 	OPTION_MOUNT_OPTIONS = 1 << 6,
 	OPTION_VERITY = 1 << 7, /* any of the three */
 	OPTIONS_IMAGE = OPTION_READ_ONLY | OPTION_MOUNT_OPTIONS | OPTION_VERITY,
+	OPTION_AUTO_COMMIT = 1 << 8,
+	OPTION_NO_AUTO_COMMIT = 1 << 9,
+	OPTION_COMMIT_WITHIN = 1 << 10,
+	OPTIONS_COMMIT = OPTION_AUTO_COMMIT | OPTION_NO_AUTO_COMMIT | OPTION_COMMIT_WITHIN,
 };
 
 /* NULL: not given. The paths are absolute, and so is a root hash that is one. */
@@ -52,6 +56,7 @@ struct invocation {
 	unsigned options;
 	long lines; /* of OPTION_LINES */
 	struct image_arguments image; /* of OPTIONS_IMAGE */
+	const char *within; /* of OPTION_COMMIT_WITHIN */
 };
 
 /* Each returns the exit code. */

@@ -90,6 +90,8 @@ static void write_request(struct record_writer *w, const struct request *q)
 		record_bool(w, "force", true);
 	if (q->dry_run)
 		record_bool(w, "dry_run", true);
+	record_text(w, "commit", q->commit);
+	record_text(w, "commit_within", q->commit_within);
 	record_end(w);
 }
 

@@ -19,6 +19,8 @@ struct request {
 	bool read_only;
 	bool force;
 	bool dry_run;
+	const char *commit; /* "auto", "hand" */
+	const char *commit_within;
 };
 
 /* Result ids of our own, beside those of conf/protocol.h. */

@@ -21,6 +21,12 @@ static const struct option_help option_helps[] = {
 	{OPTION_DRY_RUN, " [--dry-run]", "--dry-run",
 		"upgrade: try all that can be tried without a change"},
 	{OPTION_FORCE, " [--force]", "--force", "upgrade: in spite of what forbids it"},
+	{OPTION_NO_AUTO_COMMIT, " [--no-auto-commit]", "--no-auto-commit",
+		"upgrade: wait for `initctl commit`, and roll back if none comes"},
+	{OPTION_COMMIT_WITHIN, " [--commit-within=SPAN]", "--commit-within=SPAN",
+		"upgrade: the same, within a time such as 90 or 5min"},
+	{OPTION_AUTO_COMMIT, " [--auto-commit]", "--auto-commit",
+		"upgrade: commit by itself, whatever AutoCommit= says"},
 	{OPTION_READ_ONLY, " [IMAGE OPTIONS]", "--read-only", "image: take it for reading only"},
 	{OPTION_MOUNT_OPTIONS, "", "--mount-options=OPTS",
 		"image: mount it so, instead of as MountOptions= says"},
@@ -82,7 +88,7 @@ void help_all(void)
 	for (const struct verb *v = verbs; v->name; v++) {
 		char *call = format_text("%s %s", v->name, v->arguments);
 
-		(void)printf("  %-18s %s\n", call, v->help);
+		(void)printf("  %-20s %s\n", call, v->help);
 		free(call);
 	}
 	(void)puts("\nNAME is that of a service, with or without \".service\". IMAGE is a "

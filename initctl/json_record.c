@@ -34,7 +34,22 @@ static const struct member system_members[] = {
 	{"rss_bytes", "rss_bytes", MEMBER_NUMBER},
 	{"kernel", "kernel", MEMBER_TEXT},
 	{"init_pid", "init_pid", MEMBER_NUMBER},
-	{"warning", "warnings", MEMBER_LIST},
+	{0},
+};
+
+static const struct member attached_members[] = {
+	{NULL, "generation", MEMBER_NUMBER},
+	{"committed", "committed", MEMBER_BOOL},
+	{"left_usec", "left_usec", MEMBER_NUMBER},
+	{0},
+};
+
+static const struct member hook_members[] = {
+	{NULL, "path", MEMBER_TEXT},
+	{"phase", "phase", MEMBER_TEXT},
+	{"usec", "usec", MEMBER_NUMBER},
+	{"failed", "failed", MEMBER_BOOL},
+	{"text", "text", MEMBER_TEXT},
 	{0},
 };
 
@@ -132,6 +147,8 @@ static const struct member log_members[] = {
 
 static const struct shape shapes[] = {
 	{"system", system_members},
+	{"attached", attached_members},
+	{"hook", hook_members},
 	{"unit", unit_members},
 	{"plan", plan_members},
 	{"mount", mount_members},

@@ -18,6 +18,7 @@ struct command_line {
 	unsigned options;
 	long lines;
 	struct image_arguments image; /* as they were written */
+	const char *within;
 	bool help;
 	bool version;
 	const char *verb; /* NULL: none was said */
@@ -76,6 +77,9 @@ enum {
 	VALUE_VERITY_HASH,
 	VALUE_ROOT_HASH,
 	VALUE_ROOT_HASH_SIGNATURE,
+	VALUE_AUTO_COMMIT,
+	VALUE_NO_AUTO_COMMIT,
+	VALUE_COMMIT_WITHIN,
 	VALUE_VERSION
 };
 
@@ -88,6 +92,9 @@ static const struct option long_options[] = {
 	{"verity-hash", required_argument, NULL, VALUE_VERITY_HASH},
 	{"root-hash", required_argument, NULL, VALUE_ROOT_HASH},
 	{"root-hash-sig", required_argument, NULL, VALUE_ROOT_HASH_SIGNATURE},
+	{"auto-commit", no_argument, NULL, VALUE_AUTO_COMMIT},
+	{"no-auto-commit", no_argument, NULL, VALUE_NO_AUTO_COMMIT},
+	{"commit-within", required_argument, NULL, VALUE_COMMIT_WITHIN},
 	{"follow", no_argument, NULL, 'f'},
 	{"lines", required_argument, NULL, 'n'},
 	{"help", no_argument, NULL, 'h'},
@@ -126,6 +133,16 @@ static int take_option(int value, struct command_line *line, char **argv)
 	case VALUE_ROOT_HASH_SIGNATURE:
 		line->options |= OPTION_VERITY;
 		line->image.root_hash_signature = optarg;
+		return 0;
+	case VALUE_AUTO_COMMIT:
+		line->options |= OPTION_AUTO_COMMIT;
+		return 0;
+	case VALUE_NO_AUTO_COMMIT:
+		line->options |= OPTION_NO_AUTO_COMMIT;
+		return 0;
+	case VALUE_COMMIT_WITHIN:
+		line->options |= OPTION_COMMIT_WITHIN;
+		line->within = optarg;
 		return 0;
 	case 'f':
 		line->options |= OPTION_FOLLOW;
@@ -235,6 +252,9 @@ static int check(const struct verb *v, const struct command_line *line)
 		return complain_arguments(v, "too many arguments");
 	if (line->options & ~v->options)
 		return complain_arguments(v, "it takes no such option");
+	if (line->options & OPTION_AUTO_COMMIT &&
+		line->options & (OPTION_NO_AUTO_COMMIT | OPTION_COMMIT_WITHIN))
+		return complain_arguments(v, "committed by itself, or not? One of both");
 	return 0;
 }
 
@@ -270,7 +290,8 @@ static void free_image(struct image_arguments *a)
 
 static int run(const struct verb *v, const struct command_line *line)
 {
-	struct invocation i = {.verb = v, .options = line->options, .lines = line->lines};
+	struct invocation i = {
+		.verb = v, .options = line->options, .lines = line->lines, .within = line->within};
 	int code = check(v, line);
 
 	if (code == 0)

@@ -37,6 +37,9 @@ void status_json(struct json *j, const struct answer *a);
 /* Prints a text after making it clean. */
 void print_clean(enum colour colour, const char *text);
 
+/* Which generation a rollback would go to, and for how long yet; nothing if there is none. */
+void print_attached(const struct answer *a);
+
 /* "warning: TEXT" for every warning record. */
 void print_warnings(const struct answer *a);
 

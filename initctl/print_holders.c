@@ -343,6 +343,7 @@ void print_holder_advice(const struct answer *a, bool planned)
 static void holders_people(const struct answer *a)
 {
 	print_warnings(a);
+	print_attached(a);
 	if (!answer_find(a, "holder")) {
 		if (a->result.exit == CONTROL_EXIT_OK)
 			print_paragraph(
@@ -356,6 +357,7 @@ static void holders_people(const struct answer *a)
 
 static void holders_json(struct json *j, const struct answer *a)
 {
+	json_first_record(j, "attached", a, "attached");
 	json_records(j, "holders", a, "holder");
 	json_texts(j, "warnings", a, "warning");
 }

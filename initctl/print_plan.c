@@ -111,6 +111,22 @@ static void print_holders(const struct answer *a)
 	print_holder_table(a);
 }
 
+static void print_hooks(const struct answer *a)
+{
+	size_t n;
+	const struct record **hooks = answer_select(a, "hook", &n);
+
+	if (n > 0)
+		print_heading("Which hooks run");
+	for (size_t i = 0; i < n; i++) {
+		char *text = format_text("%-12s %s", field(hooks[i], "phase"), hooks[i]->id);
+
+		print_paragraph(2, "", COLOUR_NONE, text);
+		free(text);
+	}
+	free(hooks);
+}
+
 static void print_blockers(const struct answer *a)
 {
 	size_t n;
@@ -152,6 +168,7 @@ void print_plan_body(const struct answer *a)
 	print_head(a);
 	print_all_mounts(a);
 	print_services(a);
+	print_hooks(a);
 	print_holders(a);
 	print_blockers(a);
 	if (answer_find(a, "warning"))
@@ -163,6 +180,10 @@ static void plan_people(const struct answer *a)
 {
 	size_t n_blockers;
 
+	if (a->result.exit == CONTROL_EXIT_OK && !answer_find(a, "plan")) {
+		print_paragraph(0, "", COLOUR_GREEN, a->result.text); /* there already */
+		return;
+	}
 	free(answer_select(a, "blocker", &n_blockers));
 	print_plan_body(a);
 	if (a->result.exit != CONTROL_EXIT_OK && !plan_is_refused(a))
@@ -177,6 +198,7 @@ static void plan_json(struct json *j, const struct answer *a)
 	json_first_record(j, "plan", a, "plan");
 	json_records(j, "mounts", a, "mount");
 	json_records(j, "services", a, "service");
+	json_records(j, "hooks", a, "hook");
 	json_records(j, "holders", a, "holder");
 	json_texts(j, "blockers", a, "blocker");
 	json_texts(j, "warnings", a, "warning");

@@ -64,14 +64,30 @@ static void print_system(const struct record *system)
 	print_paragraph(0, "", well ? COLOUR_BOLD : state_colour(state), head);
 	free(head);
 	print_system_facts(system);
-	if (strcmp(state, "uncommitted") == 0)
-		print_paragraph(2, "", COLOUR_YELLOW,
-			"The upgrade to this generation is not committed: `initctl commit` keeps "
-			"it,"
-			" `initctl rollback` undoes it.");
-	for (size_t i = 0; record_get_nth(system, "warning", i); i++)
-		print_paragraph(
-			11, "  warning: ", COLOUR_YELLOW, record_get_nth(system, "warning", i));
+}
+
+void print_attached(const struct answer *a)
+{
+	const struct record *attached = answer_find(a, "attached");
+	int64_t left = attached ? record_get_int(attached, "left_usec", -1) : -1;
+
+	if (!attached)
+		return;
+	bool committed = record_get_bool(attached, "committed", false);
+	char *span = left < 0 ? copy_text("") : format_span(left);
+	char *text =
+		committed ? format_text("Generation %s is attached%s%s%s: `initctl rollback` goes "
+					"back to it, `initctl release` lets it go.",
+				    attached->id, left < 0 ? " until the next upgrade" : " for ",
+				    span, left < 0 ? "" : " yet")
+			  : format_text("The upgrade to this generation is not committed: "
+					"`initctl commit` keeps it, `initctl rollback` undoes "
+					"it%s%s%s.",
+				    left < 0 ? "" : "; in ", span,
+				    left < 0 ? "" : " it is rolled back by itself");
+	print_paragraph(2, "", committed ? COLOUR_NONE : COLOUR_YELLOW, text);
+	free(text);
+	free(span);
 }
 
 /* ---- the table of services ---- */
@@ -197,6 +213,16 @@ static void print_tally(const struct tally *tally, size_t n)
 			tally->old_code, tally->old_code == 1 ? "s" : ""));
 }
 
+static void print_choice(const struct answer *a, const struct record *system)
+{
+	print_attached(a);
+	/* A PID 1 of before does not tell when. */
+	if (!answer_find(a, "attached") && strcmp(field(system, "state"), "uncommitted") == 0)
+		print_paragraph(2, "", COLOUR_YELLOW,
+			"The upgrade to this generation is not committed: `initctl commit` keeps "
+			"it, `initctl rollback` undoes it.");
+}
+
 static void status_people(const struct answer *a)
 {
 	const struct record *system = answer_find(a, "system");
@@ -206,6 +232,7 @@ static void status_people(const struct answer *a)
 
 	if (system) {
 		print_system(system);
+		print_choice(a, system);
 		(void)putchar('\n');
 	}
 	print_warnings(a);
@@ -225,6 +252,7 @@ static void status_people(const struct answer *a)
 void status_json(struct json *j, const struct answer *a)
 {
 	json_first_record(j, "system", a, "system");
+	json_first_record(j, "attached", a, "attached");
 	json_records(j, "services", a, "unit");
 }
 

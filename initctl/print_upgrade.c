@@ -58,6 +58,18 @@ static void print_blackout(const struct record *blackout)
 			left, left == 1 ? "" : "s");
 }
 
+static void print_hook(const struct record *hook)
+{
+	bool failed = record_get_bool(hook, "failed", false);
+	const char *said = field(hook, "text");
+	char *text = failed ? copy_text(said)
+			    : format_text("%s: %s (%.1f ms)", hook->id, *said ? said : "done",
+				      milliseconds(hook));
+
+	print_paragraph(4, "", failed ? COLOUR_RED : COLOUR_NONE, text);
+	free(text);
+}
+
 /* Shows a record as it arrives. False for one that makes sense only among its like: it is kept. */
 static bool print_live(const struct record *r)
 {
@@ -69,6 +81,8 @@ static bool print_live(const struct record *r)
 		print_blackout(r);
 	else if (strcmp(r->kind, "progress") == 0)
 		print_paragraph(4, "", COLOUR_NONE, field(r, "text"));
+	else if (strcmp(r->kind, "hook") == 0 && record_get(r, "usec"))
+		print_hook(r); /* it has run; without a time it is a line of the plan */
 	else if (strcmp(r->kind, "blocker") == 0)
 		print_paragraph(11, "  blocker: ", COLOUR_RED, field(r, "text"));
 	else if (strcmp(r->kind, "warning") == 0)

@@ -23,6 +23,8 @@
 #define POLL_FAST_USEC (2 * USEC_PER_MSEC)
 #define POLL_SLOW_USEC (20 * USEC_PER_MSEC)
 #define POLL_FAST_TIMES 100
+/* What was killed is gone within this. */
+#define DRAIN_KILL_USEC (5 * USEC_PER_SEC)
 
 void (*policy_rolled)(struct service *s);
 unsigned (*policy_generation_of)(uint64_t mount_id);
@@ -443,11 +445,28 @@ static void fail_late(struct service *s)
 		fail(s, "not ready on the new image within %llu ms (ReadyTimeoutSec=)", msec);
 }
 
+/* What serves its last connections keeps the service where it is. On the way back that must not
+ * be: better they end than that it stays on an image that was found bad. False if there is none. */
+static bool end_draining(struct service *s)
+{
+	if (s->roll.state != ROLL_SETTLING || s->roll.drain_killed ||
+		(!s->draining && !s->old_main.pid))
+		return false;
+	log_warning("%s: what still drains from before is killed: ReadyTimeoutSec= is over",
+		s->unit->name);
+	if (s->draining)
+		instance_kill(s->draining);
+	(void)process_signal(&s->old_main, SIGKILL);
+	s->roll.drain_killed = true;
+	s->roll.deadline_usec = deadline_in(DRAIN_KILL_USEC);
+	return true;
+}
+
 static void roll_timer_expired(struct loop_timer *t)
 {
 	struct service *s = CONTAINER_OF(t, struct service, roll.timer);
 
-	if (clock_usec() >= s->roll.deadline_usec)
+	if (clock_usec() >= s->roll.deadline_usec && !end_draining(s))
 		fail_late(s);
 	else if (s->roll.state == ROLL_ASKED)
 		check(s);
@@ -469,7 +488,7 @@ void policy_roll(struct service *s, uint64_t target)
 	s->roll.target = target;
 	s->roll.why[0] = '\0';
 	s->roll.refused = false;
-	s->roll.started = false;
+	s->roll.started = s->roll.drain_killed = false;
 	s->roll.poll_count = 0;
 	s->roll.deadline_usec = deadline_in(s->unit->ready_timeout_usec);
 	s->roll.state = ROLL_SETTLING;

@@ -138,6 +138,7 @@ struct roll {
 	bool preforks; /* the old main process had children: the new one is ready once it has */
 	bool was_up; /* as the upgrade began: so a rollback starts it again if it has to */
 	bool started; /* it was started for this roll, whatever its policy */
+	bool drain_killed; /* what kept it from settling was */
 	unsigned poll_count;
 	char why[256]; /* when it failed */
 };

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <errno.h>
 #include <stdio.h>
 
 #include "conf/protocol.h"
@@ -6,6 +7,7 @@
 #include "kernel/util.h"
 #include "services/service.h"
 #include "upgrade/generations.h"
+#include "upgrade/limbo.h"
 #include "upgrade/report.h"
 #include "upgrade/rollout.h"
 #include "upgrade/transaction.h"
@@ -13,13 +15,46 @@
 #define ROLLBACK_TRIES 10
 #define ROLLBACK_RETRY_USEC (500 * USEC_PER_MSEC)
 
-static void rolled_back(void)
+static void rolled_back(const char *but)
 {
-	char text[600];
+	char text[1200];
 
 	sides_let_go_of_other();
-	(void)snprintf(text, sizeof(text), "rolled back: %s", tx.why);
+	(void)snprintf(text, sizeof(text), "rolled back: %s%s%s", tx.why, but ? "; but " : "",
+		but ? but : "");
 	finish(RESULT_ROLLED_BACK, text);
+}
+
+static void restored(const char *failure)
+{
+	char but[600];
+
+	report_end_phase("commit", false);
+	if (failure)
+		(void)snprintf(
+			but, sizeof(but), "the boot default may be the other image: %s", failure);
+	else
+		report_progress(
+			"the boot default is that of generation %u again (its commit hooks have run)",
+			sides.current.generation);
+	rolled_back(failure ? but : NULL);
+}
+
+void restore_begin(void)
+{
+	struct error e;
+
+	tx.phase = UPGRADE_RESTORING;
+	if (run_hooks(HOOK_COMMIT, -1, restored, &e) < 0)
+		restored(e.text);
+}
+
+static void undone(void)
+{
+	if (tx.restore)
+		restore_begin();
+	else
+		rolled_back(NULL);
 }
 
 static void services_undone(const struct service *failed)
@@ -28,7 +63,7 @@ static void services_undone(const struct service *failed)
 	if (failed)
 		log_error("%s did not get back onto the old image: %s", failed->unit->name,
 			failed->roll.why);
-	rolled_back();
+	undone();
 }
 
 static const struct rollout_hooks BACKWARDS = {report_rolled, services_undone};
@@ -56,8 +91,9 @@ static void rollback_failed(const struct error *e)
 	/* The new image stays; whoever asked must know that both ways are barred. */
 	(void)snprintf(text, sizeof(text),
 		"failed: cannot roll back: %s; to be rolled back because: %s", e->text, tx.why);
-	tx.phase = UPGRADE_UNCOMMITTED;
 	log_error("upgrade: %s", text);
+	tx.phase = tx.committed ? UPGRADE_IDLE : UPGRADE_UNCOMMITTED;
+	tx.committed = tx.restore = false;
 	tx.hooks.finished(RESULT_FAILED, text);
 }
 
@@ -88,6 +124,7 @@ void rollback_begin(void)
 	log_warning("rolling back to generation %u: %s", sides.other.generation, tx.why);
 	report_progress("rolling back: %s", tx.why);
 	timer_cancel(&tx.commit_timer);
+	timer_cancel(&tx.release_timer);
 	rollout_abort();
 	tx.rollback_tries = 0;
 	rollback_retry(NULL);
@@ -110,7 +147,7 @@ void upgrade_exec_failed(const char *why)
 		rollback_failed(&e);
 		return;
 	}
-	rolled_back();
+	rolled_back(NULL);
 }
 
 void rollback_after_return(const char *why)
@@ -131,4 +168,61 @@ void rollback_after_return(const char *why)
 	(void)snprintf(tx.why, sizeof(tx.why), "the new init %s", why);
 	tx.phase = UPGRADE_SERVICES;
 	rollback_begin();
+}
+
+static int rollback_now(const char *why)
+{
+	(void)snprintf(tx.why, sizeof(tx.why), "%s", why);
+	tx.phase = UPGRADE_SERVICES;
+	report_begin();
+	rollback_begin();
+	return 0;
+}
+
+static int rollback_committed(const char *why, struct error *e)
+{
+	if (!sides.other.generation)
+		return error_say(e, EINVAL,
+			"nothing to roll back to: generation %u is committed and the one before it released",
+			sides.current.generation);
+	if (!limbo_is_empty())
+		return error_say(e, EBUSY,
+			"busy: a process still does not answer since the last attempt (see `initctl log init`)");
+	tx.committed = tx.restore = true;
+	/* What ran when the upgrade began is of the past: what runs now is to run after. */
+	rollout_take_stock();
+	return rollback_now(why);
+}
+
+int upgrade_rollback(const char *why, struct error *e)
+{
+	switch (tx.phase) {
+	case UPGRADE_IDLE:
+		return rollback_committed(why, e);
+	case UPGRADE_UNCOMMITTED:
+		return rollback_now(why);
+	case UPGRADE_PLANNING:
+	case UPGRADE_PRE:
+	case UPGRADE_PREPARING:
+		planning_cancel();
+		preparing_cancel();
+		refuse("%s", why);
+		return 0;
+	case UPGRADE_SERVICES:
+	case UPGRADE_POST:
+		if (timer_armed(&tx.retry_timer))
+			break;
+		hooks_cancel();
+		return rollback_now(why);
+	case UPGRADE_EXECING:
+	case UPGRADE_COMMITTING: /* half a change of the boot default is worse than either */
+	case UPGRADE_UNDOING_EXEC:
+	case UPGRADE_UNDOING:
+	case UPGRADE_RESTORING:
+		break;
+	}
+	return error_say(e, EBUSY,
+		tx.phase == UPGRADE_COMMITTING
+			? "busy: the commit hooks run; roll back once it is committed"
+			: "busy: it is being rolled back already");
 }

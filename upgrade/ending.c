@@ -24,6 +24,7 @@ void finish(const char *result, const char *text)
 		vote_commit();
 	else
 		vote_abort();
+	tx.committed = tx.restore = false;
 	log_notice("upgrade: %s", text);
 	tx.hooks.finished(result, text);
 }
@@ -38,4 +39,19 @@ void refuse(const char *format, ...)
 	va_end(ap);
 	(void)snprintf(text, sizeof(text), "refused: %s", why);
 	finish(RESULT_REFUSED, text);
+}
+
+int run_hooks(enum hook_kind kind, int new_root, void (*done)(const char *failure), struct error *e)
+{
+	bool before = kind == HOOK_PRE_UPGRADE, back = tx.phase == UPGRADE_RESTORING;
+	struct hooks_request q = {.kind = kind,
+		.old_generation = before ? sides.current.generation : sides.other.generation,
+		.new_generation = before ? tx.last_generation + 1 : sides.current.generation,
+		.image = back ? NULL : tx.path,
+		.rollback = back,
+		.root_name = before ? "MOLT_NEW_ROOT" : "MOLT_OLD_ROOT",
+		.root = before ? new_root : sides.other.root,
+		.timeout_usec = tx.conf->hook_timeout_usec};
+
+	return hooks_begin(&q, done, e);
 }

@@ -1,28 +1,29 @@
 /* SPDX-License-Identifier: MIT */
 #include <stdio.h>
 
-#include "conf/protocol.h"
-#include "kernel/log.h"
-#include "kernel/util.h"
 #include "services/service.h"
 #include "upgrade/report.h"
 #include "upgrade/rollout.h"
 #include "upgrade/transaction.h"
 
-void commit_now(void)
+static void checks_done(const char *failure)
 {
-	sides_let_go_of_other();
-	report_end_phase("commit", false);
-	finish(RESULT_OK, "committed");
+	report_end_phase("post-pivot", false);
+	if (failure) {
+		(void)snprintf(tx.why, sizeof(tx.why), "%s", failure);
+		rollback_begin();
+	} else {
+		commit_or_wait();
+	}
 }
 
-void commit_timer_expired(struct loop_timer *t)
+void checks_begin(void)
 {
-	(void)t;
-	(void)snprintf(tx.why, sizeof(tx.why),
-		"nobody committed it within CommitTimeoutSec= (%llu s)",
-		(unsigned long long)(tx.conf->commit_timeout_usec / USEC_PER_SEC));
-	rollback_begin();
+	struct error e;
+
+	tx.phase = UPGRADE_POST;
+	if (run_hooks(HOOK_POST_PIVOT, -1, checks_done, &e) < 0)
+		checks_done(e.text);
 }
 
 static void services_done(const struct service *failed)
@@ -32,15 +33,8 @@ static void services_done(const struct service *failed)
 		(void)snprintf(
 			tx.why, sizeof(tx.why), "%s: %s", failed->unit->name, failed->roll.why);
 		rollback_begin();
-	} else if (tx.conf->auto_commit) {
-		commit_now();
 	} else {
-		tx.phase = UPGRADE_UNCOMMITTED;
-		timer_set(&tx.commit_timer, deadline_in(tx.conf->commit_timeout_usec));
-		log_notice("generation %u waits for `initctl commit` or `initctl rollback`",
-			sides.current.generation);
-		tx.hooks.finished(RESULT_OK,
-			"not committed yet: `initctl commit` keeps it, `initctl rollback` undoes it");
+		checks_begin();
 	}
 }
 

@@ -138,9 +138,35 @@ static void check_service(int socket, const struct service *s)
 	answer_text(socket, "blocker", text);
 }
 
+const struct service *plan_find_draining(pid_t *ret_pid)
+{
+	for (const struct service *s = set_first(); s; s = s->next) {
+		if (s->unit->policy == POLICY_KEEP || (!s->draining && !s->old_main.pid))
+			continue;
+		*ret_pid = s->draining ? s->draining->main.pid : s->old_main.pid;
+		return s;
+	}
+	return NULL;
+}
+
+static void check_draining(int socket)
+{
+	char text[512];
+	pid_t pid;
+	const struct service *s = plan_find_draining(&pid);
+
+	if (!s)
+		return;
+	(void)snprintf(text, sizeof(text),
+		"%s still drains: its process %d from before the last upgrade serves on, and an upgrade is refused as long as it does",
+		s->unit->name, (int)pid);
+	answer_text(socket, "warning", text);
+}
+
 int plan_services(int socket, struct error *e)
 {
 	(void)e;
+	check_draining(socket);
 	for (struct service *s = set_first(); s; s = s->next) {
 		struct record_writer w = {0};
 		bool asked = vote_asks(s);

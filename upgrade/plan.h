@@ -9,6 +9,7 @@
 
 #include "conf/record.h"
 #include "conf/unit.h"
+#include "services/service.h"
 #include "upgrade/holders.h"
 #include "upgrade/image.h"
 
@@ -36,6 +37,8 @@ const char *plan_action_name(enum holder_action action);
 void plan_header(int socket, const struct image_request *q, const struct image *image);
 int plan_mounts(int socket, int root, const char *leave, struct error *e);
 int plan_services(int socket, struct error *e);
+/* The hooks that an upgrade would run: the running image's and the new one's. */
+int plan_hooks(int socket, int root, struct error *e);
 int plan_holders(int socket, int tree, int root, struct error *e);
 
 /* What the policy of its service is worth now: POLICY_KEEP for what is no service or does not run.
@@ -48,6 +51,10 @@ void plan_describe(const struct holder *h, char *buf, size_t size);
 const char *plan_stake(const struct holder *h);
 /* What a person can do about a holder that stays, or that forbids the upgrade. */
 void plan_advice(const struct holder *h, enum holder_action action, char *buf, size_t size);
+
+/* The first service that is in the middle of the last connections it had before the upgrade before,
+ * and in which process; NULL: none. It cannot get onto another image until that has ended. */
+const struct service *plan_find_draining(pid_t *ret_pid);
 
 /* One holder as a record of kind "holder"; for plans and for `initctl holders`. `why` may be NULL:
  * why it cannot be migrated, or not now. */

@@ -1,92 +1,57 @@
 /* SPDX-License-Identifier: MIT */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "conf/protocol.h"
 #include "kernel/log.h"
 #include "kernel/util.h"
-#include "services/vote.h"
+#include "services/service.h"
 #include "upgrade/judge.h"
-#include "upgrade/limbo.h"
+#include "upgrade/plan.h"
 #include "upgrade/report.h"
 #include "upgrade/transaction.h"
-#include "upgrade/vault.h"
 
-static const uint64_t BUSY_RETRY_USEC[] = {
-	1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000, 300000, 400000, 500000};
+/* What the upgrade before has left in the middle of its last connections gets this long to end
+ * them, and is looked at this often. */
+#define DRAIN_USEC (3 * USEC_PER_SEC)
+#define DRAIN_LOOK_USEC (20 * USEC_PER_MSEC)
 
 static int image = -1; /* the detached mount of the new root; -1: none yet */
 static char *leave; /* a mount that stays on the old one */
-static struct loop_timer again_timer;
-static unsigned busy_tries;
+static struct loop_timer drain_timer;
+static uint64_t drain_deadline_usec;
 
-/* Somebody was in the middle of vfork(2) at each try: its child goes on only while nothing is
- * frozen. */
-static bool later(int r)
+static void drop_image(void)
 {
-	if (r != -EBUSY || busy_tries == ARRAY_SIZE(BUSY_RETRY_USEC))
-		return false;
-	timer_set(&again_timer, deadline_in(BUSY_RETRY_USEC[busy_tries++]));
-	return true;
+	image = fd_close(image);
+	free(leave);
+	leave = NULL;
 }
 
-static void swapped(void)
+static void go_on(void)
 {
-	tx.last_generation = sides.current.generation;
-	begin_exec(UPGRADE_EXECING);
-	tx.hooks.keep();
+	char *left = leave;
+
+	leave = NULL;
+	preparing_begin(fd_steal(&image), left);
 }
 
-static void upgrade_now(void)
+/* A service that is in the middle of one change cannot make the next: better said before anything
+ * is touched than after. */
+static void wait_for_drained(struct loop_timer *t)
 {
-	struct error e;
-	struct side to = {.generation = tx.last_generation + 1, .root = image};
-	struct swap_request q = {.conf = tx.conf,
-		.leave = leave,
-		.force = tx.force,
-		.swapped = swapped,
-		.prepared = tx.hooks.keep};
-	int r = sides_swap_to_new(to, &q, &e);
+	pid_t pid;
+	const struct service *s = tx.force ? NULL : plan_find_draining(&pid);
 
-	if (r == 0) {
-		image = -1;
-	} else if (!later(r)) {
-		struct error ignored;
-		/* A pivot that was taken back has left the new root in the slot of the old, or
-		 * in its own. */
-		(void)vault_release(sides.current.generation, &ignored);
-		(void)vault_release(to.generation, &ignored);
-		image = fd_close(image);
-		refuse("%s", e.text);
-	}
-}
-
-/* The services have said what they think of it; those that agreed are told how it went on in
- * finish(). */
-static void voted(const char *refused)
-{
-	if (refused) {
-		image = fd_close(image);
-		refuse("%s", refused);
+	if (!s) {
+		go_on();
+	} else if (clock_usec() < drain_deadline_usec) {
+		timer_set(t, deadline_in(DRAIN_LOOK_USEC));
 	} else {
-		upgrade_now();
+		drop_image();
+		refuse("%s still drains: its process %d from before the last upgrade serves on; wait for its end, or end it",
+			s->unit->name, (int)pid);
 	}
-}
-
-static void begin_prepare(void)
-{
-	vote_begin(tx.last_generation + 1, tx.force, voted);
-}
-
-static void again_timer_expired(struct loop_timer *t)
-{
-	if (limbo_is_empty())
-		upgrade_now();
-	else
-		timer_set(
-			t, deadline_in(BUSY_RETRY_USEC[0])); /* it is let go when its vfork(2) is
-								over, and cannot be seized before */
 }
 
 static void judged(const struct judgement *j)
@@ -99,11 +64,15 @@ static void judged(const struct judgement *j)
 	if (j->image >= 0 && (j->n_blockers == 0 || tx.force) && tx.mode == MODE_UPGRADE) {
 		if (j->n_blockers > 0)
 			log_warning("upgrade forced in spite of: %s", j->blocker);
-		begin_prepare();
+		drain_deadline_usec = deadline_in(DRAIN_USEC);
+		wait_for_drained(&drain_timer);
 		return;
 	}
-	image = fd_close(image);
-	if (j->image < 0) {
+	drop_image();
+	if (j->same) {
+		(void)snprintf(text, sizeof(text), "already there: %s", j->unfit);
+		finish(RESULT_OK, text);
+	} else if (j->image < 0) {
 		refuse("%s", j->unfit);
 	} else if (j->n_blockers > 0 && !tx.force) {
 		refuse("%s%s", j->blocker,
@@ -116,12 +85,9 @@ static void judged(const struct judgement *j)
 
 void planning_cancel(void)
 {
-	if (tx.phase != UPGRADE_PLANNING)
-		return;
-	timer_cancel(&again_timer);
+	timer_cancel(&drain_timer);
 	judge_cancel();
-	image = fd_close(image);
-	refuse("the system is going down");
+	drop_image();
 }
 
 int planning_begin(const struct image_options *options, struct error *e)
@@ -130,10 +96,7 @@ int planning_begin(const struct image_options *options, struct error *e)
 
 	if (state_fd < 0)
 		return error_set(e, state_fd, "cannot copy the state for the new init to look at");
-	free(leave);
-	leave = NULL;
-	busy_tries = 0;
-	again_timer.expired = again_timer_expired;
+	drain_timer.expired = wait_for_drained;
 	report_begin();
 	struct image_request request = {.path = tx.path,
 		.options = *options,

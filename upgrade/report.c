@@ -91,6 +91,32 @@ void report_progress(const char *format, ...)
 	emit(&w);
 }
 
+void report_warning(const char *text)
+{
+	struct record_writer w = {0};
+
+	record_begin(&w, "warning", "");
+	record_text(&w, "text", text);
+	record_end(&w);
+	emit(&w);
+}
+
+void report_hook(
+	const char *kind, const char *path, uint64_t usec, const char *last, const char *failed)
+{
+	struct record_writer w = {0};
+
+	record_begin(&w, "hook", path);
+	record_text(&w, "phase", kind);
+	record_int(&w, "usec", (int64_t)usec);
+	record_bool(&w, "failed", failed != NULL);
+	record_text(&w, "text", failed ? failed : last);
+	record_end(&w);
+	emit(&w);
+	if (failed)
+		log_error("upgrade: %s", failed);
+}
+
 void report_rolled(const struct service *s)
 {
 	report_progress(

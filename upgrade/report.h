@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "conf/record.h"
 #include "upgrade/blackout.h"
@@ -18,6 +19,10 @@ void report_end_phase(const char *name, bool blackout);
 void report_blackout(const struct blackout_report *b);
 /* A line for a person; also to the log. */
 void report_progress(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void report_warning(const char *text);
+/* A hook has ended. `last` line of what it said, and why it `failed`; each may be NULL. */
+void report_hook(
+	const char *kind, const char *path, uint64_t usec, const char *last, const char *failed);
 /* A service has got onto an image, or has failed to (rollout.h). */
 struct service;
 void report_rolled(const struct service *s);

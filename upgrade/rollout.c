@@ -90,14 +90,19 @@ static void start(bool stop, const struct rollout_hooks *h)
 	timer_set(&turn, clock_usec());
 }
 
+void rollout_take_stock(void)
+{
+	for (struct service *s = set_first(); s; s = s->next)
+		s->roll.was_up = s->state == STATE_RUNNING;
+}
+
 void rollout_begin(uint64_t target_mount, bool stop, const struct rollout_hooks *h)
 {
 	target = target_mount;
-	for (struct service *s = set_first(); s; s = s->next) {
+	if (stop)
+		rollout_take_stock();
+	for (struct service *s = set_first(); s; s = s->next)
 		s->roll.state = ROLL_WAITING;
-		if (stop)
-			s->roll.was_up = s->state == STATE_RUNNING;
-	}
 	start(stop, h);
 }
 

@@ -21,6 +21,8 @@ struct rollout_hooks {
  * when the way forward began and does no more.
  */
 void rollout_begin(uint64_t target_mount, bool stop_on_failure, const struct rollout_hooks *hooks);
+/* What runs now is what the way back starts again if it does no more, whatever ran before. */
+void rollout_take_stock(void);
 /* Takes up, after an exec, what the services' own states say is under way. */
 void rollout_resume(uint64_t target_mount, bool stop_on_failure, const struct rollout_hooks *hooks);
 /* Gives up on all that is under way and undoes what is half done. done() does not come. */

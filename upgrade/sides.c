@@ -20,7 +20,7 @@
 /* Namespaces that come between the look at them and the freeze. */
 #define STALE_TRIES 5
 
-struct sides sides = {.current.root = -1, .other.root = -1};
+struct sides sides = {.current.root = -1, .other.root = -1, .former.root = -1};
 
 static int tree_fd = -1, events_fd = -1, flag_fd = -1;
 
@@ -92,6 +92,10 @@ static void swapped(void *userdata)
 
 	if (!s->done) {
 		s->done = true;
+		/* Attached still since its own upgrade. Not to be let go here: this may be the
+		 * way out of a crash. */
+		if (sides.other.generation && sides.other.mount_id != s->to.mount_id)
+			sides.former = sides.other;
 		sides.other = sides.current;
 		sides.other.root = fd_steal(&s->pivot.old_root);
 		sides.current = s->to;
@@ -149,8 +153,10 @@ static int swap_once(struct side to, int slot, int to_slot, struct namespaces *n
 		r = namespaces_prepare(n, &s.pivot, e);
 	if (r == 0)
 		r = run_blackout(&s, e);
-	if (r == 0)
+	if (r == 0) {
 		clear_slot(to.generation);
+		sides_let_go_of_former();
+	}
 	pivot_done(&s.pivot);
 	return r;
 }
@@ -192,16 +198,26 @@ int sides_swap_back(const struct swap_request *q, struct error *e)
 	return slot < 0 ? slot : swap_to(sides.other, slot, q, e);
 }
 
-void sides_let_go_of_other(void)
+static void let_go(struct side *s)
 {
 	struct error e;
 
-	if (!sides.other.generation)
+	if (!s->generation)
 		return;
-	if (vault_release(sides.other.generation, &e) < 0)
+	if (vault_release(s->generation, &e) < 0)
 		log_error("%s", e.text);
-	generations_add(sides.other.generation, sides.other.mount_id, sides.other.root);
-	sides.other = (struct side){.root = -1};
+	generations_add(s->generation, s->mount_id, s->root);
+	*s = (struct side){.root = -1};
+}
+
+void sides_let_go_of_former(void)
+{
+	let_go(&sides.former);
+}
+
+void sides_let_go_of_other(void)
+{
+	let_go(&sides.other);
 }
 
 static void save_side(struct record_writer *w, const char *key, const struct side *s)
@@ -227,6 +243,7 @@ void sides_save(struct record_writer *w)
 {
 	save_side(w, "current", &sides.current);
 	save_side(w, "other", &sides.other);
+	save_side(w, "former", &sides.former);
 	record_int(w, "vault", vault_fd());
 }
 
@@ -237,6 +254,8 @@ int sides_load(const struct record *r, struct error *e)
 	if (result == 0)
 		result = load_side(record_get(r, "other"), &sides.other, e);
 	if (result == 0)
+		result = load_side(record_get(r, "former"), &sides.former, e);
+	if (result == 0)
 		vault_adopt((int)record_get_int(r, "vault", -1));
 	return result;
 }
@@ -245,6 +264,8 @@ void sides_each_fd(int (*visit)(int fd))
 {
 	if (sides.other.root >= 0)
 		(void)visit(sides.other.root);
+	if (sides.former.root >= 0)
+		(void)visit(sides.former.root);
 	if (vault_fd() >= 0)
 		(void)visit(vault_fd());
 }

@@ -22,7 +22,9 @@ struct side {
 
 struct sides {
 	struct side current; /* the root that is "/" */
-	struct side other; /* the one in the vault, while the transaction is open */
+	struct side former; /* what was there when another took its place: to be let go */
+	struct side other; /* the one in the vault: while the transaction is open, and for a while
+			      after its commit */
 };
 
 /* Only for reading, outside of sides.c. */
@@ -43,13 +45,16 @@ struct swap_request {
 
 /*
  * Freezes everything and makes the detached mount `to.root` "/"; the root that was goes to the
- * vault and becomes sides.other. On success to.root is consumed. 0, or negative errno with text and
+ * vault and becomes sides.other, in place of one that was attached there still. On success to.root
+ * is consumed. 0, or negative errno with text and
  * everything as before: -EBUSY may be tried again (blackout.h).
  */
 int sides_swap_to_new(struct side to, const struct swap_request *q, struct error *e);
 /* The same with sides.other, which must be there: the way back. */
 int sides_swap_back(const struct swap_request *q, struct error *e);
 
+/* Lets go of what has lost its place; also after an exec. */
+void sides_let_go_of_former(void);
 /* Unmounts the root in the vault and goes on watching who holds it (generations.h). */
 void sides_let_go_of_other(void);
 

@@ -7,6 +7,7 @@
 #define MOLT_UPGRADE_TRANSACTION_H
 
 #include "kernel/loop.h"
+#include "upgrade/hooks.h"
 #include "upgrade/sides.h"
 #include "upgrade/upgrade.h"
 
@@ -18,27 +19,43 @@ struct transaction {
 	enum upgrade_phase phase;
 	enum upgrade_mode mode;
 	bool force;
+	enum commit_choice commit;
+	uint64_t commit_within_usec; /* 0: as configured */
 	bool exec_wanted;
 	unsigned last_generation; /* the highest number ever given */
 	char *path; /* of the image */
 	char why[512]; /* it is rolled back */
+	bool committed; /* what is rolled back was committed */
+	bool restore; /* commit hooks have begun: a rollback ends with those of the other image */
 	unsigned rollback_tries;
 	struct loop_timer commit_timer; /* UNCOMMITTED: past it, back */
+	struct loop_timer release_timer; /* IDLE: past it, the generation before is let go */
 	struct loop_timer retry_timer; /* of a rollback that could not be done yet */
 };
 
 extern struct transaction tx;
 
-/* planning.c: is it fit, and then the swap. */
+/* planning.c: is it fit? */
 /* tx.path, tx.mode and tx.force say what; -> PLANNING. `options` is borrowed for the call. */
 int planning_begin(const struct image_options *options, struct error *e);
-void planning_cancel(void); /* refuses; does nothing if there is no plan under way */
+void planning_cancel(void);
 
-/* forwards.c: the services onto the new image, and what comes after. */
+/* preparing.c: what is asked before the swap, and the swap. */
+/* Takes over both: the detached mount of the new root, and a mount that stays on the old one. */
+void preparing_begin(int image, char *leave); /* -> PRE */
+void preparing_cancel(void);
+
+/* forwards.c: the services onto the new image, and its health checks. */
 void forwards_begin(void); /* -> SERVICES */
 void forwards_resume(void); /* after an exec in SERVICES */
-void commit_now(void);
+void checks_begin(void); /* -> POST */
+
+/* committing.c */
+void commit_or_wait(void); /* -> COMMITTING or UNCOMMITTED */
+void commit_begin(void); /* -> COMMITTING */
 void commit_timer_expired(struct loop_timer *t);
+void release_timer_expired(struct loop_timer *t);
+void wait_for_commit(void); /* -> UNCOMMITTED */
 
 /* backwards.c: the same transaction back; tx.why says why. */
 void rollback_begin(void); /* -> UNDOING_EXEC, or tries again later */
@@ -48,10 +65,14 @@ void rollback_after_return(const char *why);
 void rollback_retry(struct loop_timer *t);
 void backwards_begin(void); /* the services, -> UNDOING */
 void backwards_resume(void);
+void restore_begin(void); /* the boot default, -> RESTORING */
 
 /* ending.c */
 void begin_exec(enum upgrade_phase phase); /* the loop is to exec the init of the new root */
 void finish(const char *result, const char *text); /* -> IDLE, and the client is told */
+/* The hooks of one kind, with what they are told; hooks_begin() has the rest. */
+int run_hooks(
+	enum hook_kind kind, int new_root, void (*done)(const char *failure), struct error *e);
 void refuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

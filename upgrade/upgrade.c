@@ -2,11 +2,10 @@
 #include "upgrade/upgrade.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernel/util.h"
+#include "conf/protocol.h"
 #include "services/policy.h"
 #include "upgrade/generations.h"
 #include "upgrade/limbo.h"
@@ -40,10 +39,15 @@ const char *upgrade_state_name(void)
 		return "running";
 	case UPGRADE_UNCOMMITTED:
 		return "uncommitted";
+	case UPGRADE_PRE:
+	case UPGRADE_PREPARING:
 	case UPGRADE_EXECING:
 	case UPGRADE_SERVICES:
+	case UPGRADE_POST:
+	case UPGRADE_COMMITTING:
 	case UPGRADE_UNDOING_EXEC:
 	case UPGRADE_UNDOING:
+	case UPGRADE_RESTORING:
 		return "upgrading";
 	}
 	return "?";
@@ -60,63 +64,104 @@ int upgrade_fallback_root(void)
 									       : -1;
 }
 
+bool upgrade_can_be_carried(void)
+{
+	switch (tx.phase) {
+	case UPGRADE_IDLE:
+	case UPGRADE_UNCOMMITTED:
+	case UPGRADE_EXECING:
+	case UPGRADE_SERVICES:
+	case UPGRADE_UNDOING_EXEC:
+	case UPGRADE_UNDOING:
+		return true;
+	case UPGRADE_PLANNING:
+	case UPGRADE_PRE:
+	case UPGRADE_PREPARING:
+	case UPGRADE_POST:
+	case UPGRADE_COMMITTING:
+	case UPGRADE_RESTORING:
+		return false;
+	}
+	return false;
+}
+
+bool upgrade_can_be_cancelled(void)
+{
+	switch (tx.phase) {
+	case UPGRADE_IDLE:
+	case UPGRADE_UNCOMMITTED:
+	case UPGRADE_PLANNING:
+	case UPGRADE_PRE:
+	case UPGRADE_PREPARING:
+		return true;
+	case UPGRADE_POST:
+		return !timer_armed(&tx.retry_timer);
+	case UPGRADE_EXECING:
+	case UPGRADE_SERVICES:
+	case UPGRADE_COMMITTING: /* half a change of the boot default might boot nothing */
+	case UPGRADE_UNDOING_EXEC:
+	case UPGRADE_UNDOING:
+	case UPGRADE_RESTORING:
+		return false;
+	}
+	return false;
+}
+
 void upgrade_cancel(void)
 {
 	timer_cancel(&tx.commit_timer);
+	timer_cancel(&tx.release_timer);
 	timer_cancel(&tx.retry_timer);
+	if (tx.phase == UPGRADE_IDLE || tx.phase == UPGRADE_UNCOMMITTED)
+		return;
 	planning_cancel();
+	preparing_cancel();
+	if (tx.phase == UPGRADE_POST) {
+		tx.phase = UPGRADE_UNCOMMITTED;
+		tx.hooks.finished(RESULT_FAILED,
+			"failed: not committed: the system is going down before the checks of the new image were over");
+	} else {
+		refuse("the system is going down");
+	}
 }
 
 void upgrade_let_go(void)
 {
-	if (tx.phase == UPGRADE_UNCOMMITTED)
-		sides_let_go_of_other();
+	sides_let_go_of_other();
 	generations_let_go();
 }
 
-int upgrade_begin(const struct upgrade_request *q, struct error *e)
+static int check_idle(struct error *e)
 {
-	char *copy;
-
-	if (tx.phase != UPGRADE_IDLE)
+	if (tx.phase == UPGRADE_UNCOMMITTED)
 		return error_say(e, EBUSY,
-			tx.phase == UPGRADE_UNCOMMITTED
-				? "generation %u is not committed yet: `initctl commit` or `initctl rollback` first"
-				: "busy: an upgrade of generation %u is under way",
+			"generation %u is not committed yet: `initctl commit` or `initctl rollback` first",
+			sides.current.generation);
+	if (tx.phase != UPGRADE_IDLE)
+		return error_say(e, EBUSY, "busy: an upgrade of generation %u is under way",
 			sides.current.generation);
 	if (!limbo_is_empty())
 		return error_say(e, EBUSY,
 			"busy: a process still does not answer since the last attempt (see `initctl log init`)");
-	copy = strdup(q->path);
+	return 0;
+}
+
+int upgrade_begin(const struct upgrade_request *q, struct error *e)
+{
+	int r = check_idle(e);
+
+	if (r < 0)
+		return r;
+	char *copy = strdup(q->path);
 	if (!copy)
 		return error_set(e, ENOMEM, "cannot begin the upgrade");
 	free(tx.path);
 	tx.path = copy;
 	tx.mode = q->mode;
 	tx.force = q->force;
+	tx.commit = q->commit;
+	tx.commit_within_usec = q->commit_within_usec;
 	return planning_begin(&q->options, e);
-}
-
-int upgrade_commit(struct error *e)
-{
-	if (tx.phase != UPGRADE_UNCOMMITTED)
-		return error_say(e, EINVAL, "nothing to commit: no upgrade waits for it");
-	report_begin();
-	commit_now();
-	return 0;
-}
-
-int upgrade_rollback(const char *why, struct error *e)
-{
-	if (tx.phase != UPGRADE_UNCOMMITTED)
-		return error_say(e, EINVAL,
-			"nothing to roll back to: generation %u is committed and the one before it released",
-			sides.current.generation);
-	(void)snprintf(tx.why, sizeof(tx.why), "%s", why);
-	tx.phase = UPGRADE_SERVICES;
-	report_begin();
-	rollback_begin();
-	return 0;
 }
 
 int upgrade_report_holders(unsigned id, const struct look_hooks *hooks, struct error *e)
@@ -132,11 +177,13 @@ int upgrade_init(int tree, const struct upgrade_hooks *hooks, struct error *e)
 	tx.tree = tree;
 	tx.hooks = *hooks;
 	tx.commit_timer.expired = commit_timer_expired;
+	tx.release_timer.expired = release_timer_expired;
 	tx.retry_timer.expired = rollback_retry;
 	tx.last_generation = 1;
 	policy_generation_of = upgrade_generation_of;
 	report_init(hooks->emit);
 	generations_init(tree);
+	hooks_init(tree);
 	return sides_init(tree, e);
 }
 

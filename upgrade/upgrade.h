@@ -2,17 +2,24 @@
 /*
  * The transaction from one generation to the next.
  *
- *     IDLE -> PLANNING -> (blackout) -> EXECING -> SERVICES -> [UNCOMMITTED] -> IDLE
+ *     IDLE -> PLANNING -> PRE -> PREPARING -> (blackout) -> EXECING -> SERVICES -> POST
+ *          -> [UNCOMMITTED] -> COMMITTING -> IDLE, with the generation before attached
  *
  * PLANNING: a child opens and judges the image (image.h). What it finds unfit, or blockers nobody
- * forced, refuse the upgrade: nothing was touched. The blackout runs through in one call
- * (blackout.h) and fails without a trace. Then the loop is asked to exec the new init
- * (upgrade_exec_wanted()); the new life goes on with SERVICES, each by its policy (rollout.h). All
- * there: commit, or with AutoCommit=no UNCOMMITTED until somebody says so or the deadline rolls
- * back.
+ * forced, refuse the upgrade: nothing was touched. PRE: so do the pre-upgrade hooks (hooks.h) of
+ * the running image. PREPARING: whoever else has a say before everything stands still. The blackout
+ * runs through in one call (blackout.h) and fails without a trace. Then the loop is asked to exec
+ * the new init (upgrade_exec_wanted()); the new life goes on with SERVICES, each by its policy
+ * (rollout.h), and with POST, the health checks of the new image. All well: commit, or without
+ * automatic commit UNCOMMITTED until somebody says so or the deadline rolls back. COMMITTING: the
+ * commit hooks make the new image the boot default; one that fails rolls back.
+ *
+ * After the commit the root of the generation before stays attached in the vault for
+ * RollbackWindowSec=, or until the next upgrade has swapped: so long there is a way back to it.
  *
  * Rolling back is a blackout the other way, an exec of the old init, and UNDOING: the services that
- * had moved are moved back.
+ * had moved are moved back. Where commit hooks have run, RESTORING runs those of the image gone
+ * back to, so that the boot default is what runs.
  */
 #ifndef MOLT_UPGRADE_UPGRADE_H
 #define MOLT_UPGRADE_UPGRADE_H
@@ -27,6 +34,7 @@
 #include "upgrade/image_open.h"
 #include "upgrade/look.h"
 
+/* The numbers are in the state: a new one goes to the end. */
 enum upgrade_phase {
 	UPGRADE_IDLE,
 	UPGRADE_PLANNING,
@@ -35,9 +43,30 @@ enum upgrade_phase {
 	UPGRADE_UNCOMMITTED,
 	UPGRADE_UNDOING_EXEC,
 	UPGRADE_UNDOING,
+	UPGRADE_PRE,
+	UPGRADE_PREPARING,
+	UPGRADE_POST,
+	UPGRADE_COMMITTING,
+	UPGRADE_RESTORING,
 };
 
-enum upgrade_mode { MODE_PLAN, MODE_DRY_RUN, MODE_UPGRADE };
+enum upgrade_mode { MODE_PLAN, MODE_UPGRADE };
+
+enum commit_choice {
+	COMMIT_AS_CONFIGURED, /* AutoCommit= */
+	COMMIT_AT_ONCE,
+	COMMIT_BY_HAND,
+};
+
+/* All of it is borrowed for the call. */
+struct upgrade_request {
+	const char *path; /* of the image */
+	struct image_options options;
+	enum upgrade_mode mode;
+	bool force; /* blockers do not forbid it */
+	enum commit_choice commit;
+	uint64_t commit_within_usec; /* 0: CommitTimeoutSec=; infinity: no deadline */
+};
 
 struct upgrade_hooks {
 	/* A record for whoever asked; nobody may be there any more. */
@@ -61,23 +90,35 @@ unsigned upgrade_generation(void);
 /* Which generation a mount is the root of, as far back as one is held; 0: none of ours. */
 unsigned upgrade_generation_of(uint64_t mount_id);
 
-/* All of it is borrowed for the call. */
-struct upgrade_request {
-	const char *path; /* of the image */
-	struct image_options options;
-	enum upgrade_mode mode;
-	bool force; /* what forbids it does not */
-};
-
 /* Begins; the hooks tell how it ends. -EBUSY: another one is under way. */
 int upgrade_begin(const struct upgrade_request *q, struct error *e);
-/* Ends an UNCOMMITTED upgrade, one way or the other; the hooks tell. -EINVAL: there is none. */
+/* Ends an UNCOMMITTED upgrade; the hooks tell. -EINVAL: there is none; -EBUSY. */
 int upgrade_commit(struct error *e);
+/*
+ * Goes back: from an upgrade that is not committed, from one that is as long as the generation
+ * before is attached, or in the middle of one. The hooks tell how it ends. -EINVAL: there is
+ * nothing to go back to; -EBUSY: a moment at which it cannot be.
+ */
 int upgrade_rollback(const char *why, struct error *e);
+/* Lets go of the generation that is attached since its upgrade was committed. -EINVAL: none is;
+ * -EBUSY. */
+int upgrade_release(struct error *e);
 
-/* The system goes down: a plan under way is refused, an uncommitted upgrade stays as it is (the
- * boot default was not changed). Whatever is past that point must end first: shutdown asks
- * upgrade_phase(). */
+/* What there is to decide about, for a person. */
+struct upgrade_choice {
+	unsigned attached; /* the generation that a rollback goes to; 0: none */
+	bool committed; /* a rollback undoes what was committed */
+	uint64_t deadline_usec; /* CLOCK_MONOTONIC: then it is let go (or, not committed, rolled
+				   back); 0: never */
+};
+struct upgrade_choice upgrade_choice(void);
+
+/* Whether PID 1 could exec itself now and go on: not in the middle of what a child does for it. */
+bool upgrade_can_be_carried(void);
+/* Whether the system may go down now: not where things are half done that another boot needs. */
+bool upgrade_can_be_cancelled(void);
+/* The system goes down: what has not swapped yet is refused; what is past it and not committed
+ * stays as it is (the boot default was not changed). Only if upgrade_can_be_cancelled(). */
 void upgrade_cancel(void);
 /* No process is left: unmounts what there is of other generations, so that their file systems are
  * clean. */

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernel/util.h"
+#include "kernel/log.h"
 #include "services/vote.h"
 #include "upgrade/generations.h"
 #include "upgrade/report.h"
@@ -12,12 +12,16 @@
 void upgrade_save(struct record_writer *w)
 {
 	record_begin(w, "upgrade", "");
-	/* A plan that is being made is not carried over: its client asks again. */
-	record_int(w, "phase", tx.phase == UPGRADE_PLANNING ? UPGRADE_IDLE : tx.phase);
+	record_int(w, "phase", tx.phase);
 	record_int(w, "last_generation", tx.last_generation);
 	sides_save(w);
 	record_text(w, "path", tx.path);
 	record_text(w, "why", tx.why[0] ? tx.why : NULL);
+	record_int(w, "commit", tx.commit);
+	record_int(w, "commit_within_usec", (int64_t)tx.commit_within_usec);
+	record_bool(w, "committed", tx.committed);
+	record_bool(w, "restore", tx.restore);
+	record_int(w, "release_usec", (int64_t)tx.release_timer.deadline_usec);
 	record_int(w, "commit_usec", (int64_t)tx.commit_timer.deadline_usec);
 	/* A rollback that could not be done yet is still to be done. */
 	record_int(w, "retry_usec", (int64_t)tx.retry_timer.deadline_usec);
@@ -27,25 +31,56 @@ void upgrade_save(struct record_writer *w)
 	record_end(w);
 }
 
+static void load_timer(const struct record *r, const char *key, struct loop_timer *t)
+{
+	int64_t usec = record_get_int(r, key, 0);
+
+	if (usec > 0)
+		timer_set(t, (uint64_t)usec);
+}
+
+/* A newer version may know more of them. A person can decide about what this one does not. */
+static void load_phase(const struct record *r)
+{
+	int64_t number = record_get_int(r, "phase", UPGRADE_IDLE);
+
+	tx.phase = (enum upgrade_phase)number;
+	if (number >= UPGRADE_IDLE && number <= UPGRADE_RESTORING)
+		return;
+	log_warning("the state is in a phase of an upgrade that this version does not know (%lld)",
+		(long long)number);
+	tx.phase = sides.other.generation ? UPGRADE_UNCOMMITTED : UPGRADE_IDLE;
+}
+
+static enum commit_choice load_choice(const struct record *r)
+{
+	int64_t number = record_get_int(r, "commit", COMMIT_AS_CONFIGURED);
+
+	return number == COMMIT_AT_ONCE || number == COMMIT_BY_HAND ? (enum commit_choice)number
+								    : COMMIT_AS_CONFIGURED;
+}
+
 int upgrade_load(const struct record *r, struct error *e)
 {
 	const char *path = record_get(r, "path"), *why = record_get(r, "why");
-	int64_t commit_usec = record_get_int(r, "commit_usec", 0);
 	int result;
 
-	tx.phase = (enum upgrade_phase)record_get_int(r, "phase", UPGRADE_IDLE);
 	tx.last_generation = (unsigned)record_get_int(r, "last_generation", 1);
 	if ((result = sides_load(r, e)) < 0 || (result = generations_load(r, e)) < 0)
 		return result;
+	load_phase(r);
 	report_load(r);
 	free(tx.path);
 	tx.path = path ? strdup(path) : NULL;
 	(void)snprintf(tx.why, sizeof(tx.why), "%s", why ? why : "");
-	if (commit_usec > 0)
-		timer_set(&tx.commit_timer, (uint64_t)commit_usec);
+	tx.commit = load_choice(r);
+	tx.commit_within_usec = (uint64_t)record_get_int(r, "commit_within_usec", 0);
+	tx.committed = record_get_bool(r, "committed", false);
+	tx.restore = record_get_bool(r, "restore", false);
 	tx.rollback_tries = (unsigned)record_get_int(r, "rollback_tries", 0);
-	if (record_get_int(r, "retry_usec", 0) > 0)
-		timer_set(&tx.retry_timer, (uint64_t)record_get_int(r, "retry_usec", 0));
+	load_timer(r, "commit_usec", &tx.commit_timer);
+	load_timer(r, "release_usec", &tx.release_timer);
+	load_timer(r, "retry_usec", &tx.retry_timer);
 	return 0;
 }
 
@@ -70,6 +105,7 @@ static bool resume_away(void)
 
 void upgrade_resume(enum life_kind kind, const char *why)
 {
+	sides_let_go_of_former();
 	if (kind == LIFE_RETURNED)
 		rollback_after_return(why);
 	if (kind == LIFE_RETURNED || (kind == LIFE_CRASHED_AWAY && resume_away()))
@@ -92,9 +128,25 @@ void upgrade_resume(enum life_kind kind, const char *why)
 	case UPGRADE_UNDOING:
 		backwards_resume();
 		return;
-	case UPGRADE_IDLE:
+	/* Hooks may run twice, and are told so (molt(8)): what the last life began is killed. */
+	case UPGRADE_POST:
+		checks_begin();
+		return;
+	case UPGRADE_COMMITTING:
+		commit_begin();
+		return;
+	case UPGRADE_RESTORING:
+		restore_begin();
+		return;
 	case UPGRADE_PLANNING:
-		vote_abort(); /* a life that ended while it was asking */
+	case UPGRADE_PRE:
+	case UPGRADE_PREPARING:
+		hooks_kill_left_over();
+		refuse("PID 1 %s, and everything is as it was before",
+			kind == LIFE_NEXT ? "has executed itself" : "crashed");
+		return;
+	case UPGRADE_IDLE:
+		vote_abort(); /* a life of a version that did not write down that it was asking */
 		return;
 	case UPGRADE_UNCOMMITTED:
 		return;

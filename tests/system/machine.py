@@ -79,6 +79,9 @@ class Image:
         return target
 
     def conf(self, services=(), **sections):
+        """Writes init.conf. After a commit the old generation is let go at once, so that a test can look at what is
+        left of it: the window for a rollback has tests of its own (test_commit.py)."""
+        sections["Upgrade"] = {"RollbackWindowSec": "0"} | sections.get("Upgrade", {})
         lines = ["[Boot]"] + [f"Services={name}" for name in services]
         for section, keys in sections.items():
             lines.append(f"[{section}]")

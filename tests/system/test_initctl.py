@@ -572,7 +572,7 @@ def test_only_root_may(init, tmp_path):
         ([""], b"lists them"),
         (["\x1b[31m"], b"no such verb: \\x1b[31m"),
         (["start"], b"usage: initctl start [--json] NAME..."),
-        (["upgrade"], b"usage: initctl upgrade [--dry-run] [--force] [IMAGE OPTIONS] [--json] IMAGE"),
+        (["upgrade"], b"usage: initctl upgrade [--dry-run] [--force] [--no-auto-commit]"),
         (["plan"], b"plan: which image?"),
         (["log"], b"usage: initctl log [-f] [-n LINES] [--json] NAME"),
         (["plan", "/a", "/b"], b"too many arguments"),
@@ -593,6 +593,10 @@ def test_only_root_may(init, tmp_path):
         (["log", "a", "-n", "9" * 30], b"not a number of lines"),
         (["start", "a/b"], b'not the name of a service: "a/b"'),
         (["start", "a", ""], b"not the name of a service"),
+        (["upgrade", "--auto-commit", "--no-auto-commit", "/new"], b"committed by itself, or not? One of both"),
+        (["upgrade", "--auto-commit", "--commit-within=5", "/new"], b"committed by itself, or not? One of both"),
+        (["upgrade", "/new", "--commit-within"], b"wants an argument: --commit-within"),
+        (["plan", "--commit-within=5", "/new"], b"takes no such option"),
         (["upgrade", ""], b"path of the image is empty"),
     ],
 )
@@ -761,11 +765,86 @@ def test_status_without_services(init):
 
 
 def test_status_says_what_an_uncommitted_upgrade_waits_for(init):
-    waiting = record("system", "0.1.0", generation=4, state="uncommitted", warning=["one", "two"])
+    waiting = record("system", "0.1.0", generation=4, state="uncommitted")
     init.answers = [[waiting, result()]]
     out = run(init).stdout
     assert b"`initctl commit` keeps it, `initctl rollback` undoes it" in out
-    assert b"  warning: one\n  warning: two\n" in out
+
+
+@pytest.mark.parametrize("verb", ["status", "holders"])
+@pytest.mark.parametrize(
+    "fields, says",
+    [
+        ({"committed": "yes", "left_usec": 599000000},
+         "Generation 2 is attached for 9min yet: `initctl rollback` goes back to it, "
+         "`initctl release` lets it go."),
+        ({"committed": "yes"},
+         "Generation 2 is attached until the next upgrade: `initctl rollback` goes back to it, "
+         "`initctl release` lets it go."),
+        ({"committed": "no", "left_usec": 90000000},
+         "The upgrade to this generation is not committed: `initctl commit` keeps it, `initctl rollback` undoes it; "
+         "in 1min it is rolled back by itself."),
+        ({"committed": "no"},
+         "The upgrade to this generation is not committed: `initctl commit` keeps it, `initctl rollback` undoes it."),
+    ],
+)
+def test_generation_to_go_back_to(init, verb, fields, says):
+    init.answers = [[SYSTEM] * (verb == "status") + [record("attached", "2", **fields), result()]] * 2
+    assert says in " ".join(run(init, verb).stdout.decode().split())
+    assert document(run(init, verb, "--json"))["attached"] == {
+        "generation": 2, "committed": fields["committed"] == "yes", "left_usec": fields.get("left_usec")}
+
+
+HOOKS = [record("hook", "/etc/molt/pre-upgrade.d/50-backup", phase="pre-upgrade"),
+         record("hook", "/usr/lib/molt/commit.d/10-loader", phase="commit")]
+
+
+def test_plan_lists_the_hooks(init):
+    init.answers = [[*PLAN, *HOOKS, result()]] * 2
+    out = run(init, "plan", "/new").stdout.decode()
+    assert "\nWhich hooks run\n" in out
+    assert [line.split() for line in out.splitlines() if ".d/" in line] == [
+        ["pre-upgrade", "/etc/molt/pre-upgrade.d/50-backup"], ["commit", "/usr/lib/molt/commit.d/10-loader"]]
+    hooks = document(run(init, "plan", "--json", "/new"))["hooks"]
+    assert [(h["path"], h["phase"], h["usec"]) for h in hooks] == [
+        ("/etc/molt/pre-upgrade.d/50-backup", "pre-upgrade", None), ("/usr/lib/molt/commit.d/10-loader", "commit", None)]
+
+
+def test_hooks_as_they_run(init):
+    ran = [record("hook", "/etc/molt/pre-upgrade.d/50-backup", phase="pre-upgrade", usec=12345, failed="no",
+                  text="3 files saved"),
+           record("hook", "/etc/molt/pre-upgrade.d/60-quiet", phase="pre-upgrade", usec=1000, failed="no"),
+           record("hook", "/etc/molt/pre-upgrade.d/70-no", phase="pre-upgrade", usec=1000, failed="yes",
+                  text="/etc/molt/pre-upgrade.d/70-no exited with 3: not now")]
+    init.answers = [[*HOOKS, *ran, result("refused", "refused: no")]]
+    out = run(init, "upgrade", "/new").stdout.decode()
+    assert out == ("    /etc/molt/pre-upgrade.d/50-backup: 3 files saved (12.3 ms)\n"
+                   "    /etc/molt/pre-upgrade.d/60-quiet: done (1.0 ms)\n"
+                   "    /etc/molt/pre-upgrade.d/70-no exited with 3: not now\n"
+                   "refused: no\n")
+
+
+def test_already_there(init):
+    init.answers = [[result("ok", "already there: /new is the image that is running")]] * 3
+    for arguments in (["plan", "/new"], ["upgrade", "/new"], ["upgrade", "--dry-run", "/new"]):
+        done = run(init, *arguments)
+        assert (done.returncode, done.stdout) == (0, b"already there: /new is the image that is running\n")
+
+
+@pytest.mark.parametrize(
+    "options, fields",
+    [
+        ([], {}),
+        (["--no-auto-commit"], {"commit": "hand"}),
+        (["--auto-commit"], {"commit": "auto"}),
+        (["--commit-within", "5min"], {"commit_within": "5min"}),
+        (["--no-auto-commit", "--commit-within=90"], {"commit": "hand", "commit_within": "90"}),
+    ],
+)
+def test_commit_options_are_passed_on(init, options, fields):
+    init.answers = [[result()]]
+    run(init, "upgrade", *options, "/new")
+    assert init.requests == [("upgrade", {"path": "/new"} | fields)]
 
 
 def test_status_of_one_service(init):
@@ -1000,11 +1079,11 @@ def test_interrupted_upgrade_goes_on(init):
 def test_json_status(init):
     init.answers = [[SYSTEM, NGINX, BACKUP, result()]]
     parsed = document(run(init, "--json", "status"))
-    assert list(parsed) == ["system", "services", "result", "text"]
+    assert list(parsed) == ["system", "attached", "services", "result", "text"]
     assert parsed["system"] == {
         "version": "0.1.0", "generation": 3, "state": "running",
         "image": "Debian GNU/Linux 12 (bookworm)", "up_usec": 273600000000, "rss_bytes": 1258291,
-        "kernel": "6.1.0-18-amd64", "init_pid": 1, "warnings": [],
+        "kernel": "6.1.0-18-amd64", "init_pid": 1,
     }
     nginx, backup = parsed["services"]
     assert nginx["name"] == "nginx.service" and nginx["main_pid"] == 412 and nginx["restarts"] == 0

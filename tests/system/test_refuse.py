@@ -166,9 +166,8 @@ def test_bad_configuration(tmp_path, what):
 def test_path_that_is_no_image(laid_out):
     machine = laid_out
     machine.start()
-    machine.run("sh", "-c", "touch /run/file; ln -s / /run/loop")
-    for path, word in (("/run/file", "is empty"), ("/run/none", "No such file"), ("/", "is running"),
-                       ("/run/loop", "is running"), ("/run", "/sbin/init")):
+    machine.run("sh", "-c", "touch /run/file")
+    for path, word in (("/run/file", "is empty"), ("/run/none", "No such file"), ("/run", "/sbin/init")):
         reason, _ = refused(machine, path)
         assert word in reason, reason
     then_upgrades(machine, "two")
