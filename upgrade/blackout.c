@@ -22,6 +22,7 @@
 #include "upgrade/plan.h"
 #include "upgrade/porter.h"
 #include "upgrade/settle.h"
+#include "upgrade/strays.h"
 #include "upgrade/thawer.h"
 
 /* Somebody is always in vfork(2) on a machine that starts programs, but not the same one for long.
@@ -169,7 +170,7 @@ static int plan_migration(struct blackout *b, struct error *e)
 {
 	const struct pivot *p = b->request->pivot;
 	const struct namespaces *n = b->request->namespaces;
-	size_t count = 1 + namespaces_swapped(n);
+	size_t swapped = namespaces_swapped(n), count = 1 + swapped + strays_roots(n, NULL, NULL);
 	CLEANUP_FREE uint64_t *ids = calloc(count, sizeof(*ids));
 	CLEANUP_FREE int *new_roots = calloc(count, sizeof(*new_roots));
 
@@ -178,6 +179,7 @@ static int plan_migration(struct blackout *b, struct error *e)
 	ids[0] = p->old_id;
 	new_roots[0] = p->new_root;
 	namespaces_roots(n, ids + 1, new_roots + 1);
+	(void)strays_roots(n, ids + 1 + swapped, new_roots + 1 + swapped);
 	int r = holders_scan(&b->holders, b->request->tree, ids, (unsigned)count, e);
 	if (r == 0)
 		r = refuse_writers(b, e);

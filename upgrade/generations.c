@@ -10,7 +10,7 @@
 
 /* More upgrades than that with a holder left from each: the oldest is no longer watched, and the
  * log says so. */
-#define GENERATIONS_MAX 64
+#define GENERATIONS_MAX 256
 #define LOOK_FIRST_USEC (1 * USEC_PER_SEC)
 #define LOOK_LATER_USEC (60 * USEC_PER_SEC)
 
@@ -72,6 +72,14 @@ static void look_later(void)
 	wait_usec = wait_usec * 2 > LOOK_LATER_USEC ? LOOK_LATER_USEC : wait_usec * 2;
 }
 
+static bool generations_has(unsigned number)
+{
+	for (unsigned i = 0; i < count; i++)
+		if (list[i].number == number)
+			return true;
+	return false;
+}
+
 /* What came while it looked was not looked for: `newest` is the last that was. */
 static unsigned newest;
 
@@ -84,8 +92,10 @@ static void looked(unsigned id, const char *why)
 	for (unsigned i = why ? 0 : count; i-- > 0;) {
 		if (list[i].number > newest || is_held(list[i].number))
 			continue;
-		log_notice("generation %u is released: nothing holds it any more", list[i].number);
+		unsigned number = list[i].number;
 		drop(i);
+		if (!generations_has(number)) /* it may have had a root in several namespaces */
+			log_notice("generation %u is released: nothing holds it any more", number);
 	}
 	look_later();
 }

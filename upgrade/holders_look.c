@@ -246,9 +246,9 @@ static int look_at_process(struct scan *s)
 
 static int prepare(struct look *l, const struct holders_image *images, unsigned n, struct error *e)
 {
-	struct stat st;
+	struct stat st, here;
 
-	if (stat("/proc/self/ns/mnt", &st) < 0)
+	if (stat("/proc/self/ns/mnt", &st) < 0 || stat("/", &here) < 0)
 		return error_set(e, errno, "cannot identify the mount name space");
 	l->namespace = st.st_ino;
 	l->n = n;
@@ -259,8 +259,11 @@ static int prepare(struct look *l, const struct holders_image *images, unsigned 
 		l->images[i].asked = &images[i];
 		if (images[i].root < 0 || fstat(images[i].root, &st) < 0)
 			continue;
-		l->images[i].root_dev = st.st_dev;
-		l->images[i].root_ino = st.st_ino;
+		/* An older generation of the image that runs: a name space on it is up to date. */
+		if (images[i].is_root || st.st_dev != here.st_dev || st.st_ino != here.st_ino) {
+			l->images[i].root_dev = st.st_dev;
+			l->images[i].root_ino = st.st_ino;
+		}
 		if (kernel_dev(images[i].root, &l->images[i].dev) < 0)
 			l->images[i].dev = (uint32_t)(major(st.st_dev) << 20 | minor(st.st_dev));
 	}

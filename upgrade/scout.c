@@ -99,8 +99,9 @@ static bool root_is_image(const struct scout *s)
 {
 	struct stat here, image;
 
-	return stat("/", &here) == 0 && fstat(s->n->main->old_root, &image) == 0 &&
-	       here.st_dev == image.st_dev && here.st_ino == image.st_ino;
+	if (stat("/", &here) < 0 || fstat(s->n->main->old_root, &image) < 0)
+		fail(s, -errno, "cannot look at its root");
+	return here.st_dev == image.st_dev && here.st_ino == image.st_ino;
 }
 
 static void prepare(const struct scout *s, const struct namespace *ns)

@@ -15,6 +15,7 @@
 #include "upgrade/namespaces.h"
 #include "upgrade/pivot.h"
 #include "upgrade/report.h"
+#include "upgrade/strays.h"
 #include "upgrade/vault.h"
 
 /* Namespaces that come between the look at them and the freeze. */
@@ -92,6 +93,7 @@ static void swapped(void *userdata)
 
 	if (!s->done) {
 		s->done = true;
+		strays_add(s->namespaces, sides.current.generation);
 		/* Attached still since its own upgrade. Not to be let go here: this may be the
 		 * way out of a crash. */
 		if (sides.other.generation && sides.other.mount_id != s->to.mount_id)
@@ -206,6 +208,7 @@ static void let_go(struct side *s)
 		return;
 	if (vault_release(s->generation, &e) < 0)
 		log_error("%s", e.text);
+	strays_let_go(s->generation);
 	generations_add(s->generation, s->mount_id, s->root);
 	*s = (struct side){.root = -1};
 }
@@ -245,6 +248,7 @@ void sides_save(struct record_writer *w)
 	save_side(w, "other", &sides.other);
 	save_side(w, "former", &sides.former);
 	record_int(w, "vault", vault_fd());
+	strays_save(w);
 }
 
 int sides_load(const struct record *r, struct error *e)
@@ -255,6 +259,8 @@ int sides_load(const struct record *r, struct error *e)
 		result = load_side(record_get(r, "other"), &sides.other, e);
 	if (result == 0)
 		result = load_side(record_get(r, "former"), &sides.former, e);
+	if (result == 0)
+		result = strays_load(r, e);
 	if (result == 0)
 		vault_adopt((int)record_get_int(r, "vault", -1));
 	return result;
@@ -268,4 +274,5 @@ void sides_each_fd(int (*visit)(int fd))
 		(void)visit(sides.former.root);
 	if (vault_fd() >= 0)
 		(void)visit(vault_fd());
+	strays_each_fd(visit);
 }

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -13,6 +15,26 @@
 
 static int vault = -1;
 
+/*
+ * Below a shared /run it would appear in every namespace that shares it: so /run leaves its group
+ * for that moment, and comes back by a copy that has stayed in it.
+ */
+static int mount_alone(int mount, int at)
+{
+	CLEANUP_FD int run = open("/run", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP_FD int keeper = run < 0 ? -1 : mount_copy(run, false);
+	uint64_t id, parent;
+
+	/* Where /run is no mount, or in no group, there is nothing to leave. */
+	bool leave = keeper >= 0 && mount_id_of_fd(run, &id) == 0 &&
+		     mount_id_of_fd(at, &parent) == 0 && id == parent &&
+		     mount_set_propagation(run, MS_PRIVATE) == 0;
+	int r = mount_move(mount, at);
+	if (leave)
+		(void)mount_join_groups(keeper, run);
+	return r;
+}
+
 static int attach(int *ret_mount, struct error *e)
 {
 	CLEANUP_FD int mount = mount_new_tmpfs("molt-vault", "64k");
@@ -22,11 +44,10 @@ static int attach(int *ret_mount, struct error *e)
 		return error_set(e, mount, "cannot make a tmpfs for %s", VAULT_PATH);
 	if (at < 0)
 		return error_set(e, errno, "cannot open %s", VAULT_PATH);
-	int r = mount_move(mount, at);
+	int r = mount_alone(mount, at);
 	if (r < 0)
 		return error_set(e, r, "cannot mount on %s", VAULT_PATH);
-	/* Mounted below a shared /run it has become shared itself, and nothing may be moved out of
-	 * a shared mount. */
+	/* In case it has become shared itself: nothing may be moved out of a shared mount. */
 	r = mount_set_propagation(mount, MS_PRIVATE);
 	if (r < 0)
 		return error_set(e, r, "cannot make %s private", VAULT_PATH);
@@ -82,7 +103,7 @@ int vault_release(unsigned generation, struct error *e)
 
 	(void)snprintf(name, sizeof(name), "%u", generation);
 	int r = mount_detach_at(vault, name);
-	if (r < 0 && r != -EINVAL) /* EINVAL: nothing is mounted there */
+	if (r < 0 && r != -EINVAL && r != -ENOENT) /* EINVAL: nothing is mounted there */
 		return error_set(e, r, "cannot unmount the root of generation %u", generation);
 	if (unlinkat(vault, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
 		return error_set(e, errno, "cannot remove the place of generation %u", generation);

@@ -78,6 +78,14 @@ static unsigned bit_of(int error)
 				: SEAM_EBUSY;
 }
 
+static int end_after;
+
+static void seam_after(void)
+{
+	if (end_after)
+		(void)raw(SYS_exit_group, 1, 0, 0, 0, 0, 0);
+}
+
 /* 0, or the errno that the call is to fail with. */
 static int seam_hit(enum call name, unsigned errors, const void *site)
 {
@@ -107,6 +115,9 @@ static int seam_hit(enum call name, unsigned errors, const void *site)
 		return 0;
 	case SEAM_EXIT:
 		(void)raw(SYS_exit_group, 1, 0, 0, 0, 0, 0);
+		return 0;
+	case SEAM_EXIT_AFTER:
+		end_after = 1;
 		return 0;
 	case SEAM_HOLD:
 		hold();
@@ -138,7 +149,9 @@ static int seam_hit(enum call name, unsigned errors, const void *site)
 	{                                                       \
 		REAL(type, name, parameters);                   \
 		FAIL_AS(name, errors, failed);                  \
-		return real_ arguments;                         \
+		type result_ = real_ arguments;                 \
+		seam_after();                                   \
+		return result_;                                 \
 	}
 CALLS(WRAP)
 
@@ -319,5 +332,7 @@ long seam_syscall(long number, ...)
 	FAIL_AS(syscall, errors_of(number), -1);
 	if (number == SYS_execveat)
 		a[3] = (long)with_seam((char *const *)a[3]);
-	return raw(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+	long result = raw(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+	seam_after();
+	return result;
 }

@@ -24,6 +24,7 @@ enum seam_mode {
 	SEAM_SIGNAL, /* `argument` is raised before the call */
 	SEAM_HOLD, /* before the call the process waits until `released` is set, 5 s at most */
 	SEAM_EXIT, /* the process ends before the call */
+	SEAM_EXIT_AFTER, /* the process ends after the call, before it knows how it ended */
 };
 
 /* Which errors can happen to a call. */

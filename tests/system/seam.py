@@ -9,7 +9,7 @@ from collections import namedtuple
 from machine import BUILD, wait_until
 
 INIT, CHILDREN = 1, 2
-COUNT, FAIL, SIGNAL, HOLD, EXIT = range(5)
+COUNT, FAIL, SIGNAL, HOLD, EXIT, EXIT_AFTER = range(6)
 ERRORS = {1: errno.ENOMEM, 2: errno.EIO, 4: errno.EPERM, 8: errno.EBUSY}
 MAGIC, LOG_MAX, NAMES_MAX = 0x6d6f6c74, 65536, 128
 

@@ -5,14 +5,16 @@ Mount tables are compared as /proc/PID/mountinfo has them, with the numbers of m
 by what they stand for.
 """
 import contextlib
+import errno
 import os
 import pathlib
 import shutil
 import subprocess
 
 import pytest
-from machine import BUILD, mount_id
+from machine import BUILD, Machine, mount_id, wait_until
 from outside import assert_thawed, last_word
+from seam import CHILDREN, COUNT, EXIT_AFTER, FAIL, Seam
 from test_migrate import PLACE, Holder, lay_out
 
 pytestmark = pytest.mark.timeout(90)
@@ -97,7 +99,6 @@ def lost(machine):
 @pytest.fixture
 def shared(tmp_path):
     """A machine whose mounts are all shared, as systemd has them."""
-    from machine import Machine
     with Machine(tmp_path, shared=True) as machine:
         machine.shells = []
         lay_out(machine)
@@ -119,3 +120,123 @@ def test_swapped_with_all_they_hold(shared, propagation):
         assert tables(*pids) == before
         assert_thawed(machine)
     assert [s.verdict() for s in shells] == ["ok"] * 3, machine.report()
+
+
+def test_rollback(shared):
+    """Back to what was before, for namespaces of before the upgrade and for one made after it; what the new image had no
+    place for included."""
+    machine = shared
+    machine.images["one"].write("opt/only/file-0", "here\n")
+    for image in machine.images.values():
+        image.conf(Upgrade={"AutoCommit": "no", "CommitTimeoutSec": "60s"})
+    machine.start()
+    shells = [Shell(machine, "fds", "-m", "--propagation", "slave"), Shell(machine, "cwd", place="/opt/only")]
+    pids = [machine.pid] + [s.pid for s in shells]
+    before = tables(*pids)
+    machine.upgrade("two")
+    assert [s.release() for s in shells] == ["two", "two"] and tables(*pids) == before
+    shells.append(Shell(machine, "fds", "-m", "--propagation", "shared"))
+    newborn = tables(machine.pid, shells[-1].pid)
+    assert machine.initctl("rollback", check=False).returncode == 4
+    assert machine.image() == "one" and [s.release() for s in shells] == ["one"] * 3
+    assert lost(machine) == [], machine.report()
+    assert tables(*pids) == before and tables(machine.pid, shells[-1].pid) == newborn
+    assert machine.upgrade("two")[0] == 0  # and once more, the same way
+    assert machine.initctl("commit").returncode == 0
+    assert [s.release() for s in shells] == ["two"] * 3
+    # Nothing of the old image is mounted anywhere, not even where a namespace has copied the vault.
+    assert not [m for s in shells for m in mountinfo(s.pid) if "/run/molt/vault/" in m[3]]
+    assert [s.verdict() for s in shells[::2]] == ["ok", "ok"], machine.report()
+
+
+def test_own_root_is_left_alone(shared):
+    """A container with a root of its own keeps it, whatever it is made of; and one that only a user namespace could
+    enter stays whole on the old image, and the log says so."""
+    machine = shared.start()
+    container = machine.popen("unshare", "-m", "sh", "-ec", "mkdir /tmp/root; mount -t tmpfs tmpfs /tmp/root; cd /tmp/root; "
+                              "mkdir old usr proc; mount --bind /usr usr; mount --bind /proc proc; ln -s usr/bin usr/lib usr/lib64 .; pivot_root . old; "
+                              "umount -l /old; echo ready; read line; echo /*", cgroup="container", stdin=subprocess.PIPE)
+    foreign = machine.popen("unshare", "-Urm", "sh", "-c", "echo ready; read line; cat /etc/os-release", cgroup="foreign",
+                            stdin=subprocess.PIPE)
+    assert container.stdout.readline() == foreign.stdout.readline() == "ready\n"
+    inside = [pid for pid in machine.pids() if ns_of(pid) != ns_of(machine.pid)]
+    before = {pid: tables(pid) for pid in inside}
+    assert machine.upgrade("two")[0] == 0
+    assert {pid: tables(pid) for pid in inside} == before
+    assert "another user namespace owns it" in machine.log()
+    for process, expected in ((container, "/bin"), (foreign, 'VERSION_ID="one"')):
+        assert expected in process.communicate("\n", timeout=10)[0]
+
+
+def test_events_propagate_as_before(shared):
+    """A mount made later comes to whom it came to before, and to nobody else."""
+    machine = shared.start()
+    shells = {p: Shell(machine, "fds", "-m", "--propagation", p, name=p) for p in ("slave", "shared", "private")}
+
+    def seen(point):
+        return {name for name, s in shells.items() if any(m[3] == point for m in mountinfo(s.pid))}
+
+    for image in ("two", "one"):
+        machine.upgrade(image)
+        machine.run("mount", "-t", "tmpfs", "tmpfs", "/mnt")
+        assert seen("/mnt") == {"slave", "shared"}
+        machine.run("umount", "/mnt")
+        assert seen("/mnt") == set()
+        subprocess.run(["nsenter", "-t", str(shells["shared"].pid), "-m", "mount", "-t", "tmpfs", "tmpfs", "/media"], check=True)
+        assert seen("/media") == {"slave", "shared"} and any(m[3] == "/media" for m in mountinfo(machine.pid))
+        machine.run("umount", "/media")
+        subprocess.run(["nsenter", "-t", str(shells["slave"].pid), "-m", "mount", "-t", "tmpfs", "tmpfs", "/media"], check=True)
+        assert seen("/media") == {"slave"} and not any(m[3] == "/media" for m in mountinfo(machine.pid))
+        subprocess.run(["nsenter", "-t", str(shells["slave"].pid), "-m", "umount", "/media"], check=True)
+
+
+def test_twenty_upgrades_leave_no_mount(shared):
+    machine = shared.start()
+    shells = [Shell(machine, "fds", "-m", "--propagation", p, name=p) for p in ("slave", "private")]
+    pids = [machine.pid] + [s.pid for s in shells]
+    machine.upgrade("two")
+    before = [len(mountinfo(pid)) for pid in pids], tables(*pids)
+    descriptors = len(os.listdir(f"/proc/{machine.pid}/fd"))
+    for n in range(20):
+        machine.upgrade(("one", "two")[n % 2])
+    # The roots of old generations are held until a look finds that nobody else does.
+    wait_until(lambda: ([len(mountinfo(pid)) for pid in pids], tables(*pids)) == before
+               and len(os.listdir(f"/proc/{machine.pid}/fd")) <= descriptors, 20, "the same mounts and descriptors")
+    assert [s.verdict() for s in shells] == ["ok", "ok"]
+
+
+CALLS = ("syscall", "setns", "umount2", "fchdir", "chroot", "send", "sendmsg", "recv")
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("mode", [FAIL, EXIT_AFTER], ids=["fails", "killed"])
+def test_a_child_fails_or_is_killed_at_each_step(shared, mode):
+    """Either everything is as before, in every namespace, or all of them are on the new image."""
+    machine = shared
+    seam = Seam(machine)
+    machine.start()
+    shells = [Shell(machine, "fds", "-m", "--propagation", "slave", name="slave"), Shell(machine, "jail")]
+    pids = [machine.pid] + [s.pid for s in shells]
+    before, outcomes = tables(*pids), set()
+    seam.arm(COUNT, who=CHILDREN)
+    machine.upgrade("two")
+    seam.disarm()
+    names = [call.name for call in seam.calls()]
+    # From when the scout enters the first to when the porter has left the last.
+    last = len(names) - names[::-1].index("setns")
+    steps = [n for n in range(names.index("setns"), last) if names[n] in CALLS]
+    assert len(steps) > 60, names
+    for n in steps:
+        old, new = ("two", "one") if machine.image() == "two" else ("one", "two")
+        seam.arm(mode, nth=n + 1, argument=errno.EIO, who=CHILDREN)
+        code, told = machine.upgrade(new, check=False)
+        seam.disarm()
+        outcomes.add(code)
+        where = f"call {n}, {names[n]}: {last_word(told)}\n{machine.report()}"
+        assert code in (0, 3), where
+        assert {machine.image(), *(s.release() for s in shells[:1])} == {new if code == 0 else old}, where
+        assert tables(*pids) == before, where
+        assert lost(machine) == [], where
+    assert outcomes == {0, 3}
+    assert_thawed(machine)
+    assert [s.verdict() for s in shells] == ["ok", "ok"]
