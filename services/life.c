@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "kernel/log.h"
 #include "kernel/util.h"
@@ -40,7 +41,9 @@ void life_blame_exit(struct service *s, const char *what, const struct process_e
 	char text[64];
 
 	process_exit_describe(ended, text, sizeof(text));
-	life_blame(s, ended->signal ? RESULT_SIGNAL : RESULT_EXIT_CODE, "%s %s", what, text);
+	life_blame(s, ended->signal ? RESULT_SIGNAL : RESULT_EXIT_CODE, "%s %s%s%s%s", what, text,
+		s->status_errno ? " (" : "", s->status_errno ? strerror(s->status_errno) : "",
+		s->status_errno ? ")" : "");
 }
 
 /* systemd.service(5): the signals by which a daemon ends well are SIGHUP, SIGINT, SIGTERM and

@@ -194,6 +194,7 @@ struct service {
 	uint64_t reload_asked_usec; /* a RELOADING=1 from before is not the answer */
 	uint64_t watchdog_usec; /* in effect: WatchdogSec= or WATCHDOG_USEC=; 0: none */
 	struct loop_timer watchdog_timer;
+	uint64_t watchdog_due_usec;
 	struct stored_fd *stored; /* see fdstore.h */
 	unsigned n_stored;
 	char why[256]; /* a sentence on the last failure, of a reload too */

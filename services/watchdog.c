@@ -10,6 +10,9 @@
 
 #define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
+/* PID 1 itself was late: what was sent to it meanwhile waits to be read. */
+#define LATE_USEC (50 * USEC_PER_MSEC)
+
 /* By whomever: PID 1's own freezes are over before its timers are looked at. */
 static bool is_frozen(const struct service *s)
 {
@@ -23,8 +26,10 @@ static void expired(struct loop_timer *t)
 {
 	struct service *s = CONTAINER_OF(t, struct service, watchdog_timer);
 
+	bool late = clock_usec() > s->watchdog_due_usec + LATE_USEC;
+
 	/* Its roll has a deadline of its own (ReadyTimeoutSec=). */
-	if (is_frozen(s) || s->roll.state == ROLL_SETTLING || s->roll.state == ROLL_ASKED)
+	if (late || is_frozen(s) || s->roll.state == ROLL_SETTLING || s->roll.state == ROLL_ASKED)
 		watchdog_rearm(s);
 	else
 		service_event(s, EVENT_WATCHDOG);
@@ -51,8 +56,9 @@ void watchdog_rearm(struct service *s)
 	bool up =
 		s->state == STATE_POST || s->state == STATE_RUNNING || s->state == STATE_RELOADING;
 
-	timer_set(&s->watchdog_timer,
-		up && s->watchdog_usec ? deadline_in(s->watchdog_usec) : USEC_INFINITY);
+	s->watchdog_due_usec =
+		up && s->watchdog_usec ? deadline_in(s->watchdog_usec) : USEC_INFINITY;
+	timer_set(&s->watchdog_timer, s->watchdog_due_usec);
 }
 
 void watchdog_rearm_all(void)

@@ -47,7 +47,6 @@ static void test_notification(void **state)
 	assert_true(n.reloading && n.stopping && n.barrier && n.watchdog && n.fd_store_remove);
 	assert_true(n.main_pidfd);
 	assert_string_equal(n.error_number, "2");
-	assert_string_equal(n.exit_status, "3");
 	assert_string_equal(n.notify_access, "main");
 	assert_string_equal(n.watchdog_usec, "4");
 	assert_string_equal(n.extend_timeout_usec, "5");
