@@ -8,10 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "kernel/util.h"
+#include "services/catalog.h"
 
 struct address {
 	union {
@@ -110,14 +112,42 @@ bool listen_is_named(const struct unit *u, const char *address)
 	return false;
 }
 
-static void close_unnamed(struct service *s)
+static bool has_file(const struct listen_socket *l)
+{
+	return l->address[0] == '/';
+}
+
+/* Which file is ours, so that nobody else's is removed later. */
+static void note_file(struct listen_socket *l)
+{
+	struct stat st;
+
+	if (has_file(l) && lstat(l->address, &st) == 0 && S_ISSOCK(st.st_mode)) {
+		l->dev = st.st_dev;
+		l->ino = st.st_ino;
+	}
+}
+
+static void remove_file(const struct listen_socket *l)
+{
+	struct stat st;
+
+	if (has_file(l) && l->ino && lstat(l->address, &st) == 0 && st.st_dev == l->dev &&
+		st.st_ino == l->ino)
+		(void)unlink(l->address);
+}
+
+/* With `rolled_only`, of those no more than the other image names. */
+static void close_unnamed(struct service *s, bool rolled_only)
 {
 	size_t kept = 0;
 
 	for (size_t i = 0; i < s->n_listen; i++) {
-		if (listen_is_named(s->unit, s->listen[i].address)) {
+		if (listen_is_named(s->unit, s->listen[i].address) ||
+			(rolled_only && !s->listen[i].rolled)) {
 			s->listen[kept++] = s->listen[i];
 		} else {
+			remove_file(&s->listen[i]);
 			(void)fd_close(s->listen[i].fd);
 			free(s->listen[i].address);
 		}
@@ -136,15 +166,27 @@ int listen_adopt(struct service *s, const char *address, int fd)
 		free(copy);
 		return -ENOMEM;
 	}
-	s->listen[s->n_listen].address = copy;
-	s->listen[s->n_listen].fd = fd;
+	s->listen[s->n_listen] = (struct listen_socket){.address = copy, .fd = fd};
+	note_file(&s->listen[s->n_listen]);
 	s->n_listen++;
 	return 0;
 }
 
+static void mark_rolled(struct service *s, size_t n_before)
+{
+	for (size_t i = 0; i < s->n_listen; i++)
+		if (i >= n_before || !listen_is_named(s->unit, s->listen[i].address))
+			s->listen[i].rolled = true;
+}
+
 int listen_open(struct service *s, struct error *e)
 {
-	close_unnamed(s);
+	bool rolling = s->roll.state == ROLL_SETTLING || s->roll.state == ROLL_ASKED;
+	size_t n_before;
+
+	if (!rolling)
+		close_unnamed(s, false);
+	n_before = s->n_listen;
 	for (size_t i = 0; i < s->unit->n_listen; i++) {
 		const struct listen_config *c = &s->unit->listen[i];
 		int fd = -1;
@@ -156,7 +198,18 @@ int listen_open(struct service *s, struct error *e)
 		if (r < 0)
 			return error_set(e, r, "cannot listen on %s", c->address);
 	}
+	if (rolling)
+		mark_rolled(s, n_before);
 	return 0;
+}
+
+void listen_settle(void)
+{
+	for (struct service *s = catalog_first(); s; s = s->next) {
+		close_unnamed(s, true);
+		for (size_t i = 0; i < s->n_listen; i++)
+			s->listen[i].rolled = false;
+	}
 }
 
 void listen_close(struct service *s)

@@ -520,11 +520,20 @@ static void end_successor(struct service *s)
 		(void)kill(pid, s->unit->kill_signal);
 }
 
+static bool is_on_its_way_up(const struct service *s)
+{
+	return s->state == STATE_PRE || s->state == STATE_STARTING || s->state == STATE_POST;
+}
+
 void policy_abort(struct service *s)
 {
 	timer_cancel(&s->roll.timer);
 	if (s->roll.state == ROLL_ASKED && s->unit->policy == POLICY_REEXEC)
 		end_successor(s);
+	/* What is still on its way up is the other image's program, and would be for the whole of
+	 * TimeoutStartSec=. */
+	if (s->roll.state == ROLL_ASKED && s->current && is_on_its_way_up(s))
+		instance_kill(s->current);
 	if (s->incoming) {
 		process_forget(&s->incoming->main);
 		instance_kill(s->incoming);

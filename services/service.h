@@ -146,6 +146,9 @@ struct roll {
 struct listen_socket {
 	char *address; /* as in ListenStream= */
 	int fd;
+	bool rolled; /* the unit of only one of two images names it; see listen_settle() */
+	dev_t dev; /* of its file, if it has one: nobody else's is removed */
+	ino_t ino;
 };
 
 struct service {

@@ -71,6 +71,9 @@ void service_save(const struct service *s, struct record_writer *w)
 	record_int(w, "command_index", (int64_t)s->command_index);
 	for (size_t i = 0; i < s->n_listen; i++)
 		record_format(w, "listen", "%d %s", s->listen[i].fd, s->listen[i].address);
+	for (size_t i = 0; i < s->n_listen; i++)
+		if (s->listen[i].rolled)
+			record_text(w, "listen_rolled", s->listen[i].address);
 	record_bool(w, "restart_wanted", s->restart_wanted);
 	record_bool(w, "stop_wanted", s->stop_wanted);
 	record_bool(w, "stop_queued", s->stop_queued);
@@ -244,6 +247,10 @@ static int load_all_listen(struct service *s, const struct record *r)
 		if (result < 0)
 			return result;
 	}
+	for (size_t i = 0; (text = record_get_nth(r, "listen_rolled", i)); i++)
+		for (size_t k = 0; k < s->n_listen; k++)
+			if (strcmp(s->listen[k].address, text) == 0)
+				s->listen[k].rolled = true;
 	return 0;
 }
 

@@ -5,6 +5,7 @@
 
 #include "conf/protocol.h"
 #include "kernel/log.h"
+#include "services/listen.h"
 #include "services/vote.h"
 #include "upgrade/transaction.h"
 
@@ -25,6 +26,7 @@ void finish(const char *result, const char *text)
 	else
 		vote_abort();
 	tx.committed = tx.restore = false;
+	listen_settle();
 	log_notice("upgrade: %s", text);
 	tx.hooks.finished(result, text);
 }
