@@ -140,6 +140,7 @@ int scan_add(struct scan *s, const struct holder *like, const char *path, struct
 		*ret = NULL;
 	h.pid = s->pid;
 	h.tid = s->tid;
+	h.outside = s->outside;
 	h.deleted = like->deleted || ends_with(path, DELETED);
 	struct holder *counted = s->depth ? one_too_many(s, &h) : NULL;
 	if (counted) {

@@ -50,6 +50,7 @@ struct holder {
 	unsigned more; /* as many alike of the same process are not listed; HELD_QUEUED: how many */
 	char *path; /* on the image, as PID 1 sees it */
 	char *cgroup; /* of the process, relative to the tree */
+	bool outside; /* of the tree: system storage, which nothing freezes and nothing migrates */
 	unsigned image; /* which of the mounts asked about */
 };
 

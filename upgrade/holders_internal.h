@@ -20,6 +20,7 @@ struct scan {
 	const struct scan_depth *depth;
 	const uint64_t *mounts;
 	unsigned n_mounts;
+	bool outside; /* what is scanned is not the tree */
 	bool with_root; /* also a root or cwd that is exactly the image's */
 	const char *cgroup;
 	pid_t pid, tid;

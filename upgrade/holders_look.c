@@ -13,6 +13,7 @@
 #include "kernel/proc_fdinfo.h"
 #include "kernel/proc_maps.h"
 #include "kernel/util.h"
+#include "services/service.h"
 #include "upgrade/holders_internal.h"
 
 /* Of one process and kind: what comes after is told as "and N more". */
@@ -290,6 +291,11 @@ int holders_look(struct holders *h, int tree, const struct holders_image *images
 		r = bound_sockets_read(&l.sockets, tree, images, n, init, e);
 	if (r == 0)
 		r = scan_tree(&s, tree, e);
+	if (r == 0 && world.storage_path) {
+		s.outside = true;
+		r = scan_tree(&s, world.storage, e);
+		s.outside = false;
+	}
 	if (r == 0) {
 		r = bound_sockets_add_rest(l.sockets, &s, init);
 		if (r < 0)

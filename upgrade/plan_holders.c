@@ -210,6 +210,8 @@ static const char *find_obstacle(struct telling *t, const struct holder *h, int 
 
 	if (h->deleted)
 		return "it has been removed";
+	if (h->outside)
+		return "it runs through the blackout (SystemStorage=)";
 	if (fd < 0)
 		return "the new image has no such directory";
 	look_at_task(t, h->tid);

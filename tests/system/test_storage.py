@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: MIT
+"""SystemStorage=yes: what backs a mount runs while everything else is frozen, and is a service like any other."""
+import os
+import pathlib
+import signal
+
+import pytest
+
+from helpers import said, start, stop
+from machine import wait_until
+
+pytestmark = pytest.mark.timeout(120)
+
+TICKER = """#!/usr/bin/python3
+import os, socket, sys, time
+os.chdir("/usr/share")
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.connect(os.environ["NOTIFY_SOCKET"])
+s.send(b"READY=1\\nSTATUS=ticking")
+if os.fork() == 0:
+    time.sleep(1000)
+while True:
+    with open("/run/share/tick", "a") as f:
+        f.write(".")
+    time.sleep(0.01)
+"""
+UNIT = """[Service]
+Type=notify
+ExecStart=/usr/bin/python3 /usr/bin/ticker
+TimeoutStopSec=300ms
+[Upgrade]
+SystemStorage=yes
+Policy={policy}
+"""
+
+
+def lay_out(machine, policy="keep"):
+    for image in machine.images.values():
+        image.conf(services=["disk.service"])
+        image.write("usr/bin/ticker", TICKER, 0o755)
+        image.service("disk", UNIT.format(policy=policy))
+    machine.start()
+    return machine.wait_state("disk")
+
+
+def outside(machine, pid):
+    """Its processes are not in the tree, where helpers.outside() looks."""
+    for procs in [directory / "cgroup.procs" for directory in cgroup(machine).iterdir() if directory.is_dir()]:
+        for host in procs.read_text().split():
+            status = pathlib.Path(f"/proc/{host}/status").read_text()
+            inside = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[-1]
+            if int(inside) == pid:
+                return int(host)
+    raise AssertionError(f"no process {pid} in {cgroup(machine)}\n{machine.report()}")
+
+
+def ticks(machine):
+    return (machine.share / "tick").stat().st_size
+
+
+def cgroup(machine):
+    return machine.cgroup / "storage" / "disk.service"
+
+
+def test_it_runs_while_the_tree_is_frozen(machine):
+    unit = lay_out(machine)
+    assert unit["status"] == "ticking" and unit["tasks"] == 2 and unit["memory_bytes"] > 0
+    assert machine.service_pids("disk") == [], "it is in the tree"
+    freeze = machine.cgroup / "tree/cgroup.freeze"
+    freeze.write_text("1")
+    try:
+        wait_until(lambda: "frozen 1" in (machine.cgroup / "tree/cgroup.events").read_text())
+        before = ticks(machine)
+        wait_until(lambda: ticks(machine) > before + 5, what="ticks while everything else stands still")
+    finally:
+        freeze.write_text("0")
+
+
+def test_an_upgrade_leaves_it_alone_and_names_it(machine):
+    pid = lay_out(machine)["main_pid"]
+    plan = machine.json("plan", "/run/images/two")
+    mine = [h for h in plan["holders"] if h["unit"] == "disk.service" and h["what"] == "cwd"]
+    assert mine and all("SystemStorage=" in h["why"] and h["action"] == "stays" for h in mine), plan["holders"]
+    assert machine.upgrade("two")[0] == 0
+    before = ticks(machine)
+    assert machine.unit("disk")["main_pid"] == pid
+    wait_until(lambda: ticks(machine) > before)
+    holders = machine.initctl("holders").stdout
+    assert "disk.service" in holders and "/usr/share" in holders, holders
+    # PID 1's own exec finds it again, and it ends like any other: whole, and without leaving a cgroup.
+    start(machine, "disk", verb="restart")
+    assert machine.unit("disk")["main_pid"] != pid
+    assert len([d for d in cgroup(machine).iterdir() if d.is_dir()]) == 1
+    stop(machine, "disk")
+    assert [d for d in cgroup(machine).iterdir() if d.is_dir()] == []
+    wait_until(lambda: "disk.service" not in machine.initctl("holders").stdout, what="the release of the old image")
+
+
+def test_restart_moves_it(machine):
+    pid = lay_out(machine, "restart")["main_pid"]
+    assert machine.upgrade("two")[0] == 0
+    unit = machine.wait_state("disk")
+    assert unit["main_pid"] != pid
+    assert machine.mount_id(outside(machine, unit["main_pid"]), "exe") == machine.mount_id(machine.pid)
+
+
+def test_its_end_is_seen(machine):
+    lay_out(machine)
+    os.kill(outside(machine, machine.unit("disk")["main_pid"]), signal.SIGKILL)
+    machine.wait_state("disk", "failed")
+    assert said(machine, "disk") == ""
+    assert [d for d in cgroup(machine).iterdir() if d.is_dir()] == []
+
+
+def test_power_off_ends_it(machine):
+    lay_out(machine)
+    machine.popen("/usr/bin/initctl", "poweroff").stdout.close()
+    assert machine.process.wait(30) == 128 + signal.SIGINT
+    assert "populated 0" in (machine.cgroup / "storage/cgroup.events").read_text()
