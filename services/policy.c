@@ -9,11 +9,11 @@
 #include <string.h>
 
 #include "kernel/log.h"
-#include "kernel/proc.h"
 #include "kernel/util.h"
 #include "services/handshake.h"
 #include "services/instance.h"
 #include "services/listen.h"
+#include "services/successor.h"
 #include "services/watchdog.h"
 
 #define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
@@ -57,34 +57,7 @@ static void poll_again(struct service *s)
 			s->roll.poll_count < POLL_FAST_TIMES ? POLL_FAST_USEC : POLL_SLOW_USEC));
 }
 
-static bool stands_on(pid_t pid, uint64_t mount_id)
-{
-	uint64_t id;
-
-	return pid && proc_link_mount(pid, "exe", &id) == 0 && id == mount_id;
-}
-
-static bool has_children(pid_t pid)
-{
-	char path[64], text[256];
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)pid, (int)pid);
-	ssize_t n = file_read(AT_FDCWD, path, text, sizeof(text));
-	return n > 0 || n == -E2BIG;
-}
-
 /* reexec */
-
-/* The process that the daemon made to replace its main process: PIDFile= names it once it is there.
- */
-static pid_t successor(const struct service *s)
-{
-	pid_t pid;
-
-	if (instance_read_pid_file(s->current, &pid) < 0 || pid == s->current->main.pid)
-		return 0;
-	return instance_owns(s->current, pid) && stands_on(pid, s->roll.target) ? pid : 0;
-}
 
 static bool is_ready(const struct service *s, pid_t pid)
 {
@@ -92,7 +65,7 @@ static bool is_ready(const struct service *s, pid_t pid)
 		return s->roll.ready_seen;
 	/* A server that forks workers writes its PID file before it does: only with workers does it
 	 * serve. */
-	return pid == s->current->main.pid || !s->roll.preforks || has_children(pid);
+	return pid == s->current->main.pid || !s->roll.preforks || successor_has_children(pid);
 }
 
 static void old_main_exited(struct process *p, const struct process_exit *ended)
@@ -128,11 +101,11 @@ static void check_reexec(struct service *s)
 		fail(s, "it was told to re-exec and refused: %s", reason);
 		return;
 	}
-	if (stands_on(main, s->roll.target) && is_ready(s, main)) {
+	if (successor_stands_on(main, s->roll.target) && is_ready(s, main)) {
 		end_roll(s, ROLL_DONE);
 		return;
 	}
-	next = successor(s);
+	next = successor_find(s);
 	if (next && is_ready(s, next)) {
 		succeed_main(s, next);
 		return;
@@ -140,6 +113,10 @@ static void check_reexec(struct service *s)
 	if (!main && !next && instance_is_empty(s->current)) {
 		fail(s, "its last process ended when it was asked to re-exec");
 		service_event(s, EVENT_MAIN_EXIT);
+		return;
+	}
+	if (successor_has_failed(s)) {
+		fail(s, "the new main process that it made ended before it was ready (its log may say why)");
 		return;
 	}
 	poll_again(s);
@@ -169,8 +146,10 @@ static void ask_reexec(struct service *s)
 		fail(s, "it has no main process to ask");
 		return;
 	}
-	s->roll.preforks = has_children(main);
+	s->roll.preforks = successor_has_children(main);
 	s->roll.ready_seen = false;
+	s->roll.successor_seen = false;
+	s->roll.successor_gone_usec = 0;
 	if (!handshake_is_open(s->current)) {
 		signal_reexec(s);
 		return;
@@ -245,7 +224,7 @@ static void check_handover(struct service *s)
 		poll_again(s);
 		return;
 	}
-	if (!stands_on(incoming->main.pid, s->roll.target)) {
+	if (!successor_stands_on(incoming->main.pid, s->roll.target)) {
 		fail(s, "the new instance does not run from the image it should");
 		return;
 	}
@@ -310,8 +289,9 @@ void policy_ready(struct service *s, struct instance *i)
 	if (s->roll.state != ROLL_ASKED)
 		return;
 	/* What it said before its exec was about the old program. */
-	if (i == s->incoming || (s->unit->policy == POLICY_REEXEC &&
-					(stands_on(i->main.pid, s->roll.target) || successor(s)))) {
+	if (i == s->incoming ||
+		(s->unit->policy == POLICY_REEXEC &&
+			(successor_stands_on(i->main.pid, s->roll.target) || successor_find(s)))) {
 		s->roll.ready_seen = true;
 		timer_set(&s->roll.timer, clock_usec());
 	}
@@ -343,7 +323,8 @@ static void check_restart(struct service *s)
 		end_roll(s, ROLL_DONE);
 	else if (s->state == STATE_INACTIVE && !s->restart_wanted)
 		end_roll(s, ROLL_DONE); /* somebody has stopped it */
-	else if (s->state == STATE_RUNNING && stands_on(service_main_pid(s), s->roll.target))
+	else if (s->state == STATE_RUNNING &&
+		 successor_stands_on(service_main_pid(s), s->roll.target))
 		end_roll(s, ROLL_DONE);
 	else
 		poll_again(s);
@@ -366,7 +347,7 @@ static bool must_start(const struct service *s)
 static bool nothing_to_do(const struct service *s)
 {
 	return s->state != STATE_RUNNING || s->unit->policy == POLICY_KEEP ||
-	       stands_on(service_main_pid(s), s->roll.target);
+	       successor_stands_on(service_main_pid(s), s->roll.target);
 }
 
 static void ask(struct service *s)
@@ -512,7 +493,7 @@ void policy_resume(struct service *s)
 
 static void end_successor(struct service *s)
 {
-	pid_t pid = s->current ? successor(s) : 0;
+	pid_t pid = s->current ? successor_find(s) : 0;
 
 	/* The old main process is still the service's; the one beside it goes, as if it had never
 	 * come. */

@@ -135,6 +135,8 @@ struct roll {
 	struct loop_timer timer;
 	bool ready_seen; /* READY=1 came since it was asked */
 	bool refused; /* REFUSED= came since it was asked; `why` has the reason */
+	bool successor_seen; /* a new main process was on its way; see successor.h */
+	uint64_t successor_gone_usec; /* since when it is not any more; 0: it is */
 	bool preforks; /* the old main process had children: the new one is ready once it has */
 	bool was_up; /* as the upgrade began: so a rollback starts it again if it has to */
 	bool started; /* it was started for this roll, whatever its policy */

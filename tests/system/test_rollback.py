@@ -299,3 +299,41 @@ def test_nobody_commits(machine):
     assert machine.image() == "one" and machine.json("status")["system"]["generation"] == 1
     stands_on(machine, "web")
     assert_thawed(machine)
+
+
+# Re-executes itself as nginx does: the PID file is moved away, the new one forked, and back if that ends.
+LIKE_NGINX = """#!/usr/bin/python3
+import os, signal, sys, time
+PID = "/run/likengx.pid"
+def write():
+    with open(PID + ".new", "w") as f:
+        f.write("%d\\n" % os.getpid())
+    os.rename(PID + ".new", PID)
+def usr2(*_):
+    os.rename(PID, PID + ".oldbin")
+    child = os.fork()
+    if child == 0:
+        os.execv("/usr/bin/likengx", ["/usr/bin/likengx"])
+    os.waitpid(child, 0)
+    os.rename(PID + ".oldbin", PID)
+signal.signal(signal.SIGUSR2, usr2)
+write()
+while True:
+    time.sleep(1000)
+"""
+
+
+def test_a_new_main_process_that_fails_is_noticed_at_once(machine):
+    """Not only when ReadyTimeoutSec= is over."""
+    lay_out(machine)
+    for image in machine.images.values():
+        image.conf(services=["likengx.service"])
+        image.write("usr/bin/likengx", LIKE_NGINX, 0o755)
+        image.service("likengx", "[Service]\nExecStart=/usr/bin/likengx\nPIDFile=/run/likengx.pid\n"
+                                 "[Upgrade]\nPolicy=reexec\nReexecSignal=USR2\nReadyTimeoutSec=60\n")
+    machine.images["two"].write("usr/bin/likengx", "#!/bin/sh\nsleep 0.05\nexit 1\n", 0o755)
+    machine.start()
+    pid = machine.wait_state("likengx")["main_pid"]
+    wait_until(lambda: machine.path("/run/likengx.pid").exists())
+    rolled_back(machine, "likengx.service: the new main process that it made ended before it was ready")
+    assert machine.unit("likengx")["main_pid"] == pid
