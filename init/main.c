@@ -304,6 +304,7 @@ int main(int argc, char **argv)
 	crash_open(give_up);
 	life_parse(&life, argc, argv);
 	crash_set_history(life.crashes);
+	crash_set_cause(life.crashed);
 	crash_set_state(life.state_fd, life.notes_fd);
 	crash_give_back_to(life.fallback_root);
 	(void)prctl(PR_SET_NAME, "molt"); /* whatever the link was called that it was started by */

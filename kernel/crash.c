@@ -31,7 +31,7 @@ static char *const ENVIRONMENT[] = {
 
 static int program = -1, own_root = -1, wake = -1;
 static int state = -1, notes = -1, back_root = -1;
-static char console[256], shell[256];
+static char console[256], shell[256], cause[128] = "0";
 static uint64_t interval_usec = CRASH_LOOP_USEC;
 static uint64_t history[HISTORY];
 static unsigned n_history;
@@ -384,6 +384,12 @@ void crash_set_history(const char *text)
 	}
 }
 
+void crash_set_cause(const char *text)
+{
+	if (text)
+		copy(cause, sizeof(cause), text);
+}
+
 int crash_wake_fd(void)
 {
 	return wake;
@@ -403,9 +409,7 @@ void crash_start_over(void)
 {
 	n_history = 0;
 	begin_words();
-	words.text[2][0] = '0';
-	words.text[2][1] = '\0';
-	add_text("--molt-crashed", words.text[2]);
+	add_text("--molt-crashed", cause);
 	add_fd("--molt-notes", notes, words.text[1]);
 	execute(own_root);
 }

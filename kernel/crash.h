@@ -44,6 +44,9 @@ void crash_set_rescue(const char *console, const char *shell);
 void crash_set_interval(uint64_t usec);
 /* The times of former crashes, as they came with --molt-crashes; NULL: none. */
 void crash_set_history(const char *text);
+/* What the life before ended by, as it came with --molt-crashed: for crash_start_over(); NULL: of a
+ * crash that was none. */
+void crash_set_cause(const char *text);
 
 /* A descriptor that is readable once crash_asked(); -1 if there is none. */
 int crash_wake_fd(void);
