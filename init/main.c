@@ -106,18 +106,21 @@ static void tell_crash(const char *text)
 {
 	int signal = 0;
 	unsigned long long where = 0, address = 0;
+	int fault = 0;
+	char place[64] = ", sent by somebody";
 	const char *name;
 
-	/* 0: out of a minimal life. */
-	if (sscanf(text, "%d %llx %llx", &signal, &where, &address) < 1 || signal == 0)
+	/* 0: a minimal life that did not come about by a crash. */
+	if (sscanf(text, "%d %llx %llx %d", &signal, &where, &address, &fault) < 1 || signal == 0)
 		return;
 	name = sigabbrev_np(signal);
 	sys.crashes++;
-	(void)snprintf(sys.last_crash, sizeof(sys.last_crash), "SIG%s%s", name ? name : "?",
-		where ? "" : ", sent by somebody");
 	if (where)
-		(void)snprintf(sys.last_crash, sizeof(sys.last_crash),
-			"SIG%s at molt+0x%llx (address 0x%llx)", name ? name : "?", where, address);
+		(void)snprintf(
+			place, sizeof(place), " at molt+0x%llx (address 0x%llx)", where, address);
+	else if (fault)
+		(void)snprintf(place, sizeof(place), " in a library (address 0x%llx)", address);
+	(void)snprintf(sys.last_crash, sizeof(sys.last_crash), "SIG%s%s", name ? name : "?", place);
 	log_error("PID 1 crashed: %s; it goes on", sys.last_crash);
 }
 

@@ -19,7 +19,8 @@ struct life {
 	int guard; /* --molt-guard FD: whom to tell that the state is taken up (guard.h); -1 */
 	const char *why; /* --molt-why TEXT: we are brought back, and what the new init did ("was
 			    killed by SIGSEGV ..."); NULL */
-	const char *crashed; /* --molt-crashed "SIGNAL WHERE ADDRESS": of the life before; NULL */
+	const char *
+		crashed; /* --molt-crashed "SIGNAL WHERE ADDRESS FAULT": of the life before; NULL */
 	int notes_fd; /* --molt-notes FD: what came after that state was written; -1 */
 	const char *crashes; /* --molt-crashes USEC,...: when (CLOCK_MONOTONIC); NULL */
 	const char *minimal; /* --molt-minimal CONSOLE: reap, and a shell there; NULL */

@@ -40,8 +40,9 @@ static volatile unsigned n_thaw;
 static void (*give_up_hook)(void);
 static sigjmp_buf *volatile recovery;
 static volatile sig_atomic_t asked, dying, last_signal;
+static bool fault; /* not sent by anybody else */
 static uintptr_t where, address; /* of the fault */
-extern const char __executable_start[]; /* the linker's: where the program begins */
+extern const char __executable_start[], etext[]; /* the linker's: where the program is */
 
 /* What the handler needs of libc is here, so that it is known to be safe in it. */
 
@@ -171,7 +172,9 @@ static void add_cause(int signal)
 	*at++ = ' ';
 	at = put_number(at, where, 16);
 	*at++ = ' ';
-	(void)put_number(at, address, 16);
+	at = put_number(at, address, 16);
+	*at++ = ' ';
+	(void)put_number(at, fault, 10);
 	add_text("--molt-crashed", words.text[2]);
 }
 
@@ -277,6 +280,14 @@ static uintptr_t instruction(const ucontext_t *c)
 #endif
 }
 
+/* In the program; of what a library does wrong only the signal is told: 0. */
+static uintptr_t offset_of(uintptr_t at)
+{
+	uintptr_t begin = (uintptr_t)__executable_start;
+
+	return at >= begin && at < (uintptr_t)etext ? at - begin : 0;
+}
+
 static void wake_loop(void)
 {
 	uint64_t one = 1;
@@ -297,7 +308,8 @@ static void caught(int signal, siginfo_t *info, void *context)
 		return;
 	}
 	last_signal = signal;
-	where = instruction(context) - (uintptr_t)__executable_start;
+	fault = !sent;
+	where = offset_of(instruction(context));
 	address = sent || info->si_code <= 0 ? 0 : (uintptr_t)info->si_addr;
 	if (recovery) {
 		sigjmp_buf *point = recovery;

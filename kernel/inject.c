@@ -451,6 +451,16 @@ static int go_back(struct inject_target *t, uint64_t deadline_usec, struct error
 	return go_to_event_stop(t, deadline > least ? deadline : least, e);
 }
 
+int inject_recover(struct inject_target *t, uint64_t deadline_usec, struct error *e)
+{
+	t->astray = true;
+	t->own = INJECT_OWN_NONE;
+	int r = go_to_event_stop(t, deadline_usec, e);
+	if (r == 0)
+		t->astray = false;
+	return r;
+}
+
 int inject_release(struct inject_target *t, uint64_t deadline_usec, struct error *e)
 {
 	if (!t)

@@ -79,6 +79,18 @@ int inject_settle(struct inject_target *t, uint64_t deadline_usec, struct error 
  */
 int inject_release(struct inject_target *t, uint64_t deadline_usec, struct error *e);
 
+/*
+ * After a crash in the middle of a call of ours: makes it ready for another one, which is to take
+ * back what was done. What the call itself had not cleaned up in the target yet stays: a page of
+ * memory, a socket. -ETIMEDOUT or another negative errno with text: it can only be released.
+ */
+int inject_recover(struct inject_target *t, uint64_t deadline_usec, struct error *e);
+/*
+ * After a crash: lets go of a task that this process traces and has no target for any more; it was
+ * seized, and no call of ours was run in it. 1: done, 0: we do not trace it, -1: it does not stop.
+ */
+int inject_release_stray(pid_t tid);
+
 /* Which of several threads it is. */
 pid_t inject_tid(const struct inject_target *t);
 

@@ -14,16 +14,22 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "kernel/crash.h"
 #include "kernel/inject_session.h"
 #include "kernel/util.h"
 
-/* Descriptors that are open in the target on our behalf. */
-struct guests {
+#define CLEAN_UP_USEC (200 * USEC_PER_MSEC)
+
+/* Descriptors that are open in the target on our behalf. One at a time, and static: so that they
+ * can be closed after a crash. */
+static struct guests {
 	int pair[2];
 	int fds[INJECT_CHUNK_MAX];
 	size_t count; /* of fds */
 	bool connected;
-};
+	bool asked; /* to receive the fds */
+	int cwd; /* where it is to be again; -1 */
+} guests;
 
 static int highest_target_fd(const struct inject_change *changes, size_t n)
 {
@@ -119,6 +125,7 @@ static int receive_fds(struct inject_session *s, struct guests *g, size_t n)
 
 	if (r < 0)
 		return r;
+	g->asked = true;
 	int64_t got = inject_call(s, SYS_recvmsg, (uint64_t)g->pair[1], s->scratch,
 		MSG_CMSG_CLOEXEC | MSG_DONTWAIT, 0);
 	if (got < 0)
@@ -190,6 +197,7 @@ static int64_t change_root(struct inject_session *s, int fd)
 
 	if (cwd < 0)
 		return cwd;
+	guests.cwd = (int)cwd;
 	int64_t r = change_cwd(s, (int)cwd);
 	if (r == 0)
 		r = change_cwd(s, fd);
@@ -200,6 +208,7 @@ static int64_t change_root(struct inject_session *s, int fd)
 			r = back;
 	}
 	(void)inject_call(s, SYS_close_range, (uint64_t)cwd, (uint64_t)cwd, 0, 0);
+	guests.cwd = -1;
 	return s->lost ? s->lost : r;
 }
 
@@ -244,18 +253,21 @@ static int change_all(
 
 static int apply_chunk(struct inject_session *s, struct inject_change *changes, size_t n)
 {
-	struct guests g = {0};
 	CLEANUP_FD int socket = -1;
-	int r = connect_target(s, &g, &socket);
+	struct guests *g = &guests;
+
+	*g = (struct guests){.cwd = -1};
+	int r = connect_target(s, g, &socket);
 
 	if (r == 0)
 		r = send_fds(s, socket, changes, n);
 	if (r == 0)
-		r = receive_fds(s, &g, n);
+		r = receive_fds(s, g, n);
 	if (r == 0)
-		r = change_all(s, changes, n, &g);
+		r = change_all(s, changes, n, g);
 	inject_keep_first_error(s, r);
-	int closed = close_guests(s, &g);
+	int closed = close_guests(s, g);
+	*g = (struct guests){.cwd = -1};
 	return r < 0 ? r : closed;
 }
 
@@ -330,14 +342,69 @@ static int apply_sendable(struct inject_session *s, struct inject_change *change
 	return inject_session_close(s, r);
 }
 
-int inject_apply(struct inject_target *t, struct inject_change *changes, size_t n,
-	uint64_t deadline_usec, struct error *e)
+static int apply(struct inject_session *s, struct inject_change *changes, size_t n)
 {
-	struct inject_session s = {.t = t, .deadline_usec = deadline_usec, .e = e, .pidfd = -1};
-
 	for (size_t i = 0; i < n; i++)
 		changes[i].result = -ECANCELED;
 	size_t sendable = count_sendable(changes, n);
-	int r = sendable ? apply_sendable(&s, changes, sendable) : 0;
-	return r == 0 && sendable < n ? refuse_unsendable(&s, &changes[sendable]) : r;
+	int r = sendable ? apply_sendable(s, changes, sendable) : 0;
+	return r == 0 && sendable < n ? refuse_unsendable(s, &changes[sendable]) : r;
+}
+
+/* What the target had got just then and was not noted yet. */
+static void find_guests(struct inject_session *s, struct guests *g)
+{
+	struct inject_scratch theirs;
+
+	/* A page of our own is empty at first; on the stack there may be anything. */
+	if (!s->scratch || s->on_stack || inject_scratch_read(s, &theirs, sizeof(theirs), 0) < 0)
+		return;
+	if (!g->connected && theirs.pair[0] > 0 && theirs.pair[1] > 0) {
+		memcpy(g->pair, theirs.pair, sizeof(g->pair));
+		g->connected = true;
+	}
+	if (g->asked && g->count == 0)
+		note_received(&theirs, g);
+}
+
+/* Nothing of ours stays in the target; what was changed is taken back by whoever knows how. */
+static void clean_up_after_crash(struct inject_session *s)
+{
+	struct guests *g = &guests;
+	struct error e;
+
+	s->lost = 0;
+	s->e = NULL;
+	s->deadline_usec = deadline_in(CLEAN_UP_USEC);
+	if (inject_recover(s->t, s->deadline_usec, &e) < 0)
+		return;
+	find_guests(s, g);
+	if (g->cwd >= 0) {
+		(void)change_cwd(s, g->cwd);
+		(void)inject_call(s, SYS_close_range, (uint64_t)g->cwd, (uint64_t)g->cwd, 0, 0);
+	}
+	(void)close_guests(s, g);
+	(void)inject_session_close(s, -EFAULT);
+}
+
+int inject_apply(struct inject_target *t, struct inject_change *changes, size_t n,
+	uint64_t deadline_usec, struct error *e)
+{
+	static struct inject_session s;
+	static sigjmp_buf crashed, *outer;
+
+	s = (struct inject_session){.t = t, .deadline_usec = deadline_usec, .e = e, .pidfd = -1};
+	guests = (struct guests){.cwd = -1};
+	outer = crash_recover_at(NULL);
+	if (outer && sigsetjmp(crashed, 1)) {
+		(void)crash_recover_at(outer);
+		clean_up_after_crash(&s);
+		(void)crash_recover_at(NULL);
+		siglongjmp(*outer, crash_signal());
+	}
+	if (outer)
+		(void)crash_recover_at(&crashed);
+	int r = apply(&s, changes, n);
+	(void)crash_recover_at(outer);
+	return r;
 }

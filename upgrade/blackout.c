@@ -379,6 +379,11 @@ static void thaw_tree(struct blackout *b)
 	settle_cgroup(b->request->flag_fd, false, "tree");
 }
 
+static void release_strays(struct blackout *b)
+{
+	limbo_release_strays(b->request->tree);
+}
+
 static void write_down_swap(struct blackout *b)
 {
 	if (b->swapped)
@@ -394,8 +399,8 @@ static void write_log(struct blackout *b)
 static void __attribute__((noreturn)) recover(int signal)
 {
 	static void (*const STEPS[])(struct blackout * b) = {abandon_migration, abandon_others,
-		abandon_pivot, settle_if_swapped, release_seized, thaw_tree, write_down_swap,
-		write_log};
+		abandon_pivot, settle_if_swapped, release_seized, thaw_tree, release_strays,
+		write_down_swap, write_log};
 	static volatile unsigned step;
 	static sigjmp_buf point;
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stddef.h>
 
+#include "kernel/cgroup.h"
 #include "kernel/log.h"
 #include "kernel/loop.h"
 #include "kernel/util.h"
@@ -64,4 +65,26 @@ void limbo_release(struct inject_target *t)
 bool limbo_is_empty(void)
 {
 	return count == 0 && settle_is_done();
+}
+
+static int release_strays_of(int cgroup, const char *path, void *userdata)
+{
+	struct pid_array list = {0};
+
+	(void)userdata;
+	if (cgroup_pids(cgroup, "cgroup.threads", &list) < 0)
+		log_warning("cannot tell whether a task of %s is still traced", path);
+	for (size_t i = 0; i < list.count; i++) {
+		int r = inject_release_stray(list.pids[i]);
+		if (r)
+			log_warning("task %d was left seized by a crash, and %s", (int)list.pids[i],
+				r < 0 ? "does not answer" : "is let go");
+	}
+	pid_array_free(&list);
+	return 0;
+}
+
+void limbo_release_strays(int tree)
+{
+	(void)cgroup_walk(tree, release_strays_of, NULL);
 }

@@ -16,5 +16,7 @@
 void limbo_release(struct inject_target *t);
 /* No task, and no cgroup (settle.h), is left as it must not stay. */
 bool limbo_is_empty(void);
+/* After a crash: lets go of whatever in the tree we trace and know nothing more of. */
+void limbo_release_strays(int tree);
 
 #endif

@@ -28,6 +28,7 @@ struct migration {
 	struct inject_target **seized;
 	size_t n_seized, capacity_seized;
 	bool thawed; /* the tree, by us */
+	volatile size_t n_begun; /* of the tasks, by migration_run() */
 };
 
 /* Planning */
@@ -331,8 +332,10 @@ int migration_run(struct migration *m, uint64_t deadline_usec, struct error *e)
 		else
 			leaves_lift(&m->leaves);
 	}
-	for (size_t i = 0; r == 0 && i < m->n_tasks; i++)
+	for (size_t i = 0; r == 0 && i < m->n_tasks; i++) {
+		m->n_begun = i + 1;
 		r = apply(m, &m->tasks[i], deadline_usec, e);
+	}
 	if (r < 0) {
 		take_back(m, deadline_in(RELEASE_USEC * 4));
 		freeze_again(m);
@@ -340,10 +343,25 @@ int migration_run(struct migration *m, uint64_t deadline_usec, struct error *e)
 	return r;
 }
 
+static void recover_task(struct relocation *t)
+{
+	struct error e;
+
+	if (!t->target)
+		return;
+	relocation_assume_done(t);
+	if (inject_recover(t->target, deadline_in(RELEASE_USEC * 4), &e) < 0)
+		log_error("%s", e.text);
+}
+
 void migration_abandon(struct migration *m)
 {
 	if (!m->thawed)
 		return;
+	/* Whether the change that it crashed in was made is not known; to take back one that was
+	 * not changes nothing. */
+	if (m->n_begun > 0)
+		recover_task(&m->tasks[m->n_begun - 1]);
 	take_back(m, deadline_in(RELEASE_USEC * 4));
 	freeze_again(m);
 }

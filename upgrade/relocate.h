@@ -37,6 +37,8 @@ int relocation_add(struct relocation *t, const struct holder *h, int new_root);
 int relocation_apply(struct relocation *t, uint64_t deadline_usec, size_t *left, struct error *e);
 /* Takes back what was applied. */
 int relocation_take_back(struct relocation *t, uint64_t deadline_usec, struct error *e);
+/* For relocation_take_back(): changes that are not known to be done may be. */
+void relocation_assume_done(struct relocation *t);
 void relocation_done(struct relocation *t); /* closes the descriptors and frees */
 
 #endif

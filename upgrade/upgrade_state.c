@@ -6,8 +6,10 @@
 #include "kernel/log.h"
 #include "services/vote.h"
 #include "upgrade/generations.h"
+#include "upgrade/limbo.h"
 #include "upgrade/report.h"
 #include "upgrade/transaction.h"
+#include "upgrade/vault.h"
 
 void upgrade_save(struct record_writer *w)
 {
@@ -106,6 +108,10 @@ static bool resume_away(void)
 void upgrade_resume(enum life_kind kind, const char *why)
 {
 	sides_let_go_of_former();
+	if (kind == LIFE_CRASHED || kind == LIFE_CRASHED_AWAY) {
+		limbo_release_strays(tx.tree);
+		vault_clear(sides.other.generation);
+	}
 	if (kind == LIFE_RETURNED)
 		rollback_after_return(why);
 	if (kind == LIFE_RETURNED || (kind == LIFE_CRASHED_AWAY && resume_away()))

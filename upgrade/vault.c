@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "upgrade/vault.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -10,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "kernel/log.h"
 #include "kernel/mounts.h"
 #include "kernel/util.h"
 
@@ -108,4 +110,21 @@ int vault_release(unsigned generation, struct error *e)
 	if (unlinkat(vault, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
 		return error_set(e, errno, "cannot remove the place of generation %u", generation);
 	return 0;
+}
+
+void vault_clear(unsigned kept)
+{
+	CLEANUP_FD int fd = vault < 0 ? -1 : openat(vault, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct error e;
+	uint64_t generation;
+
+	if (!dir)
+		return;
+	(void)fd_steal(&fd);
+	for (struct dirent *entry; (entry = readdir(dir));)
+		if (parse_u64(entry->d_name, &generation) && generation != kept &&
+			vault_release((unsigned)generation, &e) < 0)
+			log_warning("%s", e.text);
+	(void)closedir(dir);
 }

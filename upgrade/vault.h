@@ -23,4 +23,7 @@ int vault_slot(unsigned generation, struct error *e);
 /* Unmounts what is at the slot, lazily, and removes it. */
 int vault_release(unsigned generation, struct error *e);
 
+/* After a crash: releases whatever there is but that one (0: all). */
+void vault_clear(unsigned kept);
+
 #endif

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT
+"""PID 1 crashes in the middle of an upgrade, at any of its system calls: the upgrade ends in one of its two ways."""
+import os
+import signal
+
+import pytest
+import trial
+from machine import wait_until
+from outside import stragglers
+from seam import COUNT, SIGNAL
+
+pytestmark = pytest.mark.timeout(300)
+
+# How many moments of an upgrade: evenly, over all that there are.
+TIMES = int(os.environ.get("MOLT_TEST_CRASHES", "40"))
+
+
+def calls_of_an_upgrade(subject):
+    trial.run(subject, COUNT)
+    trial.run(subject, COUNT)
+    return subject.seam.page.count
+
+
+def no_loop(subject):
+    for image in subject.machine.images.values():
+        image.write("etc/molt/init.conf.d/crash.conf", "[Manager]\nCrashLoopSec=0\n")
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_any_call(tmp_path, part):
+    with (subject := make(tmp_path)):
+        total = calls_of_an_upgrade(subject)
+        before = trial.descriptors(subject)
+        codes = []
+        for n in range(part, TIMES, 2):
+            nth = 1 + n * total // TIMES
+            try:
+                _, code, said = trial.run(subject, SIGNAL, nth, signal.SIGSEGV)
+            except AssertionError as error:
+                raise AssertionError(f"call {nth} of {total}: {error} {stragglers(subject.machine, fds=True)}\n"
+                                     f"{subject.machine.report()}") from error
+            codes.append(code)
+            assert code in (0, 1, 3, 4), f"call {nth} of {total}: {code} {said}"
+            if code:
+                assert "crashed" in said or code == 4, f"call {nth} of {total}: {said}"
+        assert 0 in codes and 3 in codes, codes
+        wait_until(lambda: trial.descriptors(subject) <= before + 2, 30, "no descriptors left behind")
+
+
+def make(tmp_path):
+    subject = trial.Subject(tmp_path)
+    no_loop(subject)
+    return subject
