@@ -78,6 +78,7 @@ help:
 	@echo "deps         install the Debian packages that building and testing need (root)"
 	@echo "test         unit tests, system tests in namespaces, boots in QEMU (root)"
 	@echo "unit system  the two halves of it alone"
+	@echo "crashes      1000 crashes of PID 1 in a row, 400 in upgrades, 1000 re-execs (root)"
 	@echo "demo         Debian 12 to 13 under load, in QEMU"
 	@echo "ARCH=arm64   with any of these: cross-built below build/arm64/ (where that is not the machine's own)"
 	@echo "install      to \$$(DESTDIR)\$$(PREFIX); INIT_LINK=yes also links sbin/init"
@@ -208,6 +209,13 @@ system: all tools nofreeze
 	@[ "$$(id -u)" = 0 ] || { echo "The system tests make namespaces, mounts and cgroups: run them as root."; exit 1; }
 	MOLT_BUILD=$(abspath $(BUILD)) $(PYTEST) -n 2 -m "not alone" tests/system
 	MOLT_BUILD=$(abspath $(BUILD)) $(PYTEST) -m alone tests/system
+
+# More of them than `make test` has time for: 1000 crashes of PID 1 in a row, a crash at each of 400
+# system calls of an upgrade, 1000 re-execs.
+crashes: all tools
+	MOLT_TEST_CRASHES=400 MOLT_BUILD=$(abspath $(BUILD)) $(PYTEST) tests/system/test_crash_upgrade.py
+	MOLT_TEST_CRASHES=1000 MOLT_TEST_MANY=1000 MOLT_BUILD=$(abspath $(BUILD)) $(PYTEST) \
+		tests/system/test_crash.py tests/system/test_reexec.py
 
 # Compilers and checkers; all must be silent. The clang build is a build of its own.
 lint:

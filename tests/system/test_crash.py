@@ -7,12 +7,15 @@ import time
 
 import pytest
 from helpers import FOREVER, answer, connect, cpu_usec, outside, request, script, wait_log
+from load_inside import LoadInside
 from machine import wait_until
-from outside import Snapshot
+from outside import Snapshot, use
 from test_many import serve
 
 pytestmark = pytest.mark.timeout(120)
 
+# 1000 of them: make crashes
+TIMES = int(os.environ.get("MOLT_TEST_CRASHES", "100"))
 SIGNALS = [signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL]
 
 
@@ -257,3 +260,29 @@ def test_no_descriptor_left_for_a_client(machine):
     first.close()
     assert answer(second)[0] == "ok"
     resource.prlimit(machine.pid, resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(300)
+def test_many_in_a_row(machine):
+    """Under load, alternating between all signals, some of them in the middle of a turn: nothing is lost and nothing grows."""
+    no_loop(machine)
+    serve(machine)
+    before = Snapshot(machine)
+    with LoadInside(machine, http=[{"name": "new", "port": 8080, "keep_alive": False}],
+                    streams=[{"name": "stream", "port": 9000}]) as load:
+        for number in range(10):
+            crash(machine)
+        table = use(machine.pid)
+        for number in range(TIMES):
+            crash(machine, SIGNALS[number % len(SIGNALS)])
+            if number % 10 == 0:
+                before_pair = crashes(machine)
+                crash_at_once(machine)
+                wait_until(lambda: (crashes_or_none(machine) or 0) > before_pair, what="the next life")
+        wait_until(lambda: use(machine.pid)[0] <= table[0], what=f"no more than {table[0]} descriptors")
+        after = use(machine.pid)
+    assert load.stats["failed"] == 0, load.stats
+    assert Snapshot(machine) == before, machine.report()
+    assert after[1] <= table[1] + 512 * 1024, (table, after)
+    assert crashes(machine) >= TIMES
