@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The socket of sd_notify(3): datagrams of KEY=value lines, believed only from a service's own
- * cgroup. */
+ * cgroup. What they do is in notified.c. */
 #ifndef MOLT_SERVICES_NOTIFY_H
 #define MOLT_SERVICES_NOTIFY_H
 

@@ -10,6 +10,7 @@
 #include "services/catalog.h"
 #include "services/listen.h"
 #include "services/policy.h"
+#include "services/rotate.h"
 #include "services/watchdog.h"
 
 static bool stopping_all;
@@ -31,6 +32,7 @@ void set_init(void (*changed)(void))
 	changed_hook = changed;
 	advance_timer.expired = advance;
 	service_changed = service_has_changed;
+	rotate_begin();
 }
 
 struct service *set_first(void)

@@ -237,3 +237,23 @@ def test_settled_service_reports_and_removes_its_cgroup(booted):
     stop(booted, "a")
     assert [d.name for d in (booted.cgroup / "tree/a.service").iterdir() if d.is_dir()] == []
     wait_log(booted, "a.service: terminating -> inactive")
+
+
+def test_the_log_of_a_running_service_is_rotated(machine):
+    """LogMaxSize= holds for who runs for long, and no line is missing."""
+    image = machine.images["one"]
+    image.conf(services=["talker.service"], Manager={"LogMaxSize": "64K"})
+    image.service("talker", "[Service]\nExecStart=/bin/sh -c 'i=0; while :; do echo line $i; i=$((i+1)); "
+                            "test $i -gt 20000 && read x </run/share/go; done'\n")
+    os.mkfifo(machine.share / "go")
+    machine.start()
+    machine.wait_state("talker")
+    log = machine.path("/var/log/molt/talker.log")
+    moved = machine.path("/var/log/molt/talker.log.1")
+    wait_until(moved.exists, 30, "the rotated log")
+    wait_until(lambda: log.stat().st_size <= 65536, 30, "a log within its bounds")
+    numbers = [int(line.split()[1]) for line in (moved.read_text() + log.read_text()).splitlines()]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), "a line is missing"
+    # It writes on into the same file.
+    (machine.share / "go").write_text("x\n")
+    wait_until(lambda: log.stat().st_size > 0, what="more of it")
