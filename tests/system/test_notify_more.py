@@ -46,7 +46,7 @@ if starts == 0:
     m = os.memfd_create("x"); os.write(m, b"hello"); send("FDSTORE=1\\nFDNAME=memory", [m])
     send("FDSTORE=1\\nFDNAME=again", [m, os.dup(m)])
     r, w = os.pipe(); send("FDSTORE=1", [r]); send("FDSTORE=1\\nFDNAME=writer", [w])
-    dead, end = os.pipe(); send("FDSTORE=1\\nFDNAME=dead", [dead]); send("FDSTORE=1\\nFDNAME=kept\\nFDPOLL=0", [dead])
+    dead, end = os.pipe(); send("FDSTORE=1\\nFDNAME=dead", [dead])
     other, end2 = os.pipe(); send("FDSTORE=1\\nFDNAME=kept\\nFDPOLL=0", [other])
     gone = os.open("/dev/null", os.O_RDONLY); send("FDSTORE=1\\nFDNAME=gone", [gone]); send("FDSTOREREMOVE=1\\nFDNAME=gone")
     os.close(end); os.close(end2)
