@@ -32,6 +32,9 @@ BUILD ?= build/$(ARCH)
 ifeq ($(origin CC),default)
 CC := $(TRIPLET)-gcc
 endif
+ifeq ($(origin AR),default)
+AR := $(TRIPLET)-ar
+endif
 PKG_CONFIG ?= PKG_CONFIG_LIBDIR=/usr/lib/$(TRIPLET)/pkgconfig:/usr/share/pkgconfig pkg-config
 endif
 CFLAGS ?= -O2 -g
@@ -68,7 +71,7 @@ FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-.PHONY: all examples deps test unit system demo install uninstall format lint clean help tools fuzzers nofreeze
+.PHONY: all arm64 examples deps test unit unit-build system demo install uninstall format lint clean help tools fuzzers nofreeze
 
 all: $(BUILD)/molt $(BUILD)/initctl $(CLIENT)
 
@@ -181,17 +184,24 @@ PACKAGES := build-essential pkg-config libmount-dev libblkid-dev libcap-dev libi
 	util-linux iproute2 procps nginx-light qemu-system-x86 mmdebstrap debian-archive-keyring e2fsprogs kmod \
 	xz-utils busybox-static squashfs-tools erofs-utils btrfs-progs
 PACKAGES_USER := uidmap fakeroot
+# A PC cross-builds for arm64 and tests that in QEMU: the compiler, and libraries as Debian has them for
+# a foreign architecture.
+PACKAGES_amd64 := gcc-aarch64-linux-gnu qemu-system-arm \
+	$(addsuffix :arm64,libc6-dev libmount-dev libblkid-dev libcap-dev libinih-dev libcmocka-dev)
 # Installs what is missing (root), or says the one line that does.
 deps:
-	@list="$(PACKAGES)"; [ "$$(id -u)" = 0 ] || list="$$list $(PACKAGES_USER)"; \
-	have=$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $$list 2>/dev/null | sed -n 's/^installed //p'); \
+	@list="$(PACKAGES) $(PACKAGES_$(HOST_ARCH))"; [ "$$(id -u)" = 0 ] || list="$$list $(PACKAGES_USER)"; \
+	have=$$(dpkg-query -W -f '$${db:Status-Status} $${Package}:$${Architecture}\n' | \
+		sed -n 's/^installed //p' | sed 's/:\(all\|$(HOST_ARCH)\)$$//'); \
 	missing=; for p in $$list; do printf '%s\n' $$have | grep -qx "$$p" || missing="$$missing $$p"; done; \
 	[ -n "$$missing" ] || exit 0; \
+	foreign=; case "$$missing" in *:arm64*) \
+		dpkg --print-foreign-architectures | grep -qx arm64 || foreign="dpkg --add-architecture arm64";; esac; \
 	if [ "$$(id -u)" != 0 ]; then \
-		echo "Missing packages. As root: apt-get install --no-install-recommends$$missing"; exit 1; \
+		echo "Missing packages. As root: $${foreign:+$$foreign && apt-get update && }apt-get install --no-install-recommends$$missing"; exit 1; \
 	fi; \
 	echo "installing$$missing"; \
-	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	$$foreign; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 		-o Dpkg::Use-Pty=0 $$missing >/dev/null
 
 # Unit tests, then molt as PID 1 in namespaces two at a time, then alone what measures or loads the
@@ -202,13 +212,31 @@ test: deps
 	$(MAKE) unit
 	$(MAKE) system
 
-unit: $(UNIT_TESTS)
+unit-build: $(UNIT_TESTS)
+
+ifeq ($(ARCH),$(HOST_ARCH))
+unit: unit-build
 	@for t in $(UNIT_TESTS); do echo "$$t"; $$t || exit 1; done
+
+# What a PC tests of arm64: tests/system/test_qemu_arm64.py.
+ifeq ($(HOST_ARCH),amd64)
+system: arm64
+endif
+arm64:
+	$(MAKE) ARCH=arm64 BUILD=$(BUILD)/arm64 CC=$(TRIPLET_arm64)-gcc AR=$(TRIPLET_arm64)-ar all tools unit-build
 
 system: all tools nofreeze
 	@[ "$$(id -u)" = 0 ] || { echo "The system tests make namespaces, mounts and cgroups: run them as root."; exit 1; }
 	MOLT_BUILD=$(abspath $(BUILD)) $(PYTEST) -n 2 -m "not alone" tests/system
 	MOLT_BUILD=$(abspath $(BUILD)) $(PYTEST) -m alone tests/system
+else
+# Built for another architecture: in QEMU.
+unit: unit-build
+	$(PYTHON) -m qemu.unit --build $(BUILD)
+
+system: all tools unit-build
+	MOLT_BUILD_ARM64=$(abspath $(BUILD)) $(PYTEST) tests/system/test_qemu_arm64.py
+endif
 
 # More of them than `make test` has time for: 1000 crashes of PID 1 in a row, a crash at each of 400
 # system calls of an upgrade, 1000 re-execs.

@@ -26,6 +26,14 @@ NEEDED = {
     "busybox-static": "busybox",
 }
 
+# For a guest of another architecture, which is cross-built and needs Debian to know of it: `make deps`
+# does all of that.
+NEEDED_FOR = {"arm64": {
+    "qemu-system-arm": "qemu-system-aarch64",
+    "gcc-aarch64-linux-gnu": "aarch64-linux-gnu-gcc",
+    "libcmocka-dev:arm64": "/usr/lib/aarch64-linux-gnu/libcmocka.so",
+}}
+
 # Only who is not root needs these: mmdebstrap's user name spaces, and root's ownership in images.
 NEEDED_BY_USERS = {"uidmap": "newuidmap", "fakeroot": "fakeroot"}
 
@@ -36,15 +44,16 @@ class MissingPackages(Exception):
     """The text is what a person has to type."""
 
 
-def missing() -> list[str]:
+def missing(architecture: str = "") -> list[str]:
     """The packages that are needed here and are not there."""
     needed = dict(NEEDED) if os.geteuid() == 0 else NEEDED | NEEDED_BY_USERS
+    needed |= NEEDED_FOR.get(architecture, {})
     return [package for package, proof in needed.items() if not _there(proof)]
 
 
-def ensure() -> None:
+def ensure(architecture: str = "") -> None:
     """Returns when everything is there; raises MissingPackages if that takes a person."""
-    packages = missing()
+    packages = missing(architecture)
     if not packages:
         return
     line = f"apt-get install --yes --no-install-recommends {' '.join(packages)}"

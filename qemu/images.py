@@ -51,11 +51,11 @@ def base(suite: Suite, date: str, cache: Path) -> Path:
     return directory / "root.tar"
 
 
-def compose(base_tar: Path, out: Path, layers: list[Path]) -> Image:
+def compose(base_tar: Path, out: Path, layers: list[Path], size: str = ROOT_SIZE) -> Image:
     """Lays the layers over a base and writes the file systems into the directory `out`."""
     out.mkdir(parents=True)
     script = Path(__file__).with_name("compose.sh")
-    command = [str(script), str(base_tar), str(out), ROOT_SIZE, *map(str, layers)]
+    command = [str(script), str(base_tar), str(out), size, *map(str, layers)]
     if os.geteuid() != 0:
         command = ["fakeroot", "--", *command]
     environment = os.environ | {"PATH": deps.SEARCH}

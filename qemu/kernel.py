@@ -53,9 +53,14 @@ def _unpack(suite: Suite, package: str, directory: Path) -> None:
         layer = directory / "layer"
         (layer / "usr/lib").mkdir(parents=True)
         shutil.move(_only(tree, "boot/vmlinuz-*"), directory / "vmlinuz")
-        shutil.move(_only(tree, "lib/modules"), layer / "usr/lib/modules")
+        shutil.move(_modules(tree), layer / "usr/lib/modules")
         shutil.rmtree(tree)
         _index_modules(layer)
+
+
+def _modules(tree: Path) -> Path:
+    """Since trixie a package has them below usr."""
+    return _only(tree, "usr/lib/modules" if (tree / "usr/lib/modules").is_dir() else "lib/modules")
 
 
 def _index_modules(layer: Path) -> None:

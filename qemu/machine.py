@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """One QEMU machine: started, watched, and always gone in the end.
 
-The machine is a PC with one NVMe disk whose name spaces are the images, a network card on QEMU's
+The machine is a PC (or another board, see qemu/board.py) with one NVMe disk whose name spaces are the images, a network card on QEMU's
 user network, and two serial lines: the first is the console (qemu/console.py) and is also kept in
 a file, the second is the guest's agent (qemu/guest.py). There is no boot loader: QEMU loads the
 kernel itself.
@@ -21,12 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from qemu.board import BOARDS
 from qemu.console import Console
 from qemu.qmp import Qmp, connect
 
-# -cx16: with it, 6.12 kernels oops at random under QEMU 7.2's translator.
-CPU = "max,-cx16"
-COMMAND_LINE = ("console=ttyS0 root=/dev/nvme0n1 rootfstype=ext4 ro rootwait panic=-1 "
+COMMAND_LINE = ("console={console} root=/dev/nvme0n1 rootfstype=ext4 ro rootwait panic=-1 "
                 "loglevel=4 init=/sbin/init")
 START_TIMEOUT = 30.0
 
@@ -52,6 +51,8 @@ class Config:
     cpus: int = 1  # more, on a machine with few, steal from each other and from the clients
     append: str = ""
     initrd: Path | None = None
+    architecture: str = "amd64"
+    cpu: str = ""  # another than the board's
 
 
 class Machine:
@@ -134,19 +135,23 @@ class Machine:
 
     def _command(self) -> list[str]:
         at = self._directory
+        board = BOARDS[self.config.architecture]
+        command_line = COMMAND_LINE.format(console=board.console)
         forward = "".join(f",hostfwd=tcp:127.0.0.1:0-10.0.2.{FIRST_ADDRESS + way}:{port}"
                           for port, ways in self.config.ports.items() for way in range(ways))
         command = [
-            "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none",
-            "-M", "q35", "-cpu", CPU, "-accel", accelerator(),
+            board.qemu, "-nodefaults", "-no-user-config", "-display", "none",
+            "-M", board.machine, "-cpu", self.config.cpu or board.cpu,
+            "-accel", accelerator(self.config.architecture),
             "-m", self.config.memory, "-smp", str(self.config.cpus), "-no-reboot", "-S",
             "-kernel", str(self.config.kernel),
-            "-append", f"{COMMAND_LINE} {self.config.append}".strip(),
+            "-append", f"{command_line} {self.config.append}".strip(),
             "-qmp", f"unix:{at}/qmp,server=on,wait=off",
             "-chardev", f"socket,id=console,path={at}/console,server=on,wait=off,"
                         f"logfile={self.log}",
             "-serial", "chardev:console",
-            "-serial", f"unix:{at}/agent,server=on,wait=off",
+            "-chardev", f"socket,id=agent,path={at}/agent,server=on,wait=off",
+            *board.agent_device,
             "-netdev", f"user,id=net0,restrict=on{forward}",
             "-device", "virtio-net-pci,netdev=net0,romfile=",
             "-device", "nvme,id=nvme0,serial=molt",
@@ -169,9 +174,9 @@ class Machine:
                 self.ports.setdefault(int(found.group(2)), []).append(int(found.group(1)))
 
 
-def accelerator() -> str:
-    """MOLT_KVM=1 asks for KVM; it is believed only after a boot (see qemu/kvm.py)."""
-    if os.environ.get("MOLT_KVM") != "1":
+def accelerator(architecture: str = "amd64") -> str:
+    """MOLT_KVM=1 asks for KVM; it is believed only after a boot (see qemu/kvm.py), of a PC."""
+    if os.environ.get("MOLT_KVM") != "1" or architecture != "amd64":
         return "tcg,thread=multi"
     from qemu import kvm
     return "kvm" if kvm.works() else "tcg,thread=multi"

@@ -8,6 +8,7 @@ mounted, and moved along to the root.
 from __future__ import annotations
 
 import gzip
+import os
 import stat
 from pathlib import Path
 
@@ -35,11 +36,26 @@ exec $b switch_root /root /sbin/init "$@"
 def make(path: Path) -> None:
     """Writes the initramfs."""
     busybox = Path(deps.tool("busybox")).read_bytes()
-    entries = [_entry("bin", stat.S_IFDIR | 0o755, b""),
-               _entry("bin/busybox", stat.S_IFREG | 0o755, busybox),
-               _entry("init", stat.S_IFREG | 0o755, SCRIPT.encode()),
-               _entry("TRAILER!!!", 0, b"")]
-    path.write_bytes(gzip.compress(b"".join(entries), 1))
+    _write(path, [_entry("bin", stat.S_IFDIR | 0o755, b""),
+                  _entry("bin/busybox", stat.S_IFREG | 0o755, busybox),
+                  _entry("init", stat.S_IFREG | 0o755, SCRIPT.encode())])
+
+
+def pack(tree: Path, path: Path) -> None:
+    """Writes an initramfs of all that is in a directory: files, directories, symbolic links."""
+    entries = []
+    for file in sorted(tree.rglob("*")):
+        mode = file.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            data = os.readlink(file).encode()
+        else:
+            data = b"" if stat.S_ISDIR(mode) else file.read_bytes()
+        entries.append(_entry(str(file.relative_to(tree)), mode, data))
+    _write(path, entries)
+
+
+def _write(path: Path, entries: list[bytes]) -> None:
+    path.write_bytes(gzip.compress(b"".join([*entries, _entry("TRAILER!!!", 0, b"")]), 1))
 
 
 def _entry(name: str, mode: int, data: bytes) -> bytes:

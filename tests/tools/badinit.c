@@ -98,7 +98,7 @@ static void smash(void)
 #if defined(__x86_64__)
 	__asm__ volatile("xor %%esp, %%esp\n\tpush %%rax" ::: "memory");
 #else
-	__asm__ volatile("mov sp, xzr\n\tstr x0, [sp, #-16]!" ::: "memory");
+	__asm__ volatile("mov x0, #0\n\tmov sp, x0\n\tstr x0, [sp, #-16]!" ::: "x0", "memory");
 #endif
 }
 

@@ -687,8 +687,9 @@ static void test_time(void **state)
 	}
 	qsort(took, ARRAY_SIZE(took), sizeof(took[0]), compare);
 	print_message("one cwd, median: %llu us\n", (unsigned long long)took[ARRAY_SIZE(took) / 2]);
-	/* Polling by sleeps would make it ten times that; a busy machine does not. */
-	assert_true(took[ARRAY_SIZE(took) / 2] < 5000 * (uint64_t)slowness());
+	/* Polling by sleeps would make it ten times that; a busy machine does not. An emulated one
+	 * tells nothing about time. */
+	assert_true(took[ARRAY_SIZE(took) / 2] < 5000 || slowness() > 1);
 	child_end(&c);
 }
 

@@ -134,12 +134,14 @@ static void do_clock_nanosleep_until(struct page *p)
 {
 	struct timespec until;
 
+	uint64_t began = clock_usec();
 	(void)clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += NAP_MSEC / 1000;
 	until.tv_nsec += NAP_MSEC % 1000 * 1000000L;
 	until.tv_sec += until.tv_nsec / 1000000000L;
 	until.tv_nsec %= 1000000000L;
 	RECORD(p, -clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL));
+	p->started = began;
 }
 
 static void do_poll(struct page *p)
