@@ -306,6 +306,7 @@ int main(int argc, char **argv)
 		return run_as_program(argc, argv);
 	crash_open(give_up);
 	life_parse(&life, argc, argv);
+	guard_say_loaded(life.guard);
 	crash_set_history(life.crashes);
 	crash_set_cause(life.crashed);
 	crash_set_state(life.state_fd, life.notes_fd);

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -94,26 +95,57 @@ void guard_cancel(struct guard *g)
 	g->pid = 0;
 }
 
-/* The guard reads it while we stand still at the end of this call. */
-static void say(int channel, char what, const char *why)
+/* Nobody there to hear it: then nobody guards us. */
+static int say(int channel, char what, const char *why)
 {
 	char text[400];
 	int n = snprintf(text, sizeof(text), "%c%s", what, why);
 	size_t length = n < (int)sizeof(text) ? (size_t)n : sizeof(text) - 1;
 
-	/* Nobody there to hear it: then nobody guards us. */
-	(void)send(channel, text, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+	return send(channel, text, length, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+/* Until it has let us go, or, where it is about to make us something else, for ever. */
+static void say_last(int channel, char what, const char *why)
+{
+	struct error ignored;
+
+	if (say(channel, what, why) == 0)
+		(void)hear(channel, &ignored);
 	(void)fd_close(channel);
+}
+
+/* What a library may do to us; our own code does not. */
+static pid_t self;
+static int channel_at_exit = -1;
+
+static void say_exiting(void)
+{
+	if (channel_at_exit >= 0 && getpid() == self)
+		say_last(channel_at_exit, GUARD_FAILED, "exited while it took over");
+}
+
+void guard_say_loaded(int channel)
+{
+	self = getpid();
+	/* Where that cannot be had, each call goes on being watched. */
+	if (channel < 0 || atexit(say_exiting) != 0)
+		return;
+	channel_at_exit = channel;
+	(void)fd_set_cloexec(channel, true);
+	(void)say(channel, GUARD_LOADED, "");
 }
 
 void guard_say_up(int channel)
 {
+	channel_at_exit = -1;
 	if (channel >= 0)
-		say(channel, GUARD_UP, "");
+		say_last(channel, GUARD_UP, "");
 }
 
 void guard_say_failed(int channel, const char *why)
 {
+	channel_at_exit = -1;
 	if (channel >= 0)
-		say(channel, GUARD_FAILED, why);
+		say_last(channel, GUARD_FAILED, why);
 }

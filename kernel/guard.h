@@ -4,8 +4,8 @@
  * by execve(2), until that program says that it stands on its own feet. Where it does not get that
  * far, its end is averted, and the guard makes it execute the fallback.
  *
- *     parent:  guard_begin() ... execve() ... guard_say_up()       (guard_say_failed())
- *     guard:   seize, watch every call and signal, let go and end  (or the fallback, watched too)
+ *     parent:  guard_begin() .. execve() .. guard_say_loaded() .. guard_say_up()  (.._failed())
+ *     guard:   seize, watch calls and signals, let go and end  (or the fallback, watched too)
  *
  * What counts as failing: a fault (SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS from the
  * kernel; SIGABRT from itself), whether there is a handler or not; exit(2), exit_group(2); a
@@ -62,7 +62,14 @@ int guard_begin(struct guard *ret, const struct guard_fallback *fallback, uint64
 /* The exec has failed: the guard goes. Does nothing if there is none. */
 void guard_cancel(struct guard *g);
 
-/* In the new program: it can go on alone. Closes the channel; -1 is fine. */
+/*
+ * In the new program: it has got to its own code, which does not end by a system call. From here
+ * on its calls are not watched, each of which costs some ten microseconds; all the rest is. What
+ * ends by one all the same is no longer replaced, unless by exit(3), but is kept from ending. -1 is
+ * fine, here and below.
+ */
+void guard_say_loaded(int channel);
+/* It can go on alone. Closes the channel. */
 void guard_say_up(int channel);
 /* It cannot, and why, as a predicate. Returns only if nobody guards it. */
 void guard_say_failed(int channel, const char *why);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/audit.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -35,8 +37,6 @@
 #define FALL_BACK_USEC (10 * USEC_PER_SEC)
 #define FDS_MAX 65536
 
-enum next { GO_ON, LET_GO, FALL_BACK, GONE };
-
 static int trace(const struct guard_watch *w, int request, uintptr_t address, uintptr_t data)
 {
 	long r = ptrace((enum __ptrace_request)request, w->tracee, (void *)address, (void *)data);
@@ -57,6 +57,11 @@ decline(const struct guard_watch *w, const char *format, ...)
 	_exit(1);
 }
 
+static void say_ready(const struct guard_watch *w)
+{
+	(void)!send(w->ours, (char[]){GUARD_READY}, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
 /* Waiting for its stops */
 
 static void sleep_until_sigchld(uint64_t usec)
@@ -70,6 +75,48 @@ static void sleep_until_sigchld(uint64_t usec)
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGCHLD);
 	(void)sigtimedwait(&set, NULL, &timeout);
+}
+
+/* The same for one that runs free: what it says comes without a stop. */
+static void sleep_until_news(const struct guard_watch *w, uint64_t usec)
+{
+	struct pollfd p[] = {
+		{.fd = w->children, .events = POLLIN}, {.fd = w->ours, .events = POLLIN}};
+	struct signalfd_siginfo info;
+
+	(void)poll(p, ARRAY_SIZE(p), (int)(usec / USEC_PER_MSEC) + 1);
+	(void)!read(w->children, &info, sizeof(info));
+}
+
+static void interrupt(struct guard_watch *w)
+{
+	(void)trace(w, PTRACE_INTERRUPT, 0, 0);
+	w->asked = true;
+}
+
+/* It stops at its end, which can be put off then. */
+static void let_run_free(struct guard_watch *w)
+{
+	w->runs_free = true;
+	(void)trace(w, PTRACE_SETOPTIONS, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXIT);
+}
+
+static enum guard_next hear(struct guard_watch *w)
+{
+	char text[sizeof(w->why) + 1];
+	ssize_t n = recv(w->ours, text, sizeof(text) - 1, MSG_DONTWAIT);
+
+	if (n < 1)
+		return GUARD_GO_ON;
+	text[n] = '\0';
+	if (text[0] == GUARD_UP)
+		return GUARD_LET_GO;
+	if (text[0] == GUARD_LOADED) {
+		let_run_free(w);
+		return GUARD_GO_ON;
+	}
+	(void)snprintf(w->why, sizeof(w->why), "%s", text + 1);
+	return GUARD_FALL_BACK;
 }
 
 /* Its status, 0 where there is none yet, or negative: it has ended. */
@@ -95,15 +142,18 @@ static int wait_stop(struct guard_watch *w)
 	while ((status = collect(w)) == 0) {
 		uint64_t now = clock_usec();
 		uint64_t left = LOOK_AGAIN_USEC;
+		if (w->runs_free && w->said == GUARD_GO_ON)
+			w->said = hear(w);
 		if (w->loaded && !w->asked) {
-			if (now >= w->deadline_usec) {
-				(void)trace(w, PTRACE_INTERRUPT, 0, 0);
-				w->asked = true;
-			} else if (w->deadline_usec - now < left) {
+			if (now >= w->deadline_usec || w->said != GUARD_GO_ON)
+				interrupt(w);
+			else if (w->deadline_usec - now < left)
 				left = w->deadline_usec - now;
-			}
 		}
-		sleep_until_sigchld(left);
+		if (w->runs_free)
+			sleep_until_news(w, left);
+		else
+			sleep_until_sigchld(left);
 	}
 	return status;
 }
@@ -184,7 +234,7 @@ static bool sends(long number)
 	return number == SYS_sendto || number == SYS_sendmsg || number == SYS_write;
 }
 
-static enum next entered(struct guard_watch *w, const struct __ptrace_syscall_info *info)
+static enum guard_next entered(struct guard_watch *w, const struct __ptrace_syscall_info *info)
 {
 	uint64_t args[6];
 
@@ -193,27 +243,13 @@ static enum next entered(struct guard_watch *w, const struct __ptrace_syscall_in
 	w->entering = true;
 	w->number = info->arch == NATIVE ? (long)info->entry.nr : -1;
 	if (!w->loaded)
-		return GO_ON;
+		return GUARD_GO_ON;
 	if (waits_for_events(w->number))
-		return LET_GO;
-	return guard_call_is_the_end(w, w->number, args) ? FALL_BACK : GO_ON;
+		return GUARD_LET_GO;
+	return guard_call_is_the_end(w, w->number, args) ? GUARD_FALL_BACK : GUARD_GO_ON;
 }
 
-static enum next hear(struct guard_watch *w)
-{
-	char text[sizeof(w->why) + 1];
-	ssize_t n = recv(w->ours, text, sizeof(text) - 1, MSG_DONTWAIT);
-
-	if (n < 1)
-		return GO_ON;
-	text[n] = '\0';
-	if (text[0] == GUARD_UP)
-		return LET_GO;
-	(void)snprintf(w->why, sizeof(w->why), "%s", text + 1);
-	return FALL_BACK;
-}
-
-static enum next left_call(struct guard_watch *w, const struct __ptrace_syscall_info *info)
+static enum guard_next left_call(struct guard_watch *w, const struct __ptrace_syscall_info *info)
 {
 	long number = w->number;
 
@@ -221,29 +257,28 @@ static enum next left_call(struct guard_watch *w, const struct __ptrace_syscall_
 	if (number == SYS_execve || number == SYS_execveat) {
 		/* An exec that fails is told by its caller, which goes on as it was. */
 		if (info->exit.rval < 0)
-			return w->loaded ? GO_ON : LET_GO;
+			return w->loaded ? GUARD_GO_ON : GUARD_LET_GO;
 		if (!w->loaded)
 			w->deadline_usec = deadline_in(w->timeout_usec);
 		w->loaded = true;
 	}
-	return w->loaded && sends(number) ? hear(w) : GO_ON;
+	return w->loaded && sends(number) ? hear(w) : GUARD_GO_ON;
 }
 
-static enum next stopped_at_call(struct guard_watch *w)
+static enum guard_next stopped_at_call(struct guard_watch *w)
 {
 	struct __ptrace_syscall_info info = {0};
 
-	w->entering = false;
 	if (trace(w, PTRACE_GET_SYSCALL_INFO, sizeof(info), (uintptr_t)&info) <= 0)
-		return GO_ON;
+		return GUARD_GO_ON;
 	if (info.op == PTRACE_SYSCALL_INFO_ENTRY)
 		return entered(w, &info);
 	if (info.op == PTRACE_SYSCALL_INFO_EXIT)
 		return left_call(w, &info);
-	return GO_ON;
+	return GUARD_GO_ON;
 }
 
-static enum next stopped_by_signal(struct guard_watch *w, int *signal)
+static enum guard_next stopped_by_signal(struct guard_watch *w, int *signal)
 {
 	siginfo_t info = {0};
 
@@ -255,26 +290,8 @@ static enum next stopped_by_signal(struct guard_watch *w, int *signal)
 	if (*signal == SIGSTOP)
 		*signal = 0;
 	if (!w->loaded || !guard_signal_is_the_end(w, *signal, info.si_code, info.si_pid))
-		return GO_ON;
-	return FALL_BACK;
-}
-
-static enum next look(struct guard_watch *w, int status, int *ret_signal)
-{
-	enum next next = GO_ON;
-
-	w->asked = false; /* a stop of any kind uses it up (ptrace_stop() in kernel/signal.c) */
-	*ret_signal = 0;
-	if (status == SYSCALL_STOP) {
-		next = stopped_at_call(w);
-	} else {
-		w->entering = false;
-		if (status >> 8 != PTRACE_EVENT_STOP) {
-			*ret_signal = status & 0x7f;
-			next = stopped_by_signal(w, ret_signal);
-		}
-	}
-	return next == GO_ON && is_late(w) ? FALL_BACK : next;
+		return GUARD_GO_ON;
+	return GUARD_FALL_BACK;
 }
 
 /* Where it cannot go on */
@@ -299,6 +316,41 @@ static void __attribute__((noreturn)) hold(const struct guard_watch *w, const ch
 	while (collect(w) >= 0)
 		sleep_until_sigchld(USEC_PER_SEC);
 	_exit(1);
+}
+
+/*
+ * One that runs free ends although it has said that it does not: too late to make it anything else,
+ * but not to keep it from being gone. Nobody but another PID namespace can kill it.
+ */
+static enum guard_next stopped_at_exit(struct guard_watch *w)
+{
+	unsigned long status = 0;
+
+	(void)trace(w, PTRACE_GETEVENTMSG, 0, (uintptr_t)&status);
+	if ((status & 0x7f) == SIGKILL)
+		return GUARD_GONE;
+	(void)snprintf(w->why, sizeof(w->why), "ended while it took over (status %lu)", status);
+	hold(w, "it is too late for that");
+}
+
+static enum guard_next look(struct guard_watch *w, int status, int *ret_signal)
+{
+	enum guard_next next = GUARD_GO_ON;
+
+	w->asked = false; /* a stop of any kind uses it up (ptrace_stop() in kernel/signal.c) */
+	*ret_signal = 0;
+	w->entering = false;
+	if (status == SYSCALL_STOP) {
+		next = stopped_at_call(w);
+	} else if (status >> 8 == PTRACE_EVENT_EXIT) {
+		next = stopped_at_exit(w);
+	} else if (status >> 8 != PTRACE_EVENT_STOP) {
+		*ret_signal = status & 0x7f;
+		next = stopped_by_signal(w, ret_signal);
+	}
+	if (next == GUARD_GO_ON && w->said != GUARD_GO_ON)
+		return w->said;
+	return next == GUARD_GO_ON && is_late(w) ? GUARD_FALL_BACK : next;
 }
 
 struct fd_list {
@@ -371,9 +423,10 @@ static void replace(struct guard_watch *w)
 	if (fall_back(w, &e) < 0)
 		hold(w, e.text);
 	w->fallen = true;
-	w->entering = w->asked = false;
+	w->entering = w->asked = w->runs_free = false;
+	w->said = GUARD_GO_ON;
 	w->number = -1;
-	w->deadline_usec = deadline_in(w->timeout_usec);
+	w->deadline_usec = USEC_INFINITY; /* late or not, there is nothing better */
 }
 
 /* Its beginning */
@@ -398,12 +451,18 @@ static int seize(struct guard_watch *w)
 }
 
 /* Nothing that is sent around is for us, and we are the last that should go. */
-static void settle(void)
+static void settle(struct guard_watch *w)
 {
-	sigset_t all;
+	sigset_t all, children;
 
+	w->number = -1;
 	(void)sigfillset(&all);
 	(void)sigprocmask(SIG_SETMASK, &all, NULL);
+	(void)sigemptyset(&children);
+	(void)sigaddset(&children, SIGCHLD);
+	w->children = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (w->children < 0)
+		decline(w, "cannot make a signalfd: %s", strerror(errno));
 	(void)prctl(PR_SET_NAME, "molt-guard");
 	/* Both want privileges that there may not be, and it works without. */
 	(void)file_write(AT_FDCWD, "/proc/self/oom_score_adj", "-1000");
@@ -415,8 +474,7 @@ void guard_watch(struct guard_watch *w)
 	struct error e;
 	int signal = 0;
 
-	settle();
-	w->number = -1;
+	settle(w);
 	int r = seize(w);
 	if (r < 0) {
 		(void)inject_explain_refusal(w->tracee, r, &e);
@@ -425,20 +483,21 @@ void guard_watch(struct guard_watch *w)
 	r = trace(w, PTRACE_SYSCALL, 0, 0);
 	if (r < 0)
 		decline(w, "cannot resume task %d: %s", (int)w->tracee, strerror(-r));
-	(void)!send(w->ours, (char[]){GUARD_READY}, 1, MSG_NOSIGNAL);
+	say_ready(w);
 	for (;;) {
 		int status = wait_stop(w);
-		enum next next = status < 0 ? GONE : look(w, status, &signal);
-		if (next == GONE)
+		enum guard_next next = status < 0 ? GUARD_GONE : look(w, status, &signal);
+		if (next == GUARD_GONE)
 			_exit(0);
-		if (next == LET_GO) {
+		if (next == GUARD_LET_GO) {
 			(void)trace(w, PTRACE_DETACH, 0, (uintptr_t)signal);
+			say_ready(w);
 			_exit(0);
 		}
-		if (next == FALL_BACK) {
+		if (next == GUARD_FALL_BACK) {
 			replace(w);
 			signal = 0;
 		}
-		(void)trace(w, PTRACE_SYSCALL, 0, (uintptr_t)signal);
+		(void)trace(w, w->runs_free ? PTRACE_CONT : PTRACE_SYSCALL, 0, (uintptr_t)signal);
 	}
 }

@@ -10,9 +10,12 @@
 #include "kernel/guard.h"
 
 /* The first byte of a message; a failure's text follows. */
-#define GUARD_READY 'r' /* from the guard; a text instead: it cannot */
+#define GUARD_READY 'r' /* from the guard: it watches, or has let go; a text instead: it cannot */
+#define GUARD_LOADED 'l'
 #define GUARD_UP 'u'
 #define GUARD_FAILED 'f'
+
+enum guard_next { GUARD_GO_ON, GUARD_LET_GO, GUARD_FALL_BACK, GUARD_GONE };
 
 struct guard_watch {
 	const struct guard_fallback *fallback;
@@ -20,10 +23,13 @@ struct guard_watch {
 	pid_t tracee;
 	int theirs, ours; /* the ends of the channel */
 
+	int children; /* a signalfd of SIGCHLD */
 	uint64_t mask; /* its signal mask */
 	bool loaded; /* it is another program now: from here on it counts */
 	bool fallen; /* that is the fallback */
 	uint64_t deadline_usec; /* once loaded */
+	bool runs_free; /* its calls do not stop it; it has said that it ends by none */
+	enum guard_next said; /* by what it said, to be done at the next stop */
 	bool asked; /* an INTERRUPT is pending */
 	bool entering; /* the last stop was the entry of a call */
 	long number; /* of that; -1: not one of our architecture */

@@ -20,6 +20,7 @@ EXIT_GROUP = {"x86_64": "231", "aarch64": "94"}[os.uname().machine]
 
 FAILURES = {
     "segv": "the new init was killed by SIGSEGV while it took over",
+    "late": "the new init was killed by SIGSEGV while it took over",
     "abort": "the new init was killed by SIGABRT while it took over",
     "smash": "the new init was killed by SIGSEGV while it took over",
     "exit": "the new init exited with code 127 while it took over",

@@ -12,6 +12,7 @@
  *   executed as PID 1          back   gives PID 1 back to the init it came from
  *                              older  is /sbin/init.next, which is told of no guard
  *                              segv   is killed by SIGSEGV
+ *                              late   says that it is loaded, and is killed by SIGSEGV
  *                              abort  calls abort(3)
  *                              smash  destroys its stack, and what it thinks is the heap
  *                              exit   exits with code 127, as the loader does
@@ -102,6 +103,14 @@ static void smash(void)
 #endif
 }
 
+/* As kernel/guard.c does it: --molt-guard FD came in. */
+static void say_loaded(char *argv[])
+{
+	for (int i = 1; argv[i] && argv[i + 1]; i += 2)
+		if (strcmp(argv[i], "--molt-guard") == 0 && write(atoi(argv[i + 1]), "l", 1) < 0)
+			err(1, "cannot tell the guard");
+}
+
 static void clutter(void)
 {
 	struct rlimit few;
@@ -117,9 +126,11 @@ static void clutter(void)
 	fault();
 }
 
-static void behave(const char *how)
+static void behave(const char *how, char *argv[])
 {
-	if (strcmp(how, "segv") == 0)
+	if (strcmp(how, "late") == 0)
+		say_loaded(argv);
+	if (strcmp(how, "segv") == 0 || strcmp(how, "late") == 0)
 		fault();
 	if (strcmp(how, "abort") == 0)
 		abort();
@@ -152,7 +163,7 @@ int main(int argc, char *argv[])
 	}
 	if (argc == 3 && strcmp(argv[1], "--check-state") == 0)
 		return answer(how);
-	behave(then);
+	behave(then, argv);
 	if (strcmp(then, "older") == 0)
 		be_older(argv);
 	if (argc >= 5 && strcmp(then, "back") == 0)

@@ -20,6 +20,8 @@
 
 #include "kernel/guard.h"
 #include "kernel/guard_watch.h"
+#include "kernel/proc.h"
+#include "kernel/util.h"
 
 #define SELF 77
 
@@ -195,6 +197,50 @@ static void one_that_is_late_is_replaced(void **state)
 	expect_back("read -t 100 x <> <(:)", "did not take over within 300 ms\n");
 }
 
+static void one_that_is_loaded_is_replaced_as_well(void **state)
+{
+	(void)state;
+	expect_back("echo l >&$1; while :; do :; done", "did not take over within 300 ms\n");
+	expect_back("echo l >&$1; read -t 0.05 x <> <(:); echo fno >&$1; read -t 100 x <> <(:)",
+		"no\n\n");
+}
+
+static bool stands_in_its_exit(pid_t pid)
+{
+	struct proc_stat stat;
+	char path[40], text[256];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/syscall", (int)pid);
+	return proc_stat_read(pid, &stat) == 0 && stat.state == 't' &&
+	       file_read(AT_FDCWD, path, text, sizeof(text)) > 0 &&
+	       strtol(text, NULL, 10) == SYS_exit_group;
+}
+
+static pid_t guard_of(pid_t pid)
+{
+	char path[40], text[4096];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	assert_true(file_read(AT_FDCWD, path, text, sizeof(text)) > 0);
+	return (pid_t)strtol(strstr(text, "TracerPid:") + strlen("TracerPid:"), NULL, 10);
+}
+
+// It has said that it does not; too late for another program, but not for keeping it.
+static void one_that_is_loaded_does_not_end(void **state)
+{
+	(void)state;
+	pid_t pid = fork();
+	if (pid == 0)
+		become("/bin/bash", "echo l >&$1; exit 3", BACK);
+	while (!stands_in_its_exit(pid))
+		assert_int_equal(waitpid(pid, NULL, WNOHANG), 0);
+	// Nobody can kill it there; without its guard it goes on to its end.
+	assert_int_equal(kill(guard_of(pid), SIGKILL), 0);
+	int status;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(WEXITSTATUS(status), 3);
+}
+
 static void one_that_is_up_is_let_go(void **state)
 {
 	(void)state;
@@ -243,6 +289,8 @@ int main(void)
 		cmocka_unit_test(one_that_exits_is_replaced),
 		cmocka_unit_test(one_that_says_so_is_replaced),
 		cmocka_unit_test(one_that_is_late_is_replaced),
+		cmocka_unit_test(one_that_is_loaded_is_replaced_as_well),
+		cmocka_unit_test(one_that_is_loaded_does_not_end),
 		cmocka_unit_test(one_that_is_up_is_let_go),
 		cmocka_unit_test(an_exec_that_fails_is_only_that),
 		cmocka_unit_test(descriptors_come_back),
