@@ -107,13 +107,25 @@ static struct run next_run(
 	return run;
 }
 
+/* As many alike, those that PID 1 has only counted too. */
+static size_t count_run(struct run run)
+{
+	size_t n = 0;
+
+	for (const struct record **r = run.begin; r < run.end; r++) {
+		int64_t more = record_get_int(*r, "more", 0);
+		n += 1 + (more > 0 ? (size_t)more : 0);
+	}
+	return n;
+}
+
 /* "exe", "file rw fd 5", "file r x40" */
 static char *describe_what(struct run run)
 {
 	const struct record *r = *run.begin;
 	const char *mode = field(r, "mode");
 	const char *fd = field(r, "fd");
-	size_t n = (size_t)(run.end - run.begin);
+	size_t n = count_run(run);
 
 	if (n > 1)
 		return format_text("%s%s%s x%zu", field(r, "what"), *mode ? " " : "", mode, n);
@@ -130,7 +142,7 @@ static enum colour action_colour(const char *action)
 
 static char *describe_path(struct run run)
 {
-	size_t more = (size_t)(run.end - run.begin) - 1;
+	size_t more = count_run(run) - 1;
 	const char *path = field(*run.begin, "path");
 
 	return more > 0 ? format_text("%s and %zu more", path, more) : copy_text(path);

@@ -11,6 +11,7 @@
 
 #include "kernel/mounts.h"
 #include "kernel/proc_fdinfo.h"
+#include "kernel/proc_lines.h"
 #include "kernel/proc_maps.h"
 #include "kernel/util.h"
 #include "services/service.h"
@@ -22,6 +23,7 @@
 struct image {
 	const struct holders_image *asked;
 	uint32_t dev; /* the kernel's; 0: not known */
+	unsigned n_mounts; /* of that file system, in our name space */
 	dev_t root_dev;
 	ino_t root_ino;
 };
@@ -74,8 +76,11 @@ static int look_at_namespace(struct scan *s)
 	return 0;
 }
 
-/* Watches. A mark names a file system and an inode: on the image it is what the image's mount leads
- * to by that handle. */
+/*
+ * Watches. A mark names a file system and an inode: on the image it is what the image's mount leads
+ * to by that handle. Not all file systems have handles (an overlay seldom); where the image is the
+ * only mount of its own, there is no doubt.
+ */
 
 static const struct image *image_of_dev(const struct look *l, uint32_t dev)
 {
@@ -127,6 +132,8 @@ static int add_mark(struct scan *s, const struct fdinfo_entry *m, int fd)
 	if (!image || !image->asked->is_root)
 		return 0;
 	path_of_mark(m, image, path);
+	if (!path[0] && image->n_mounts == 1)
+		(void)snprintf(path, sizeof(path), "(inode %llu)", (unsigned long long)m->ino);
 	h.image = (unsigned)(image - l->images);
 	return path[0] ? scan_add(s, &h, path, NULL) : 0;
 }
@@ -245,6 +252,20 @@ static int look_at_process(struct scan *s)
 	return r;
 }
 
+/* "36 35 98:0 /mnt1 ..." */
+static int count_mount(char *line, void *userdata)
+{
+	struct look *l = userdata;
+	unsigned major_number, minor_number;
+
+	if (sscanf(line, "%*u %*u %u:%u", &major_number, &minor_number) != 2)
+		return 0;
+	for (unsigned i = 0; i < l->n; i++)
+		if (l->images[i].dev == (major_number << 20 | minor_number))
+			l->images[i].n_mounts++;
+	return 0;
+}
+
 static int prepare(struct look *l, const struct holders_image *images, unsigned n, struct error *e)
 {
 	struct stat st, here;
@@ -268,7 +289,8 @@ static int prepare(struct look *l, const struct holders_image *images, unsigned 
 		if (kernel_dev(images[i].root, &l->images[i].dev) < 0)
 			l->images[i].dev = (uint32_t)(major(st.st_dev) << 20 | minor(st.st_dev));
 	}
-	return 0;
+	int r = proc_lines("/proc/self/mountinfo", count_mount, l);
+	return r < 0 ? error_set(e, r, "cannot read the mount table") : 0;
 }
 
 int holders_look(struct holders *h, int tree, const struct holders_image *images, unsigned n,

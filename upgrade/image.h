@@ -24,6 +24,7 @@ struct image_request {
 	int state_fd; /* a copy of PID 1's state, for --check-state */
 	uint64_t check_usec; /* how long that may take */
 	int tree;
+	bool force; /* each blocker is said yes to: then it is logged */
 };
 
 /* The child's whole life: judges, answers over `socket`, ends. */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "conf/protocol.h"
+#include "kernel/log.h"
 #include "kernel/loop.h"
 #include "kernel/process.h"
 #include "kernel/util.h"
@@ -18,10 +19,12 @@
 
 /* Beside the time that --check-state may take: opening, reading, scanning. */
 #define JUDGE_USEC (30 * USEC_PER_SEC)
+#define FORCED_MAX 64
 
 static struct process child = {.source.fd = -1};
 static struct loop_source answers = {.fd = -1};
 static struct loop_timer timer;
+static bool forced;
 static struct judgement judgement = {.image = -1};
 static void (*emit_hook)(const char *text, size_t length);
 static void (*judged_hook)(const struct judgement *j);
@@ -73,6 +76,17 @@ static void take_image(const struct record *r, int fd)
 	judgement.image = fd;
 }
 
+/* What was said yes to is in the log by name, as long as that is of use to anybody. */
+static void take_blocker(const struct record *r)
+{
+	const char *text = record_get(r, "text");
+
+	if (judgement.n_blockers++ == 0)
+		copy_field(r, "text", judgement.blocker, sizeof(judgement.blocker));
+	if (forced && judgement.n_blockers <= FORCED_MAX)
+		log_warning("upgrade forced in spite of: %s", text ? text : "");
+}
+
 static void take_record(const struct record *r, const char *raw, size_t length, int fd)
 {
 	if (strcmp(r->kind, "image") == 0 && fd >= 0) {
@@ -85,8 +99,8 @@ static void take_record(const struct record *r, const char *raw, size_t length, 
 		copy_field(r, "text", judgement.unfit, sizeof(judgement.unfit));
 		return;
 	}
-	if (strcmp(r->kind, "blocker") == 0 && judgement.n_blockers++ == 0)
-		copy_field(r, "text", judgement.blocker, sizeof(judgement.blocker));
+	if (strcmp(r->kind, "blocker") == 0)
+		take_blocker(r);
 	emit_hook(raw, length);
 }
 
@@ -169,6 +183,7 @@ int judge_begin(const struct image_request *request, void (*emit)(const char *te
 		(void)fd_close(ends[0]);
 		return error_set(e, r, "cannot start looking at the image");
 	}
+	forced = request->force;
 	emit_hook = emit;
 	judged_hook = judged;
 	timer.expired = timer_expired;

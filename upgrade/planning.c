@@ -62,8 +62,6 @@ static void judged(const struct judgement *j)
 	image = j->image;
 	leave = j->leave;
 	if (j->image >= 0 && (j->n_blockers == 0 || tx.force) && tx.mode == MODE_UPGRADE) {
-		if (j->n_blockers > 0)
-			log_warning("upgrade forced in spite of: %s", j->blocker);
 		drain_deadline_usec = deadline_in(DRAIN_USEC);
 		wait_for_drained(&drain_timer);
 		return;
@@ -104,7 +102,8 @@ int planning_begin(const struct image_options *options, struct error *e)
 		.generation = tx.last_generation + 1,
 		.state_fd = state_fd,
 		.check_usec = tx.conf->check_timeout_usec,
-		.tree = tx.tree};
+		.tree = tx.tree,
+		.force = tx.force && tx.mode == MODE_UPGRADE};
 	request.options.default_mount_options = tx.conf->mount_options;
 	int r = judge_begin(&request, tx.hooks.emit, judged, e);
 	if (r == 0)
