@@ -48,6 +48,8 @@
  *                in sight)  path= deleted=yes more= (as many alike are not listed)
  *                           action=(migrate replace stays blocks) why= (it cannot be migrated, or
  *                           not now) advice= (what the person can do)
+ *   skew         NAME       from= to= (build ids of that library in both images, "" where there is
+ *                           none) same=yes
  *   blocker      ""         text= (what forbids the upgrade; --force says yes to it)
  *   warning      ""         text=
  *   phase        NAME       usec= (how long) blackout=yes (part of it): one as each phase ends

@@ -118,6 +118,14 @@ static const struct member holder_members[] = {
 	{0},
 };
 
+static const struct member skew_members[] = {
+	{NULL, "name", MEMBER_TEXT},
+	{"from", "from", MEMBER_TEXT},
+	{"to", "to", MEMBER_TEXT},
+	{"same", "same", MEMBER_BOOL},
+	{0},
+};
+
 static const struct member text_members[] = {
 	{"text", "text", MEMBER_TEXT},
 	{0},
@@ -154,6 +162,7 @@ static const struct shape shapes[] = {
 	{"mount", mount_members},
 	{"service", service_members},
 	{"holder", holder_members},
+	{"skew", skew_members},
 	{"blocker", text_members},
 	{"warning", text_members},
 	{"progress", text_members},

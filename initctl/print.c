@@ -15,6 +15,12 @@ void print_clean(enum colour colour, const char *text)
 	free(clean);
 }
 
+void print_heading(const char *text)
+{
+	(void)putchar('\n');
+	print_paragraph(0, "", COLOUR_BOLD, text);
+}
+
 void print_warnings(const struct answer *a)
 {
 	size_t n;

@@ -40,6 +40,12 @@ void print_clean(enum colour colour, const char *text);
 /* Which generation a rollback would go to, and for how long yet; nothing if there is none. */
 void print_attached(const struct answer *a);
 
+/* A line that begins a part of a long answer, after an empty one. */
+void print_heading(const char *text);
+
+/* Of a plan: whether the C library changes, and who goes on running the old one. */
+void print_skew(const struct answer *a);
+
 /* "warning: TEXT" for every warning record. */
 void print_warnings(const struct answer *a);
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "initctl/format.h"
+#include "initctl/holder_order.h"
 #include "initctl/memory.h"
 #include "initctl/print.h"
 #include "initctl/table.h"
@@ -24,88 +25,6 @@ static const struct column holder_columns[] = {
 	{.title = "PATH", .cut = true, .drop = 1},
 	{0},
 };
-
-/* Rows begin..end of the sorted records are alike. */
-struct run {
-	const struct record **begin;
-	const struct record **end;
-};
-
-static int compare_key(const struct record *a, const struct record *b, const char *key)
-{
-	return strcmp(field(a, key), field(b, key));
-}
-
-static int64_t pid_of(const struct record *r)
-{
-	return strtoll(r->id, NULL, 10);
-}
-
-/* Services first, then processes in other cgroups, then those of none. */
-static int rank_of(const struct record *r)
-{
-	const char *unit = field(r, "unit");
-
-	if (is_service(unit))
-		return 0;
-	return *unit ? 1 : 2;
-}
-
-static int compare_units(const struct record *a, const struct record *b)
-{
-	int order = rank_of(a) - rank_of(b);
-
-	return order != 0 ? order : compare_key(a, b, "unit");
-}
-
-static int compare_processes(const struct record *a, const struct record *b)
-{
-	int order = compare_units(a, b);
-
-	if (order != 0)
-		return order;
-	return (pid_of(a) > pid_of(b)) - (pid_of(a) < pid_of(b));
-}
-
-/* Alike: 0. */
-static int compare_holders(const struct record *a, const struct record *b)
-{
-	static const char *const keys[] = {"comm", "generation", "action", "what", "mode"};
-	int order = compare_processes(a, b);
-
-	for (size_t i = 0; order == 0 && i < sizeof(keys) / sizeof(keys[0]); i++)
-		order = compare_key(a, b, keys[i]);
-	return order;
-}
-
-static int compare_for_sort(const void *a, const void *b)
-{
-	const struct record *const *left = a;
-	const struct record *const *right = b;
-	int order = compare_holders(*left, *right);
-
-	return order != 0 ? order : compare_key(*left, *right, "path");
-}
-
-/* All holders, sorted; NULL-ended, the caller's to free. */
-static const struct record **sorted_holders(const struct answer *a, size_t *ret_count)
-{
-	const struct record **holders = answer_select(a, "holder", ret_count);
-
-	qsort(holders, *ret_count, sizeof(*holders), compare_for_sort);
-	return holders;
-}
-
-/* The longest run from `begin` (a NULL-ended array) whose members `compare` finds alike. */
-static struct run next_run(
-	const struct record **begin, int (*compare)(const struct record *, const struct record *))
-{
-	struct run run = {begin, begin};
-
-	while (*run.end && compare(*begin, *run.end) == 0)
-		run.end++;
-	return run;
-}
 
 /* As many alike, those that PID 1 has only counted too. */
 static size_t count_run(struct run run)
@@ -148,6 +67,16 @@ static char *describe_path(struct run run)
 	return more > 0 ? format_text("%s and %zu more", path, more) : copy_text(path);
 }
 
+static char *describe_command(const struct record *r)
+{
+	char *user = holder_user(r);
+	char *text =
+		user ? format_text("%s (%s)", field(r, "comm"), user) : copy_text(field(r, "comm"));
+
+	free(user);
+	return text;
+}
+
 static void add_run(struct table *t, struct run run, bool first_of_process)
 {
 	const struct record *r = *run.begin;
@@ -155,44 +84,61 @@ static void add_run(struct table *t, struct run run, bool first_of_process)
 	int64_t generation = record_get_int(r, "generation", 0); /* a plan need not say it */
 
 	table_cell(t, COLOUR_NONE, first_of_process ? r->id : "");
-	table_cell(t, COLOUR_NONE, first_of_process ? field(r, "comm") : "");
+	table_owned(t, COLOUR_NONE, first_of_process ? describe_command(r) : copy_text(""));
 	table_number(t, COLOUR_NONE, first_of_process && generation > 0 ? generation : -1);
 	table_owned(t, COLOUR_NONE, describe_what(run));
 	table_cell(t, action_colour(action), action);
 	table_owned(t, COLOUR_NONE, describe_path(run));
 }
 
-static int compare_advice(const void *a, const void *b)
+static int compare_texts(const void *a, const void *b)
 {
-	const struct record *const *left = a;
-	const struct record *const *right = b;
+	const char *const *left = a;
+	const char *const *right = b;
 
-	return compare_key(*left, *right, "advice");
+	return strcmp(*left, *right);
 }
 
-/* Each advice once. */
-static void add_advices(struct table *t, struct run group)
+/* Each text once. */
+static void add_texts(struct table *t, struct run group, const char *key, const char *mark)
 {
 	size_t n = (size_t)(group.end - group.begin);
-	const struct record **sorted = allocate(n * sizeof(*sorted));
+	const char **sorted = allocate(n * sizeof(*sorted));
 	const char *last = "";
 
-	memcpy(sorted, group.begin, n * sizeof(*sorted));
-	qsort(sorted, n, sizeof(*sorted), compare_advice);
+	for (size_t i = 0; i < n; i++)
+		sorted[i] = field(group.begin[i], key);
+	qsort(sorted, n, sizeof(*sorted), compare_texts);
 	for (size_t i = 0; i < n; i++) {
-		const char *advice = field(sorted[i], "advice");
-
-		if (strcmp(advice, last) != 0)
-			table_line(t, 5, "  -> ", COLOUR_NONE, advice);
-		last = advice;
+		if (strcmp(sorted[i], last) != 0)
+			table_line(t, 5, mark, COLOUR_NONE, sorted[i]);
+		last = sorted[i];
 	}
 	free(sorted);
 }
 
-static void add_group(struct table *t, struct run group)
+/* "nginx (Policy=reexec)": a plan tells of the services too. */
+static char *describe_group(const struct answer *a, const char *unit)
+{
+	size_t n;
+	const struct record **services = answer_select(a, "service", &n);
+	char *name = format_service(unit), *text = NULL;
+
+	for (size_t i = 0; i < n && !text; i++)
+		if (strcmp(services[i]->id, unit) == 0)
+			text = format_text("%s (Policy=%s)", name, field(services[i], "policy"));
+	free(services);
+	if (!text)
+		return name;
+	free(name);
+	return text;
+}
+
+static void add_group(struct table *t, const struct answer *a, struct run group)
 {
 	const char *unit = field(*group.begin, "unit");
-	char *name = *unit ? format_service(unit) : copy_text("no service (sessions and the like)");
+	char *name =
+		*unit ? describe_group(a, unit) : copy_text("no service (sessions and the like)");
 	const struct record *previous = NULL;
 
 	table_line(t, 0, "", COLOUR_BOLD, name);
@@ -203,7 +149,8 @@ static void add_group(struct table *t, struct run group)
 		previous = *r;
 		r = run.end;
 	}
-	add_advices(t, group);
+	add_texts(t, group, "why", "  -- ");
+	add_texts(t, group, "advice", "  -> ");
 	free(name);
 }
 
@@ -216,7 +163,7 @@ void print_holder_table(const struct answer *a)
 	for (const struct record **r = holders; *r;) {
 		struct run group = next_run(r, compare_units);
 
-		add_group(t, group);
+		add_group(t, a, group);
 		r = group.end;
 	}
 	if (n > 0)
@@ -308,7 +255,7 @@ static char *list_strangers(const struct record **strangers, bool planned, size_
 		struct run process = next_run(r, compare_processes);
 
 		if (run_needs_a_person(process, planned) && ++n <= STRANGERS_NAMED) {
-			char *name = format_text("%s (%s)", (*r)->id, field(*r, "comm"));
+			char *name = holder_name(*r);
 			append(&names, ", ", name);
 			free(name);
 		}

@@ -8,12 +8,6 @@
 #include "initctl/print.h"
 #include "initctl/table.h"
 
-static void print_heading(const char *text)
-{
-	(void)putchar('\n');
-	print_paragraph(0, "", COLOUR_BOLD, text);
-}
-
 /* "squashfs file, read-only, with dm-verity, on /dev/dm-0" */
 static void print_image(const struct record *plan)
 {
@@ -170,6 +164,7 @@ void print_plan_body(const struct answer *a)
 	print_services(a);
 	print_hooks(a);
 	print_holders(a);
+	print_skew(a);
 	print_blockers(a);
 	if (answer_find(a, "warning"))
 		(void)putchar('\n');
@@ -200,6 +195,7 @@ static void plan_json(struct json *j, const struct answer *a)
 	json_records(j, "services", a, "service");
 	json_records(j, "hooks", a, "hook");
 	json_records(j, "holders", a, "holder");
+	json_records(j, "skew", a, "skew");
 	json_texts(j, "blockers", a, "blocker");
 	json_texts(j, "warnings", a, "warning");
 }

@@ -18,6 +18,7 @@
 #include "upgrade/answer.h"
 #include "upgrade/pivot.h"
 #include "upgrade/plan.h"
+#include "upgrade/plan_skew.h"
 
 /* Of each kind of warning that may come once for each process. */
 #define WARNINGS_MAX 8
@@ -153,6 +154,7 @@ struct telling {
 	bool has_creds;
 	pid_t stuck; /* a process whose jail cannot be moved: so nothing of it is */
 	unsigned n_queued, n_replaced; /* warnings so far */
+	struct stale stale;
 };
 
 static void look_at_task(struct telling *t, pid_t tid)
@@ -289,6 +291,7 @@ static void tell_holder(struct telling *t, const struct holder *h)
 		tell_blocker(t, h);
 	if (action == ACTION_REPLACE && holder_is_writer(h) && !h->deleted)
 		tell_replaced_writer(t, h);
+	stale_add(&t->stale, h, action);
 	if (action == ACTION_MIGRATE)
 		why = t->delay;
 	if (h->what == HELD_NAMESPACE)
@@ -321,8 +324,10 @@ int plan_holders(int socket, int tree, int root, struct error *e)
 	r = holders_look(&h, tree, &image, 1, getppid(), e);
 	for (size_t i = 0; r == 0 && i < h.count; i++)
 		tell_holder(&t, &h.list[i]);
-	if (r == 0)
+	if (r == 0) {
 		tell_rest(&t, &h);
+		plan_skew(socket, root, &t.stale);
+	}
 	holders_free(&h);
 	return r;
 }

@@ -5,6 +5,7 @@ tests/tools/possess.c gets one thing of each kind; who migrates is in test_migra
 """
 import contextlib
 import json
+import pathlib
 import platform
 import shutil
 import subprocess
@@ -263,3 +264,48 @@ def test_many_ask_at_once(machine):
     ends = [(process.communicate(timeout=30)[0], process.returncode) for process in asking]
     assert {code for _, code in ends} <= {0, 5} and any(code == 0 for _, code in ends), ends
     assert machine.initctl("holders").stdout == "No process holds an older generation.\n"
+
+
+# ---- skew ----------------------------------------------------------------------------------------
+
+
+def change_libc(image):
+    """Another C library, by its build id; it works as well."""
+    libc = f"usr/lib/{platform.machine()}-linux-gnu/libc.so.6"
+    data = bytearray(pathlib.Path("/", libc).read_bytes())
+    at = data.index(b"GNU\0", data.index(b"\x04\0\0\0\x14\0\0\0\x03\0\0\0")) + 4
+    data[at:at + 20] = bytes(20)
+    image.write(libc, "", 0o755).write_bytes(data)
+
+
+def test_the_same_c_library_is_one_line(writable):
+    machine = writable.start()
+    Possessor(machine, "read")
+    document = plan(machine)
+    assert [(s["name"], s["same"]) for s in document["skew"]][1:] == [("libc.so.6", True)]
+    assert all(s["same"] and s["from"] == s["to"] != "" for s in document["skew"])
+    assert "\nThe C library\n  The same in both images.\n" in machine.initctl("plan", "/run/images/two").stdout
+
+
+def test_another_c_library_names_who_goes_on_with_the_old(writable):
+    machine = writable
+    change_libc(machine.images["two"])
+    for image in machine.images.values():
+        for policy in ("keep", "restart"):
+            image.service(policy, f"[Service]\nExecStart=/bin/sleep 1000\n[Upgrade]\nPolicy={policy}\n")
+        image.conf(services=["keep.service", "restart.service"])
+    machine.start()
+    machine.wait_state("keep")
+    machine.wait_state("restart")
+    Possessor(machine, "nobody")
+    document = plan(machine)
+    libc = document["skew"][1]
+    assert libc["name"] == "libc.so.6" and not libc["same"] and libc["to"] == "0" * 40
+    warning = next(text for text in document["warnings"] if "the C library changes" in text)
+    assert "(sleep of keep.service)" in warning and "(possess of session)" in warning and "restart" not in warning.split(":")[0]
+    text = machine.initctl("plan", "/run/images/two").stdout
+    section = text[text.index("\nThe C library\n"):]
+    assert f"(build id {libc['from'][:8]} -> 00000000)" in section
+    assert "  - keep, 1 process: `initctl restart keep` after the upgrade\n" in section
+    assert "(possess, of nobody): log out of the session, or end it\n" in section
+    assert "  - restart," not in section
