@@ -92,7 +92,7 @@ bool scan_image(const struct scan *s, uint64_t mount_id, unsigned *ret)
 {
 	for (unsigned i = 0; i < s->n_mounts; i++) {
 		if (s->mounts[i] == mount_id) {
-			*ret = i;
+			*ret = s->images ? s->images[i] : i;
 			return true;
 		}
 	}
@@ -247,7 +247,9 @@ static int scan_process(struct scan *s, pid_t pid)
 
 	s->pid = s->tid = pid;
 	s->out->n_processes++;
-	r = scan_fs(s);
+	r = s->depth ? s->depth->begin(s) : 0;
+	if (r == 0)
+		r = scan_fs(s);
 	if (r == 0)
 		r = scan_files(s);
 	if (r == 0)

@@ -10,7 +10,8 @@ struct scan;
 
 /* What is looked at beyond links and descriptors that lie on the mounts; NULL: nothing. */
 struct scan_depth {
-	int (*process)(struct scan *s); /* once for each process, after the rest */
+	int (*begin)(struct scan *s); /* once for each process, before the rest */
+	int (*process)(struct scan *s); /* and after it */
 	int (*fd)(struct scan *s, const struct proc_fd *fd); /* what lies on none of the mounts */
 	unsigned alike_max; /* of one process; what comes after is counted; 0: no bound */
 };
@@ -21,6 +22,7 @@ struct scan {
 	const uint64_t *mounts;
 	unsigned n_mounts;
 	bool outside; /* what is scanned is not the tree */
+	const unsigned *images; /* which image each of the mounts is of; NULL: it is its own */
 	bool with_root; /* also a root or cwd that is exactly the image's */
 	const char *cgroup;
 	pid_t pid, tid;

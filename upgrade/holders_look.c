@@ -28,14 +28,34 @@ struct image {
 	ino_t root_ino;
 };
 
+/* Mounts of the images in other mount name spaces; whoever has more has the rest told less of. */
+#define COPIES_MAX 256
+
 struct look {
 	struct image *images;
 	unsigned n;
+	uint64_t *mounts; /* of the images, and of copies in other name spaces */
+	unsigned *image_of; /* each of those is of */
 	ino_t namespace; /* our own mount name space */
 	struct bound_sockets *sockets;
 };
 
 /* Maps */
+
+/* By way of a mount that is in nobody's table any more, as a name space that was swapped along
+ * leaves them behind. */
+static bool is_detached_copy(const struct look *l, const struct proc_map *m, unsigned *ret)
+{
+	for (unsigned i = 0; i < l->n; i++) {
+		const struct image *image = &l->images[i];
+		if (image->asked->is_root || image->n_mounts > 0 || !image->dev ||
+			m->dev != ((uint64_t)(image->dev >> 20) << 32 | (image->dev & 0xfffff)))
+			continue;
+		*ret = i;
+		return true;
+	}
+	return false;
+}
 
 static int add_map(const struct proc_map *m, void *userdata)
 {
@@ -44,7 +64,9 @@ static int add_map(const struct proc_map *m, void *userdata)
 		.fd = -1,
 		.shared = m->shared && (m->writable || m->file_writable)};
 
-	return scan_image(s, m->mount_id, &h.image) ? scan_add(s, &h, m->path, NULL) : 0;
+	if (!scan_image(s, m->mount_id, &h.image) && !is_detached_copy(s->userdata, m, &h.image))
+		return 0;
+	return scan_add(s, &h, m->path, NULL);
 }
 
 static int look_at_maps(struct scan *s)
@@ -55,6 +77,19 @@ static int look_at_maps(struct scan *s)
 }
 
 /* Mount name spaces: what lies in one is on other mounts than ours, so its root tells. */
+
+static void add_copy(struct scan *s, unsigned image)
+{
+	struct look *l = s->userdata;
+	uint64_t mount;
+	unsigned known;
+
+	if (proc_link_mount(s->pid, "root", &mount) < 0 || scan_image(s, mount, &known) ||
+		s->n_mounts == l->n + COPIES_MAX)
+		return;
+	l->mounts[s->n_mounts] = mount;
+	l->image_of[s->n_mounts++] = image;
+}
 
 static int look_at_namespace(struct scan *s)
 {
@@ -70,8 +105,10 @@ static int look_at_namespace(struct scan *s)
 		return 0;
 	for (unsigned i = 0; i < l->n; i++) {
 		struct holder h = {.what = HELD_NAMESPACE, .fd = -1, .image = i};
-		if (root.st_dev == l->images[i].root_dev && root.st_ino == l->images[i].root_ino)
-			return scan_add(s, &h, "/", NULL);
+		if (root.st_dev != l->images[i].root_dev || root.st_ino != l->images[i].root_ino)
+			continue;
+		add_copy(s, i);
+		return scan_add(s, &h, "/", NULL);
 	}
 	return 0;
 }
@@ -245,11 +282,7 @@ static int look_at_process(struct scan *s)
 {
 	int r = scan_link(s, "exe", HELD_EXE);
 
-	if (r == 0)
-		r = look_at_maps(s);
-	if (r == 0)
-		r = look_at_namespace(s);
-	return r;
+	return r ? r : look_at_maps(s);
 }
 
 /* "36 35 98:0 /mnt1 ..." */
@@ -275,10 +308,14 @@ static int prepare(struct look *l, const struct holders_image *images, unsigned 
 	l->namespace = st.st_ino;
 	l->n = n;
 	l->images = calloc(n ? n : 1, sizeof(*l->images));
-	if (!l->images)
+	l->mounts = calloc(n + COPIES_MAX, sizeof(*l->mounts));
+	l->image_of = calloc(n + COPIES_MAX, sizeof(*l->image_of));
+	if (!l->images || !l->mounts || !l->image_of)
 		return error_set(e, ENOMEM, "cannot look for holders");
 	for (unsigned i = 0; i < n; i++) {
 		l->images[i].asked = &images[i];
+		l->mounts[i] = images[i].mount;
+		l->image_of[i] = i;
 		if (images[i].root < 0 || fstat(images[i].root, &st) < 0)
 			continue;
 		/* An older generation of the image that runs: a name space on it is up to date. */
@@ -296,16 +333,14 @@ static int prepare(struct look *l, const struct holders_image *images, unsigned 
 int holders_look(struct holders *h, int tree, const struct holders_image *images, unsigned n,
 	pid_t init, struct error *e)
 {
-	static const struct scan_depth DEPTH = {look_at_process, look_at_fd, ALIKE_MAX};
+	static const struct scan_depth DEPTH = {
+		look_at_namespace, look_at_process, look_at_fd, ALIKE_MAX};
 	struct look l = {0};
-	CLEANUP_FREE uint64_t *mounts = calloc(n ? n : 1, sizeof(*mounts));
-	struct scan s = {
-		.out = h, .depth = &DEPTH, .mounts = mounts, .n_mounts = n, .userdata = &l};
-	int r = mounts ? prepare(&l, images, n, e)
-		       : error_set(e, ENOMEM, "cannot look for holders");
+	struct scan s = {.out = h, .depth = &DEPTH, .n_mounts = n, .userdata = &l};
+	int r = prepare(&l, images, n, e);
 
-	for (unsigned i = 0; r == 0 && i < n; i++)
-		mounts[i] = images[i].mount;
+	s.mounts = l.mounts;
+	s.images = l.image_of;
 	/* What is "/" is exchanged by pivot_root(2); of an older image, its root is held as well.
 	 */
 	s.with_root = n == 0 || !images[0].is_root;
@@ -325,5 +360,7 @@ int holders_look(struct holders *h, int tree, const struct holders_image *images
 	}
 	bound_sockets_free(l.sockets);
 	free(l.images);
+	free(l.mounts);
+	free(l.image_of);
 	return r;
 }

@@ -198,8 +198,9 @@ void bound_sockets_free(struct bound_sockets *b)
 enum place { PLACE_IMAGE, PLACE_ELSEWHERE, PLACE_UNKNOWN };
 
 static enum place look_up(
-	const struct bound_sockets *b, const struct bound *k, const char *path, char real[PATH_MAX])
+	const struct scan *s, const struct bound *k, const char *path, char real[PATH_MAX])
 {
+	unsigned image;
 	struct statx st;
 	char link[48];
 	CLEANUP_FD int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
@@ -207,7 +208,7 @@ static enum place look_up(
 	if (fd < 0 || statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_MNT_ID, &st) < 0 ||
 		!S_ISSOCK(st.stx_mode) || (uint32_t)st.stx_ino != k->socket.ino)
 		return PLACE_UNKNOWN;
-	if (st.stx_mnt_id != b->images[k->image].mount)
+	if (!scan_image(s, st.stx_mnt_id, &image))
 		return PLACE_ELSEWHERE;
 	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 	ssize_t n = readlink(link, real, PATH_MAX - 1);
@@ -215,23 +216,22 @@ static enum place look_up(
 	return PLACE_IMAGE;
 }
 
-/* As its holder (0: unknown) would find it, and as we do: it may have changed its root since. */
-static enum place place_of(
-	const struct bound_sockets *b, const struct bound *k, pid_t holder, char real[PATH_MAX])
+/* As its holder would find it, and as we do: it may have changed its root since. */
+static enum place place_of(const struct scan *s, const struct bound *k, char real[PATH_MAX])
 {
 	const char *name = k->socket.name;
 	char path[192];
 	enum place place;
 
 	(void)snprintf(real, PATH_MAX, "%s", name);
-	if (holder > 0) {
-		(void)snprintf(path, sizeof(path), "/proc/%d/%s/%s", (int)holder,
+	if (s->pid > 0) {
+		(void)snprintf(path, sizeof(path), "/proc/%d/%s/%s", (int)s->pid,
 			name[0] == '/' ? "root" : "cwd", name);
-		place = look_up(b, k, path, real);
+		place = look_up(s, k, path, real);
 		if (place != PLACE_UNKNOWN)
 			return place;
 	}
-	return name[0] == '/' ? look_up(b, k, name, real) : PLACE_UNKNOWN;
+	return name[0] == '/' ? look_up(s, k, name, real) : PLACE_UNKNOWN;
 }
 
 static int add(struct bound_sockets *b, struct bound *k, struct scan *s, int fd)
@@ -242,7 +242,7 @@ static int add(struct bound_sockets *b, struct bound *k, struct scan *s, int fd)
 		.reachable = k->socket.reachable,
 		.of_init = k->of_init};
 	char path[PATH_MAX];
-	enum place place = place_of(b, k, s->pid, path);
+	enum place place = place_of(s, k, path);
 
 	k->found = true;
 	if (place == PLACE_ELSEWHERE)

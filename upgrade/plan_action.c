@@ -51,6 +51,9 @@ enum holder_action plan_holder_action(
 {
 	if (held_is_directory(h->what) && counterpart && !h->deleted && reachable)
 		return ACTION_MIGRATE;
+	/* It is swapped along, and one that cannot be refuses the upgrade (namespaces.h). */
+	if (h->what == HELD_NAMESPACE)
+		return ACTION_MIGRATE;
 	if (is_replaced(h, policy))
 		return ACTION_REPLACE;
 	return is_at_stake(h) ? ACTION_BLOCKS : ACTION_STAYS;

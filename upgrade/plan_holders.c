@@ -295,7 +295,7 @@ static void tell_holder(struct telling *t, const struct holder *h)
 	if (action == ACTION_MIGRATE)
 		why = t->delay;
 	if (h->what == HELD_NAMESPACE)
-		why = "it has a mount name space of its own, whose root is this image";
+		why = "it has a mount name space of its own, whose root is this image: that is swapped along";
 	plan_write_holder(&w, h, 0, action, why);
 	answer_send(t->socket, &w);
 }

@@ -76,7 +76,7 @@ FOUND = {
     "watch": ("watch", None, None, "stays"),  # an overlay has no handles to find its path by
     "mark": ("watch", None, "/", "stays"),
     "ring": ("ring", None, PLACE, "stays"),
-    "namespace": ("mntns", None, "/", "stays"),
+    "namespace": ("mntns", None, "/", "migrate"),
     "write": ("file", "rw", f"{PLACE}/data", "blocks"),
     "map-shared": ("map", "rw", f"{PLACE}/data", "blocks"),
     "map-latent": ("map", "rw", f"{PLACE}/data", "blocks"),
@@ -107,6 +107,9 @@ def test_each_kind_is_found(writable, kind):
     assert brief(holders) == [expected], machine.report()
     assert holders[0]["comm"] == "possess" and holders[0]["unit"] == "session" and holders[0]["uid"] == 0
     pid = holders[0]["pid"]
+    if expected[3] == "migrate":
+        assert "mount name space of its own" in holders[0]["why"]
+        return
     assert holders[0]["advice"] == f"end process {pid} (possess, of session) to release it"
     if expected[3] == "blocks":
         assert len(document["blockers"]) == 1 and expected[2] in document["blockers"][0]
@@ -234,7 +237,7 @@ def test_who_may_not_do_it_is_told_to_stay(writable):
 
 def test_older_generations_are_told_until_the_last_holder_is_gone(writable):
     machine = writable.start()
-    kinds = ("read", "map-private", "accepted", "namespace")
+    kinds = ("read", "map-private", "accepted")
     holders = {kind: Possessor(machine, kind, cgroup=kind) for kind in kinds}
     machine.upgrade("two")
     listed = machine.json("holders")["holders"]
@@ -245,6 +248,19 @@ def test_older_generations_are_told_until_the_last_holder_is_gone(writable):
         assert "generation 1 is released" not in machine.log()
         holders[kind].end()
         assert {h["unit"] for h in machine.json("holders")["holders"]}.isdisjoint({kind})
+    wait_until(lambda: "generation 1 is released" in machine.log(), 20, "the release of generation 1")
+
+
+def test_what_a_private_namespace_leaves_on_an_old_generation(writable):
+    """Its root is swapped along; what its programs have mapped by way of the old one is found all the same."""
+    machine = writable.start()
+    holder = Possessor(machine, "namespace", "map-private")
+    assert [h["action"] for h in of(plan(machine), "map")] == ["stays"]
+    machine.upgrade("two")
+    listed = machine.json("holders")["holders"]
+    if rings_have_paths():  # maps name an overlay as such since Linux 6.8
+        assert [(h["generation"], h["path"]) for h in of({"holders": listed}, "map")] == [(1, f"{PLACE}/data")], listed
+    holder.end()
     wait_until(lambda: "generation 1 is released" in machine.log(), 20, "the release of generation 1")
 
 

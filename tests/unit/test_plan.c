@@ -52,7 +52,7 @@ static enum holder_action decide_on(const struct holder *h, enum upgrade_policy 
 static void test_what_an_exec_keeps_a_reexec_does_not_end(void **state)
 {
 	static const enum held DESCRIPTORS[] = {HELD_DIRFD, HELD_FILE, HELD_WATCH, HELD_RING};
-	static const enum held OTHERS[] = {HELD_ROOT, HELD_CWD, HELD_NAMESPACE};
+	static const enum held OTHERS[] = {HELD_ROOT, HELD_CWD};
 
 	(void)state;
 	for (size_t i = 0; i < 4; i++) {
@@ -64,7 +64,9 @@ static void test_what_an_exec_keeps_a_reexec_does_not_end(void **state)
 		assert_int_equal(decide(DESCRIPTORS[i], 0, false, POLICY_RESTART, false, true),
 			ACTION_REPLACE);
 	}
-	for (size_t i = 0; i < 3; i++) {
+	assert_int_equal(
+		decide(HELD_NAMESPACE, 0, false, POLICY_KEEP, false, true), ACTION_MIGRATE);
+	for (size_t i = 0; i < 2; i++) {
 		assert_int_equal(
 			decide(OTHERS[i], 0, false, POLICY_REEXEC, false, true), ACTION_STAYS);
 		assert_int_equal(
