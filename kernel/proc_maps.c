@@ -95,7 +95,7 @@ static int look_at(pid_t pid, struct proc_map *m)
 	m->mount_id = st.stx_mnt_id;
 	/* The permissions of the link are those that the file was opened with (fs/proc/base.c,
 	 * proc_map_files_instantiate()). */
-	if (m->shared && lstat(path, &link) == 0)
+	if (lstat(path, &link) == 0)
 		m->file_writable = link.st_mode & S_IWUSR;
 	return 0;
 }

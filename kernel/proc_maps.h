@@ -14,7 +14,7 @@ struct proc_map {
 	char *path; /* " (deleted)" and all; inside the line */
 	/* Told by proc_maps(), not by the text: */
 	uint64_t mount_id; /* the mount that it was opened on */
-	bool file_writable; /* it was opened for writing, so that mprotect(2) may make it so */
+	bool file_writable; /* it was opened for writing: if shared, mprotect(2) may make it so */
 };
 
 /* One line of maps. 1: a file is mapped; 0: memory without one; -EBADMSG: it makes no sense. */

@@ -19,11 +19,11 @@
 #include "upgrade/holders.h"
 #include "upgrade/limbo.h"
 #include "upgrade/migrate.h"
-#include "upgrade/plan.h"
 #include "upgrade/porter.h"
 #include "upgrade/settle.h"
 #include "upgrade/strays.h"
 #include "upgrade/thawer.h"
+#include "upgrade/writers.h"
 
 /* Somebody is always in vfork(2) on a machine that starts programs, but not the same one for long.
  */
@@ -151,20 +151,6 @@ static int freeze(struct blackout *b, struct error *e)
 
 /* Verify */
 
-static int refuse_writers(const struct blackout *b, struct error *e)
-{
-	char text[400];
-
-	for (size_t i = 0; !b->request->force && i < b->holders.count; i++) {
-		const struct holder *h = &b->holders.list[i];
-		if (plan_holder_action(h, plan_policy_of(h), true, true) != ACTION_BLOCKS)
-			continue;
-		plan_describe(h, text, sizeof(text));
-		return error_say(e, EROFS, "%s: %s", text, plan_stake(h));
-	}
-	return 0;
-}
-
 /* Each old root, of PID 1's namespace and the others, and what comes in its place. */
 static int plan_migration(struct blackout *b, struct error *e)
 {
@@ -180,9 +166,11 @@ static int plan_migration(struct blackout *b, struct error *e)
 	new_roots[0] = p->new_root;
 	namespaces_roots(n, ids + 1, new_roots + 1);
 	(void)strays_roots(n, ids + 1 + swapped, new_roots + 1 + swapped);
-	int r = holders_scan(&b->holders, b->request->tree, ids, (unsigned)count, e);
+	int r = b->request->force
+			? 0
+			: writers_refuse(b->request->tree, p->old_root, n, ids, (unsigned)count, e);
 	if (r == 0)
-		r = refuse_writers(b, e);
+		r = holders_scan(&b->holders, b->request->tree, ids, (unsigned)count, e);
 	if (r == 0)
 		r = migration_plan(&b->migration, &b->holders, new_roots, b->request->tree,
 			b->request->flag_fd, e);

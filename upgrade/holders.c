@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "kernel/cgroup.h"
+#include "kernel/proc_maps.h"
 #include "kernel/util.h"
 #include "upgrade/holders_internal.h"
 
@@ -192,20 +193,27 @@ static int scan_fd(const struct proc_fd *fd, void *userdata)
 	char path[PATH_MAX], link[32];
 
 	if (!scan_image(s, fd->mount_id, &h.image))
-		return s->depth ? s->depth->fd(s, fd) : 0;
+		return s->depth && s->depth->fd ? s->depth->fd(s, fd) : 0;
+	if (!s->depth && h.what == HELD_FILE) {
+		s->out->n_files++;
+		return 0;
+	}
 	(void)snprintf(link, sizeof(link), "fd/%d", fd->fd);
 	int r = proc_link_text(s->tid, link, path, sizeof(path));
 	if (r == 0)
 		r = proc_fd_info(s->tid, fd->fd, &h.offset, &h.flags);
 	if (r < 0)
 		return proc_is_gone(r) ? 0 : r; /* closed meanwhile */
+	if (s->depth && s->depth->only_writers && !holder_is_writer(&h))
+		return 0;
 	return scan_add(s, &h, path, NULL);
 }
 
 static int scan_fs(struct scan *s)
 {
+	if (s->depth && s->depth->only_writers)
+		return 0;
 	int r = scan_link(s, "root", HELD_ROOT);
-
 	return r ? r : scan_link(s, "cwd", HELD_CWD);
 }
 
@@ -247,7 +255,7 @@ static int scan_process(struct scan *s, pid_t pid)
 
 	s->pid = s->tid = pid;
 	s->out->n_processes++;
-	r = s->depth ? s->depth->begin(s) : 0;
+	r = s->depth && s->depth->begin ? s->depth->begin(s) : 0;
 	if (r == 0)
 		r = scan_fs(s);
 	if (r == 0)
@@ -288,6 +296,40 @@ int scan_tree(struct scan *s, int tree, struct error *e)
 int holders_scan(struct holders *h, int tree, const uint64_t *mounts, unsigned n, struct error *e)
 {
 	struct scan s = {.out = h, .mounts = mounts, .n_mounts = n};
+
+	return scan_tree(&s, tree, e);
+}
+
+static int add_writing_map(const struct proc_map *m, void *userdata)
+{
+	struct scan *s = userdata;
+	struct holder h = {.what = HELD_MAP, .fd = -1, .shared = true};
+
+	if (!m->file_writable || !scan_image(s, m->mount_id, &h.image))
+		return 0;
+	if (m->shared)
+		return scan_add(s, &h, m->path, NULL);
+	*(bool *)s->userdata = true;
+	return 0;
+}
+
+static int find_writing_maps(struct scan *s)
+{
+	int r = proc_maps(s->pid, add_writing_map, s);
+
+	return proc_is_gone(r) ? 0 : r;
+}
+
+int holders_find_writers(struct holders *h, bool *ret_latent, int tree, const uint64_t *mounts,
+	unsigned n, struct error *e)
+{
+	static const struct scan_depth WRITERS = {
+		.process = find_writing_maps, .only_writers = true, .alike_max = ALIKE_MAX};
+	struct scan s = {.out = h,
+		.depth = &WRITERS,
+		.mounts = mounts,
+		.n_mounts = n,
+		.userdata = ret_latent};
 
 	return scan_tree(&s, tree, e);
 }

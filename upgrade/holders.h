@@ -4,8 +4,9 @@
  * the mount it lies on, never by its path; where the kernel names only the file system (sockets,
  * watches), by what the path leads to as well.
  *
- * Two depths. holders_scan() is for the blackout: the directories that are to be exchanged, and who
- * writes. holders_look() is for people, in a child that may take its time: everything.
+ * Two depths. holders_scan() is for the blackout: the directories that are to be exchanged (and if
+ * need be holders_find_writers(): who writes). holders_look() is for people, in a child that may
+ * take its time: everything.
  */
 #ifndef MOLT_UPGRADE_HOLDERS_H
 #define MOLT_UPGRADE_HOLDERS_H
@@ -60,15 +61,23 @@ struct holders {
 	size_t capacity;
 	size_t n_processes; /* looked at */
 	size_t n_more; /* found and not listed, since there are too many */
+	size_t n_files; /* files open, that holders_scan() only counts */
 };
 
 /*
  * The scan of the blackout: appends the directories that processes of the tree have on one of n
- * mounts, and the files they have open there. A root or cwd that is exactly the image's root is
- * left out: pivot_root(2) takes care of those. What exits meanwhile holds nothing. 0 or negative
+ * mounts, and counts the files they have open there. A root or cwd that is exactly the image's root
+ * is left out: pivot_root(2) takes care of those. What exits meanwhile holds nothing. 0 or negative
  * errno with text; -E2BIG: more than can be dealt with.
  */
 int holders_scan(struct holders *h, int tree, const uint64_t *mounts, unsigned n, struct error *e);
+
+/*
+ * Who writes, also for the blackout: files open for writing, or mapped shared and from such.
+ * *ret_latent: somebody has a file only mapped that was opened for writing, and cannot write to it.
+ */
+int holders_find_writers(struct holders *h, bool *ret_latent, int tree, const uint64_t *mounts,
+	unsigned n, struct error *e);
 
 /* One image to be looked for. */
 struct holders_image {

@@ -8,11 +8,15 @@
 
 struct scan;
 
+/* Of one process and kind: what comes after is told as "and N more". */
+#define ALIKE_MAX 8
+
 /* What is looked at beyond links and descriptors that lie on the mounts; NULL: nothing. */
 struct scan_depth {
 	int (*begin)(struct scan *s); /* once for each process, before the rest */
 	int (*process)(struct scan *s); /* and after it */
 	int (*fd)(struct scan *s, const struct proc_fd *fd); /* what lies on none of the mounts */
+	bool only_writers; /* nothing but files that are open for writing */
 	unsigned alike_max; /* of one process; what comes after is counted; 0: no bound */
 };
 

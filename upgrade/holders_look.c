@@ -17,9 +17,6 @@
 #include "services/service.h"
 #include "upgrade/holders_internal.h"
 
-/* Of one process and kind: what comes after is told as "and N more". */
-#define ALIKE_MAX 8
-
 struct image {
 	const struct holders_image *asked;
 	uint32_t dev; /* the kernel's; 0: not known */
@@ -333,8 +330,10 @@ static int prepare(struct look *l, const struct holders_image *images, unsigned 
 int holders_look(struct holders *h, int tree, const struct holders_image *images, unsigned n,
 	pid_t init, struct error *e)
 {
-	static const struct scan_depth DEPTH = {
-		look_at_namespace, look_at_process, look_at_fd, ALIKE_MAX};
+	static const struct scan_depth DEPTH = {.begin = look_at_namespace,
+		.process = look_at_process,
+		.fd = look_at_fd,
+		.alike_max = ALIKE_MAX};
 	struct look l = {0};
 	struct scan s = {.out = h, .depth = &DEPTH, .n_mounts = n, .userdata = &l};
 	int r = prepare(&l, images, n, e);

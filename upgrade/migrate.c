@@ -95,6 +95,7 @@ int migration_plan(struct migration **ret, const struct holders *h, const int *n
 	m->tree = tree;
 	m->flag = flag;
 	int r = leaves_read(&m->leaves, tree, e);
+	m->n_left = h->n_files;
 	for (size_t i = 0; r == 0 && i < h->count; i++)
 		r = plan_holder(m, &h->list[i], new_roots[h->list[i].image], e);
 	drop_idle_tasks(m);

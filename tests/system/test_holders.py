@@ -141,6 +141,21 @@ def test_what_forbids_the_upgrade_refuses_it_and_force_says_yes_by_name(writable
     assert "forced in spite of: process" in machine.log() and FOUND[kind][2] in machine.log()
 
 
+@pytest.mark.parametrize("kinds, refused", [(["queue-writer"], "no process of the tree has in sight"), (["write-removed"], None),
+                                            (["map-once-writable"], None), ([], None)])
+def test_the_kernel_knows_of_writers_that_nobody_has_in_sight(writable, kinds, refused):
+    """Asked once everything stands still, and it leaves the image as writable as it was."""
+    machine = writable.start()
+    Possessor(machine, *(kinds or ["read"]), cgroup="writer")
+    code, told = machine.upgrade("two", check=False)
+    if refused:
+        assert code == 3 and refused in last_word(told), told[-1]
+        code, told = machine.upgrade("two", "--force", check=False)
+    assert code == 0 and last_word(told) == "committed"
+    machine.run("touch", f"{PLACE}/still-writable")
+    machine.upgrade("one")
+
+
 def test_every_blocker_that_is_forced_is_in_the_log(writable):
     machine = writable.start()
     Possessor(machine, "write", "map-shared", "listen", "datagram")

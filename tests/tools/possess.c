@@ -91,6 +91,12 @@ static void map_latent(void)
 	map(O_RDWR, PROT_READ, MAP_SHARED);
 }
 
+/* A private copy: it cannot write, whatever it was opened for. */
+static void map_once_writable(void)
+{
+	map(O_RDWR, PROT_READ | PROT_WRITE, MAP_PRIVATE);
+}
+
 static int bind_socket(int type, const char *name)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -292,6 +298,7 @@ static const struct kind {
 	{"map-private", map_private},
 	{"map-shared", map_shared},
 	{"map-latent", map_latent},
+	{"map-once-writable", map_once_writable},
 	{"listen", listen_socket},
 	{"datagram", datagram_socket},
 	{"relative", relative_socket},
