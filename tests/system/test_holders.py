@@ -250,6 +250,19 @@ def test_who_may_not_do_it_is_told_to_stay(writable):
     assert after == {("shut", "cwd"), ("jail", "root"), ("jail", "cwd")}, machine.report()
 
 
+def test_why_it_cannot_be_migrated_or_not_now(writable):
+    machine = writable.start()
+    for kind in ("traced", "vfork", "zombie"):
+        Possessor(machine, kind, cgroup=kind)
+    held = [(h["unit"], h["action"], h["why"] or "") for h in of(plan(machine), "cwd")]
+    traced = [h for h in held if h[0] == "traced"]
+    assert traced[0][1] == "stays" and "is already traced by process" in traced[0][2] and "(possess)" in traced[0][2]
+    # The child is there too, and in no call that waits.
+    assert sorted(("waits in vfork(2)" in why, action) for unit, action, why in held if unit == "vfork") == [
+        (False, "migrate"), (True, "migrate")]
+    assert not [h for h in held if h[0] == "zombie"]
+
+
 def test_older_generations_are_told_until_the_last_holder_is_gone(writable):
     machine = writable.start()
     kinds = ("read", "map-private", "accepted")

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <linux/io_uring.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,10 +22,12 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define MANY_FDS 3000
@@ -288,6 +291,48 @@ static void jail(void)
 		err(1, "chroot");
 }
 
+/* Its child stands in the directory and is traced; it ends along. */
+static void traced_child(void)
+{
+	pid_t child = fork();
+
+	if (child == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		stand_in_directory();
+		for (;;)
+			(void)pause();
+	}
+	if (child < 0 || ptrace(PTRACE_SEIZE, child, NULL, NULL) < 0)
+		err(1, "ptrace");
+}
+
+/* Waits for its child, which says that all is set up. */
+static void wait_in_vfork(void)
+{
+	char byte;
+
+	stand_in_directory();
+	if (vfork() == 0) {
+		(void)!write(STDOUT_FILENO, "ready\n", 6);
+		while (read(STDIN_FILENO, &byte, 1) > 0)
+			;
+		_exit(0);
+	}
+}
+
+static void leave_zombie(void)
+{
+	siginfo_t info;
+	pid_t child = fork();
+
+	if (child == 0) {
+		stand_in_directory();
+		_exit(0);
+	}
+	if (child < 0 || waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT) < 0)
+		err(1, "waitid");
+}
+
 static const struct kind {
 	const char *name;
 	void (*get)(void);
@@ -318,6 +363,9 @@ static const struct kind {
 	{"cwd", stand_in_directory},
 	{"nobody", drop_privileges},
 	{"jail", jail},
+	{"traced", traced_child},
+	{"vfork", wait_in_vfork},
+	{"zombie", leave_zombie},
 };
 
 static void get(const char *name)
