@@ -93,7 +93,7 @@ void shutdown_end(const char *how)
 	for (kind = SHUTDOWN_POWEROFF; kind < SHUTDOWN_HALT && strcmp(WORDS[kind], how) != 0;
 		kind++)
 		;
-	if (unmount_read_only() > 0)
+	if (unmount_read_only(true) > 0)
 		log_warning("not everything could be unmounted");
 	sync();
 	end_system();

@@ -71,7 +71,7 @@ static unsigned unmount_pass(unsigned *ret_left)
 	return done;
 }
 
-unsigned unmount_read_only(void)
+unsigned unmount_read_only(bool last)
 {
 	struct mount_table t = {0};
 	struct error e;
@@ -85,7 +85,8 @@ unsigned unmount_read_only(void)
 			continue;
 		if (mount(NULL, m->target, NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0 &&
 			errno != EROFS) {
-			log_error("cannot make %s read-only: %s", m->target, strerror(errno));
+			log_line(last ? LEVEL_ERROR : LEVEL_INFO, "cannot make %s read-only%s: %s",
+				m->target, last ? "" : " yet", strerror(errno));
 			failed++;
 		}
 	}
@@ -103,10 +104,13 @@ void unmount_everything(void)
 		;
 	/* A namespace shares its file systems with the world outside: only the mounts are its own
 	 * to end. */
-	failed = sys.real ? unmount_read_only() : 0;
+	failed = sys.real ? unmount_read_only(false) : 0;
 	sync();
 	/* Asks it for UNMOUNT_NEEDS_SUCCESSOR; an init that does not know the question fails. */
 	if (failed)
 		(void)execl(INIT_PATH, "init", "--can-end", (char *)NULL);
+	/* There is none. Once more, for the log: now it is an error. */
+	if (failed)
+		failed = unmount_read_only(true);
 	_exit(failed ? 1 : 0);
 }

@@ -9,13 +9,15 @@
 #ifndef MOLT_INIT_UNMOUNT_H
 #define MOLT_INIT_UNMOUNT_H
 
+#include <stdbool.h>
+
 /* The child's exit code if PID 1 has to execute /sbin/init to end the system (reexec_end()), which
  * can do so. */
 #define UNMOUNT_NEEDS_SUCCESSOR 9
 
 void unmount_everything(void) __attribute__((noreturn));
 /* For that successor: everything that is left and can be written to, read-only. How many could not.
- */
-unsigned unmount_read_only(void);
+ * `last`: that is an error; else there may still be a successor to try. */
+unsigned unmount_read_only(bool last);
 
 #endif
