@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Commit control: who commits, by when, and the way back that stays open after it."""
+import os
+import signal
+
 import pytest
 from helpers import start
 from load_inside import LoadInside
@@ -219,15 +222,19 @@ def test_rollback_after_the_commit_keeps_connections(laid_out):
 def test_rollback_after_the_commit_takes_services_as_they_are_now(laid_out):
     """What was stopped since the upgrade stays stopped; what was started since runs on the image gone back to."""
     for image in laid_out.images.values():
-        image.service("late", SLEEPER)
-        image.service("gone", SLEEPER)
+        for name in ("late", "gone", "ended"):
+            image.service(name, SLEEPER)
     machine = started(laid_out)
     start(machine, "gone")
+    start(machine, "ended")
     to(machine, "two")
     start(machine, "gone", verb="stop")
     start(machine, "late")
+    os.kill(machine.service_pids("ended")[0], signal.SIGTERM)
+    wait_until(lambda: machine.unit("ended")["state"] in ("inactive", "failed"), what="its end")
     back(machine, "one")
     assert machine.unit("gone")["state"] == "inactive"
+    assert machine.unit("ended")["state"] in ("inactive", "failed")
     machine.wait_state("late")
     stands_on(machine, "late")
 

@@ -99,6 +99,7 @@ def test_order_and_environment(laid_out):
     assert [e["name"] for e in told if e["event"] == "phase" and e["blackout"]] == [
         "freeze", "verify", "seize", "pivot", "migrate", "thaw"]
     assert "/etc/molt/commit.d/20-b: two said this" in machine.log()
+    assert not [e for e in told if e["event"] == "warning"], "a masked hook is left out silently"
 
 
 def test_plan_lists_them_and_runs_none(laid_out):
