@@ -202,7 +202,7 @@ def test_one_that_leaves_a_daemon(laid_out):
     machine = laid_out
     hook(machine.images["one"], "pre-upgrade", "50", "setsid sleep 1000 & echo $! > /run/share/daemon; echo left it")
     hook(machine.images["one"], "pre-upgrade", "60",
-         "if [ -d /proc/$(cat /run/share/daemon) ]; then grep State /proc/$(cat /run/share/daemon)/status; fi; echo on")
+         "while [ -d /proc/$(cat /run/share/daemon) ]; do sleep 0.02; done")
     started(machine)
     told = machine.upgrade("two", timeout=15)[1]
     assert [e["text"] for e in told if e["event"] == "hook" and e["usec"] is not None][0] == "left it"
