@@ -63,7 +63,7 @@ static void raise_descriptor_limit(void)
 }
 
 /* What every life needs, whatever it goes on with. */
-static int set_up(struct error *e)
+static int set_up(const struct life *l, struct error *e)
 {
 	int r;
 
@@ -73,11 +73,14 @@ static int set_up(struct error *e)
 		(r = upgrade_init(sys.tree, &UPGRADE_HOOKS, e)) < 0)
 		return r;
 	set_init(services_changed);
-	/* A broken init.conf is told, and the defaults hold. */
+	/* A broken init.conf is told, and the defaults hold: except where the init before can take
+	 * over again, with what it has read. */
 	if (system_configure(e) < 0) {
 		log_error("%s", e->text);
-		return sys.conf ? 0 : e->code;
+		return sys.conf && l->fallback_root < 0 ? 0 : e->code;
 	}
+	if (l->fallback_root >= 0)
+		set_be_strict();
 	return 0;
 }
 
@@ -327,7 +330,7 @@ int main(int argc, char **argv)
 	if (life.minimal)
 		minimal_run(NULL, life.minimal, life.shell);
 	system_read_options(life.argc, life.argv);
-	r = set_up(&e);
+	r = set_up(&life, &e);
 	if (r == 0)
 		r = life.state_fd >= 0 ? take_up(&life, &e) : begin_boot(&e);
 	if (r < 0 && life.state_fd >= 0) {

@@ -356,7 +356,7 @@ static int load_bare(const char *name, struct service **ret, struct error *e)
 	return 0;
 }
 
-int catalog_adopt(const char *name, struct service **ret, struct error *e)
+int catalog_adopt(const char *name, bool bare, struct service **ret, struct error *e)
 {
 	int r = load_one(name, ret, e);
 
@@ -364,6 +364,8 @@ int catalog_adopt(const char *name, struct service **ret, struct error *e)
 		(*ret)->is_new = false; /* it runs: it stays, whatever is missing */
 		return 0;
 	}
+	if (!bare)
+		return r;
 	log_warning("%s; it is kept as it runs", e->text);
 	return load_bare(name, ret, e);
 }

@@ -19,9 +19,9 @@ int catalog_load(const char *name, struct service **ret, struct error *e);
  * text. */
 int catalog_reload(struct service *s, struct error *e);
 
-/* For a service of a life before: loaded with no regard to what it needs, even if its file has
- * gone. */
-int catalog_adopt(const char *name, struct service **ret, struct error *e);
+/* For a service of a life before: loaded with no regard to what it needs; `bare`: even if its file
+ * has gone or cannot be read. */
+int catalog_adopt(const char *name, bool bare, struct service **ret, struct error *e);
 /* After the last of them: what they need and their ranks. */
 void catalog_complete(void);
 

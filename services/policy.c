@@ -323,7 +323,9 @@ static void check_restart(struct service *s)
 		end_roll(s, ROLL_DONE);
 	else if (s->state == STATE_INACTIVE && !s->restart_wanted)
 		end_roll(s, ROLL_DONE); /* somebody has stopped it */
-	else if (s->state == STATE_RUNNING &&
+	/* Before its exec the new process is still PID 1's program, which does run from the image.
+	 */
+	else if (s->state == STATE_RUNNING && s->current->execed &&
 		 successor_stands_on(service_main_pid(s), s->roll.target))
 		end_roll(s, ROLL_DONE);
 	else

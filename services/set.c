@@ -329,10 +329,19 @@ void set_save(struct record_writer *w)
 	}
 }
 
+static bool strict;
+
+void set_be_strict(void)
+{
+	strict = true;
+}
+
 int set_load_record(const struct record *r, struct error *e)
 {
 	struct service *s;
-	int result = catalog_adopt(r->id, &s, e);
+	const char *state = record_get(r, "state");
+	bool is_down = !state || strcmp(state, "inactive") == 0 || strcmp(state, "failed") == 0;
+	int result = catalog_adopt(r->id, is_down || !strict, &s, e);
 
 	return result < 0 ? result : service_load(s, r, e);
 }

@@ -30,6 +30,9 @@ void set_kill_all(void); /* SIGKILL to whatever is left in the tree */
 struct service *set_of_pid(pid_t pid, unsigned *ret_instance);
 
 void set_save(struct record_writer *w);
+/* From now on a service that is up and whose file cannot be read is not taken up: for a life that
+ * can still be given back to the init before it. */
+void set_be_strict(void);
 /* Takes a record of kind "service". Negative errno with text if that service cannot be taken up. */
 int set_load_record(const struct record *r, struct error *e);
 /* A record of kind "fork": service_load_fork(). */

@@ -18,6 +18,9 @@
 
 static struct inject_target *waiting[LIMBO_MAX];
 static unsigned count;
+/* Tasks that a life before has seized, and in whose tree. */
+static unsigned n_strays;
+static int strays_tree;
 static struct loop_timer timer;
 
 /* Whether it is done with, one way or the other. */
@@ -29,6 +32,30 @@ static bool release(struct inject_target *t, uint64_t usec)
 	if (r < 0 && r != -ESRCH && r != -ETIMEDOUT)
 		log_error("%s", e.text);
 	return r != -ETIMEDOUT;
+}
+
+static int release_strays_of(int cgroup, const char *path, void *userdata)
+{
+	struct pid_array list = {0};
+
+	(void)userdata;
+	if (cgroup_pids(cgroup, "cgroup.threads", &list) < 0)
+		log_warning("cannot tell whether a task of %s is still traced", path);
+	for (size_t i = 0; i < list.count; i++) {
+		int r = inject_release_stray(list.pids[i]);
+		if (r > 0)
+			log_notice("task %d was left seized by a life before, and is let go",
+				(int)list.pids[i]);
+		n_strays += r < 0;
+	}
+	pid_array_free(&list);
+	return 0;
+}
+
+static void look_for_strays(void)
+{
+	n_strays = 0;
+	(void)cgroup_walk(strays_tree, release_strays_of, NULL);
 }
 
 static void try_again(struct loop_timer *t)
@@ -44,7 +71,9 @@ static void try_again(struct loop_timer *t)
 			waiting[left++] = waiting[i];
 	}
 	count = left;
-	if (count)
+	if (n_strays)
+		look_for_strays();
+	if (count || n_strays)
 		timer_set(&timer, deadline_in(RETRY_USEC));
 }
 
@@ -64,27 +93,16 @@ void limbo_release(struct inject_target *t)
 
 bool limbo_is_empty(void)
 {
-	return count == 0 && settle_is_done();
-}
-
-static int release_strays_of(int cgroup, const char *path, void *userdata)
-{
-	struct pid_array list = {0};
-
-	(void)userdata;
-	if (cgroup_pids(cgroup, "cgroup.threads", &list) < 0)
-		log_warning("cannot tell whether a task of %s is still traced", path);
-	for (size_t i = 0; i < list.count; i++) {
-		int r = inject_release_stray(list.pids[i]);
-		if (r)
-			log_warning("task %d was left seized by a crash, and %s", (int)list.pids[i],
-				r < 0 ? "does not answer" : "is let go");
-	}
-	pid_array_free(&list);
-	return 0;
+	return count == 0 && n_strays == 0 && settle_is_done();
 }
 
 void limbo_release_strays(int tree)
 {
-	(void)cgroup_walk(tree, release_strays_of, NULL);
+	strays_tree = tree;
+	look_for_strays();
+	if (n_strays == 0)
+		return;
+	log_warning("%u tasks that a life before has seized do not answer", n_strays);
+	timer.expired = try_again;
+	timer_set(&timer, deadline_in(RETRY_USEC));
 }

@@ -14,6 +14,8 @@
 #include "kernel/log.h"
 #include "kernel/util.h"
 
+#define SETTLE_TRIES 5
+
 int open_in_root(int root, const char *path, uint64_t flags)
 {
 	struct open_how how = {
@@ -350,10 +352,11 @@ int pivot_settle(struct pivot *p, bool groups, struct error *e)
 
 	if (r < 0)
 		return r;
-	if (groups && p->peers)
-		r = mount_set_propagation(p->new_root, MS_SHARED);
-	else if (p->unbindable)
-		r = mount_set_propagation(p->new_root, MS_UNBINDABLE);
+	unsigned long as = groups && p->peers ? MS_SHARED : p->unbindable ? MS_UNBINDABLE : 0;
+	/* There is no way back from here: worth more than one try. */
+	r = as ? -EAGAIN : 0;
+	for (unsigned tries = 0; r < 0 && tries < SETTLE_TRIES; tries++)
+		r = mount_set_propagation(p->new_root, as);
 	return r < 0 ? error_set(e, r, "cannot make the new root propagate as the old one did") : 0;
 }
 

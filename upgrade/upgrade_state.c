@@ -28,6 +28,8 @@ void upgrade_save(struct record_writer *w)
 	/* A rollback that could not be done yet is still to be done. */
 	record_int(w, "retry_usec", (int64_t)tx.retry_timer.deadline_usec);
 	record_int(w, "rollback_tries", tx.rollback_tries);
+	/* An exec forgets whom we trace, but the kernel does not. */
+	record_int(w, "limbo", !limbo_is_empty());
 	report_save(w);
 	generations_save(w);
 	record_end(w);
@@ -62,6 +64,9 @@ static enum commit_choice load_choice(const struct record *r)
 								    : COMMIT_AS_CONFIGURED;
 }
 
+/* A life before traces somebody still. */
+static bool strays;
+
 int upgrade_load(const struct record *r, struct error *e)
 {
 	const char *path = record_get(r, "path"), *why = record_get(r, "why");
@@ -71,6 +76,7 @@ int upgrade_load(const struct record *r, struct error *e)
 	if ((result = sides_load(r, e)) < 0 || (result = generations_load(r, e)) < 0)
 		return result;
 	load_phase(r);
+	strays = record_get_int(r, "limbo", 0);
 	report_load(r);
 	free(tx.path);
 	tx.path = path ? strdup(path) : NULL;
@@ -107,11 +113,13 @@ static bool resume_away(void)
 
 void upgrade_resume(enum life_kind kind, const char *why)
 {
+	bool crashed = kind == LIFE_CRASHED || kind == LIFE_CRASHED_AWAY;
+
 	sides_let_go_of_former();
-	if (kind == LIFE_CRASHED || kind == LIFE_CRASHED_AWAY) {
+	if (crashed || strays)
 		limbo_release_strays(tx.tree);
+	if (crashed)
 		vault_clear(sides.other.generation);
-	}
 	if (kind == LIFE_RETURNED)
 		rollback_after_return(why);
 	if (kind == LIFE_RETURNED || (kind == LIFE_CRASHED_AWAY && resume_away()))

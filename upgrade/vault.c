@@ -15,6 +15,8 @@
 #include "kernel/mounts.h"
 #include "kernel/util.h"
 
+#define RELEASE_TRIES 5
+
 static int vault = -1;
 
 /*
@@ -104,8 +106,12 @@ int vault_release(unsigned generation, struct error *e)
 	char name[16];
 
 	(void)snprintf(name, sizeof(name), "%u", generation);
-	int r = mount_detach_at(vault, name);
-	if (r < 0 && r != -EINVAL && r != -ENOENT) /* EINVAL: nothing is mounted there */
+	int r = -EAGAIN;
+	for (unsigned tries = 0; r < 0 && r != -EINVAL && r != -ENOENT && tries < RELEASE_TRIES;
+		tries++)
+		r = mount_detach_at(vault, name);
+	/* Nothing is mounted there, or there is no such place. */
+	if (r < 0 && r != -EINVAL && r != -ENOENT)
 		return error_set(e, r, "cannot unmount the root of generation %u", generation);
 	if (unlinkat(vault, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
 		return error_set(e, errno, "cannot remove the place of generation %u", generation);

@@ -70,6 +70,22 @@ static void hold(void)
 	__atomic_store_n(&seam->held, 0, __ATOMIC_SEQ_CST);
 }
 
+/* For real, not as a signal that somebody sends. */
+static void crash(int signal)
+{
+	static volatile int zero;
+	static volatile int *volatile nowhere;
+
+	if (signal == SIGSEGV)
+		*nowhere = 1;
+	else if (signal == SIGFPE)
+		zero = 1 / zero;
+	else if (signal == SIGILL)
+		__builtin_trap();
+	else
+		abort();
+}
+
 static unsigned bit_of(int error)
 {
 	return error == ENOMEM  ? SEAM_ENOMEM
@@ -86,6 +102,19 @@ static void seam_after(void)
 		(void)raw(SYS_exit_group, 1, 0, 0, 0, 0, 0);
 }
 
+static bool in_program(long offset)
+{
+	return offset > -SEAM_PROGRAM_BYTES && offset < SEAM_PROGRAM_BYTES;
+}
+
+static bool is_meant(enum call name, long offset)
+{
+	if (seam->name == SEAM_ANY)
+		return true;
+	return seam->name == (int32_t)name &&
+	       (seam->site == SEAM_ANY ? !in_program(offset) : seam->site == offset);
+}
+
 /* 0, or the errno that the call is to fail with. */
 static int seam_hit(enum call name, unsigned errors, const void *site)
 {
@@ -93,12 +122,14 @@ static int seam_hit(enum call name, unsigned errors, const void *site)
 		return 0;
 	if (!(seam->who & (raw(SYS_getpid, 0, 0, 0, 0, 0, 0) == 1 ? SEAM_INIT : SEAM_CHILDREN)))
 		return 0;
+	long offset = (long)((unsigned long)site - entry);
 	uint64_t n = __atomic_add_fetch(&seam->count, 1, __ATOMIC_SEQ_CST);
 	if (n <= SEAM_LOG_MAX)
 		seam->log[n - 1] = (struct seam_call){.name = (uint16_t)name,
 			.errors = (uint16_t)errors,
-			.site = (int32_t)((unsigned long)site - entry)};
-	if (n != seam->nth || seam->mode == SEAM_COUNT)
+			.site = in_program(offset) ? (int32_t)offset : SEAM_ANY};
+	if (seam->mode == SEAM_COUNT || !is_meant(name, offset) ||
+		__atomic_add_fetch(&seam->n_meant, 1, __ATOMIC_SEQ_CST) != seam->nth)
 		return 0;
 	/* The calls are never quite the same ones again: the next that can fail so. */
 	if (seam->mode == SEAM_FAIL && !(errors & bit_of(seam->argument))) {
@@ -109,9 +140,8 @@ static int seam_hit(enum call name, unsigned errors, const void *site)
 	switch ((enum seam_mode)seam->mode) {
 	case SEAM_FAIL:
 		return seam->argument;
-	case SEAM_SIGNAL:
-		(void)raw(SYS_tgkill, raw(SYS_getpid, 0, 0, 0, 0, 0, 0),
-			raw(SYS_gettid, 0, 0, 0, 0, 0, 0), seam->argument, 0, 0, 0);
+	case SEAM_CRASH:
+		crash(seam->argument);
 		return 0;
 	case SEAM_EXIT:
 		(void)raw(SYS_exit_group, 1, 0, 0, 0, 0, 0);

@@ -2,7 +2,7 @@
 /*
  * The seam at the system calls: a library preloaded into PID 1 that stands between it (and the
  * libraries it uses) and libc. It counts the calls that can fail, and does something at the Nth of
- * them: it fails with a chosen errno, kills the process, raises a signal in it, or holds it while
+ * them: it fails with a chosen errno, ends or crashes the process, or holds it while
  * the test does something to the machine.
  *
  * The test and every life of PID 1 share one file, mapped: struct seam. tests/system/seam.py has
@@ -15,13 +15,16 @@
 
 #define SEAM_MAGIC 0x6d6f6c74
 #define SEAM_LOG_MAX 65536
+#define SEAM_ANY (-1)
+/* What is farther away from the entry is no place in the program. */
+#define SEAM_PROGRAM_BYTES (16 << 20)
 
 enum seam_who { SEAM_INIT = 1, SEAM_CHILDREN = 2 };
 
 enum seam_mode {
 	SEAM_COUNT, /* nothing happens */
 	SEAM_FAIL, /* the call is not made and fails with `argument` */
-	SEAM_SIGNAL, /* `argument` is raised before the call */
+	SEAM_CRASH, /* the program crashes with the signal `argument` before the call */
 	SEAM_HOLD, /* before the call the process waits until `released` is set, 5 s at most */
 	SEAM_EXIT, /* the process ends before the call */
 	SEAM_EXIT_AFTER, /* the process ends after the call, before it knows how it ended */
@@ -45,8 +48,11 @@ struct seam {
 	uint32_t hit; /* 1: the Nth call came */
 	uint32_t held; /* SEAM_HOLD: it waits */
 	uint32_t released;
-	uint64_t nth; /* 1 is the first */
-	uint64_t count; /* so far */
+	uint64_t nth; /* 1 is the first of those that are meant */
+	int32_t name; /* only calls of this name and from this place are meant; SEAM_ANY: all */
+	int32_t site; /* SEAM_ANY: from within a library */
+	uint64_t count; /* so far, of all */
+	uint64_t n_meant;
 	uint32_t lives; /* how many programs have mapped it as PID 1 */
 	uint32_t n_names;
 	char names[128][24];

@@ -9,8 +9,9 @@ from collections import namedtuple
 from machine import BUILD, wait_until
 
 INIT, CHILDREN = 1, 2
-COUNT, FAIL, SIGNAL, HOLD, EXIT, EXIT_AFTER = range(6)
+COUNT, FAIL, CRASH, HOLD, EXIT, EXIT_AFTER = range(6)
 ERRORS = {1: errno.ENOMEM, 2: errno.EIO, 4: errno.EPERM, 8: errno.EBUSY}
+ANY = -1  # as a site: within a library, which is elsewhere in each life
 MAGIC, LOG_MAX, NAMES_MAX = 0x6d6f6c74, 65536, 128
 
 Call = namedtuple("Call", "name errors site")
@@ -24,7 +25,8 @@ class _Seam(ctypes.Structure):
     _fields_ = [("magic", ctypes.c_uint32), ("armed", ctypes.c_uint32), ("who", ctypes.c_uint32),
                 ("mode", ctypes.c_uint32), ("argument", ctypes.c_int32), ("hit", ctypes.c_uint32),
                 ("held", ctypes.c_uint32), ("released", ctypes.c_uint32), ("nth", ctypes.c_uint64),
-                ("count", ctypes.c_uint64), ("lives", ctypes.c_uint32), ("n_names", ctypes.c_uint32),
+                ("name", ctypes.c_int32), ("site", ctypes.c_int32), ("count", ctypes.c_uint64),
+                ("n_meant", ctypes.c_uint64), ("lives", ctypes.c_uint32), ("n_names", ctypes.c_uint32),
                 ("names", ctypes.c_char * 24 * NAMES_MAX), ("log", _Logged * LOG_MAX)]
 
 
@@ -41,11 +43,13 @@ class Seam:
         self.page.magic = MAGIC
         machine.environment |= {"LD_PRELOAD": "/run/share/seam.so", "MOLT_SEAM": "/run/share/seam"}
 
-    def arm(self, mode=COUNT, nth=0, argument=0, who=INIT):
+    def arm(self, mode=COUNT, nth=0, argument=0, who=INIT, place=None):
+        """`place`: (name, site) of a Call; then only calls from there count for `nth`."""
         page = self.page
         page.armed = 0
         page.mode, page.nth, page.argument, page.who = mode, nth, argument, who
-        page.count = page.hit = page.held = page.released = 0
+        page.name, page.site = (self.names().index(place[0]), place[1]) if place else (ANY, ANY)
+        page.count = page.n_meant = page.hit = page.held = page.released = 0
         page.armed = 1
 
     def disarm(self):
@@ -60,8 +64,11 @@ class Seam:
         """How many programs have been PID 1 so far: one more for each exec."""
         return self.page.lives
 
+    def names(self):
+        return [bytes(n).split(b"\0")[0].decode() for n in self.page.names[:self.page.n_names]]
+
     def calls(self):
-        names = [bytes(n).split(b"\0")[0].decode() for n in self.page.names[:self.page.n_names]]
+        names = self.names()
         return [Call(names[c.name], c.errors, c.site) for c in self.page.log[:min(self.page.count, LOG_MAX)]]
 
     def wait_held(self, timeout=10):

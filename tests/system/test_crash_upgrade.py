@@ -7,7 +7,7 @@ import pytest
 import trial
 from machine import wait_until
 from outside import stragglers
-from seam import COUNT, SIGNAL
+from seam import COUNT, CRASH
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -35,7 +35,7 @@ def test_any_call(tmp_path, part):
         for n in range(part, TIMES, 2):
             nth = 1 + n * total // TIMES
             try:
-                _, code, said = trial.run(subject, SIGNAL, nth, signal.SIGSEGV)
+                _, code, said = trial.run(subject, CRASH, nth, signal.SIGSEGV)
             except AssertionError as error:
                 raise AssertionError(f"call {nth} of {total}: {error} {stragglers(subject.machine, fds=True)}\n"
                                      f"{subject.machine.report()}") from error

@@ -28,7 +28,7 @@ class Subject:
         self.machine = Machine(tmp, shared=True)
         lay_out(self.machine)
         for image in self.machine.images.values():
-            image.conf(services=SERVICES, Upgrade=upgrade)
+            image.conf(services=SERVICES, Upgrade=upgrade, Manager={"CrashLoopSec": 0})
             for name, text in SERVICES.items():
                 image.service(name, text)
         self.seam = Seam(self.machine)
@@ -65,6 +65,10 @@ class Subject:
 
     def main_pids(self):
         return {name: self.machine.service_pids(name) for name in SERVICES}
+
+    def client_pids(self):
+        """Of every initctl that runs in the machine."""
+        return [pid for pid in self.machine.pids() if comm(pid) == "initctl"]
 
     def root_id(self):
         return mount_id(f"/proc/{self.machine.pid}/root")
@@ -143,7 +147,7 @@ def check_after(subject, code, said, before_image, before_pids, target):
         settled(subject, name, before_pids[name])
 
 
-def run(subject, *arming, code=None, **how):
+def run(subject, *arming, **how):
     """One upgrade with the seam armed so. Returns whether it came to the call that was meant, and the exit code."""
     before_image, before_pids, target = subject.image(), subject.main_pids(), subject.other()
     subject.seam.arm(*arming, **how)
