@@ -59,7 +59,7 @@ static int transfer(struct inject_session *s, void *buf, size_t size, uint64_t a
 	for (unsigned tries = 0; n < 0 && tries < TRANSFER_TRIES; tries++) {
 		n = write ? process_vm_writev(tid, &local, 1, &remote, 1, 0)
 			  : process_vm_readv(tid, &local, 1, &remote, 1, 0);
-		if (n < 0 && errno != ENOMEM)
+		if (n < 0 && errno == ESRCH)
 			break;
 	}
 	if (n < 0)

@@ -31,12 +31,13 @@ static void cgroup_name(const struct instance *i, char *buf, size_t size)
 	(void)snprintf(buf, size, "%s/%u", i->service->unit->name, i->number);
 }
 
-/* A cgroup that cannot be read has been removed from outside: nothing can be in it. */
+/* In a cgroup that has been removed from outside nothing can be. Any other failure says nothing. */
 static bool reads_empty(int events_fd)
 {
 	bool populated;
+	int r = events_fd < 0 ? events_fd : cgroup_events(events_fd, &populated, NULL);
 
-	return cgroup_events(events_fd, &populated, NULL) < 0 || !populated;
+	return r == 0 ? !populated : r == -ENODEV || r == -ENOENT;
 }
 
 static void events_ready(struct loop_source *source, uint32_t events)

@@ -36,7 +36,6 @@ typedef void any; /* structures are only passed through */
 	X(int, statx, (int fd, const char *path, int flags, unsigned mask, any *st), (fd, path, flags, mask, st), FILE_ERRORS, -1) \
 	X(int, getsockopt, (int fd, int level, int name, any *v, any *n), (fd, level, name, v, n), SEAM_ENOMEM, -1) \
 	X(int, setsockopt, (int fd, int level, int name, const any *v, unsigned n), (fd, level, name, v, n), SEAM_ENOMEM | SEAM_EPERM, -1) \
-	X(int, kill, (int pid, int signal), (pid, signal), SEAM_EPERM, -1) \
 	X(int, lchown, (const char *path, unsigned u, unsigned g), (path, u, g), FILE_ERRORS, -1) \
 	X(int, listen, (int fd, int n), (fd, n), SEAM_ENOMEM, -1) \
 	X(int, memfd_create, (const char *name, unsigned flags), (name, flags), SEAM_ENOMEM, -1) \
@@ -46,7 +45,7 @@ typedef void any; /* structures are only passed through */
 	X(int, mount, (const char *a, const char *b, const char *c, unsigned long flags, const any *data), (a, b, c, flags, data), FILE_ERRORS | SEAM_EBUSY, -1) \
 	X(int, umount2, (const char *path, int flags), (path, flags), FILE_ERRORS | SEAM_EBUSY, -1) \
 	X(int, pidfd_open, (int pid, unsigned flags), (pid, flags), SEAM_ENOMEM, -1) \
-	X(int, pidfd_send_signal, (int fd, int signal, any *info, unsigned flags), (fd, signal, info, flags), SEAM_EPERM, -1) \
+	X(int, pidfd_send_signal, (int fd, int signal, any *info, unsigned flags), (fd, signal, info, flags), SEAM_ENOMEM, -1) \
 	X(int, pipe2, (int *fds, int flags), (fds, flags), SEAM_ENOMEM, -1) \
 	X(int, poll, (any *fds, unsigned long n, int timeout), (fds, n, timeout), SEAM_ENOMEM, -1) \
 	X(int, ppoll, (any *fds, unsigned long n, const any *timeout, const any *mask), (fds, n, timeout, mask), SEAM_ENOMEM, -1) \
