@@ -39,6 +39,8 @@
  *                           image=(directory mount device file) fstype= mode=(ro rw) verity=yes
  *                           device= (that a device or file is mounted from)
  *   mount        PATH       action=(move leave) fstype=
+ *   namespace    PID        another mount namespace, by a process in it: comm=
+ *                           action=(swap leave cannot) why= (it cannot)
  *   service      NAME       policy= action= (what the upgrade does to it) asked=yes
  *                           (it has a say): a plan line
  *   hook         PATH       phase=(pre-upgrade post-pivot commit) and, once it has run, usec=

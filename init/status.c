@@ -92,6 +92,8 @@ static void write_generation(struct record_writer *w, pid_t pid)
 	if (proc_link_mount(pid, "exe", &mount_id) < 0)
 		return;
 	generation = upgrade_generation_of(mount_id);
+	if (!generation && proc_runs_from_copy_of_root(pid))
+		generation = upgrade_generation();
 	if (generation)
 		record_int(w, "exe_generation", generation);
 }

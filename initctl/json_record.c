@@ -86,6 +86,14 @@ static const struct member plan_members[] = {
 	{0},
 };
 
+static const struct member namespace_members[] = {
+	{NULL, "pid", MEMBER_NUMBER},
+	{"comm", "comm", MEMBER_TEXT},
+	{"action", "action", MEMBER_TEXT},
+	{"why", "why", MEMBER_TEXT},
+	{0},
+};
+
 static const struct member mount_members[] = {
 	{NULL, "path", MEMBER_TEXT},
 	{"action", "action", MEMBER_TEXT},
@@ -160,6 +168,7 @@ static const struct shape shapes[] = {
 	{"unit", unit_members},
 	{"plan", plan_members},
 	{"mount", mount_members},
+	{"namespace", namespace_members},
 	{"service", service_members},
 	{"holder", holder_members},
 	{"skew", skew_members},

@@ -69,6 +69,29 @@ static void print_all_mounts(const struct answer *a)
 	free(mounts);
 }
 
+static void print_namespaces(const struct answer *a)
+{
+	size_t n;
+	const struct record **list = answer_select(a, "namespace", &n);
+
+	if (n > 0)
+		print_heading("Mount namespaces");
+	for (size_t i = 0; i < n; i++) {
+		const char *action = field(list[i], "action");
+		bool cannot = strcmp(action, "cannot") == 0;
+		char *text = format_text("of process %s (%s)%s%s", list[i]->id,
+			field(list[i], "comm"), cannot ? ": stays on the running image: " : "",
+			cannot ? field(list[i], "why") : "");
+		print_paragraph(9,
+			cannot                        ? "  stays  "
+			: strcmp(action, "swap") == 0 ? "  swap   "
+						      : "  leave  ",
+			cannot ? COLOUR_YELLOW : COLOUR_NONE, text);
+		free(text);
+	}
+	free(list);
+}
+
 static const struct column service_columns[] = {
 	{.title = "SERVICE", .cut = true},
 	{.title = "POLICY"},
@@ -161,6 +184,7 @@ void print_plan_body(const struct answer *a)
 {
 	print_head(a);
 	print_all_mounts(a);
+	print_namespaces(a);
 	print_services(a);
 	print_hooks(a);
 	print_holders(a);
@@ -192,6 +216,7 @@ static void plan_json(struct json *j, const struct answer *a)
 {
 	json_first_record(j, "plan", a, "plan");
 	json_records(j, "mounts", a, "mount");
+	json_records(j, "namespaces", a, "namespace");
 	json_records(j, "services", a, "service");
 	json_records(j, "hooks", a, "hook");
 	json_records(j, "holders", a, "holder");

@@ -177,6 +177,18 @@ int proc_link_mount(pid_t pid, const char *link, uint64_t *ret_mount_id)
 	return 0;
 }
 
+bool proc_runs_from_copy_of_root(pid_t pid)
+{
+	uint64_t exe, root;
+	struct stat theirs, ours;
+	char path[48];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/root", (int)pid);
+	return proc_link_mount(pid, "exe", &exe) == 0 && proc_link_mount(pid, "root", &root) == 0 &&
+	       exe == root && stat(path, &theirs) == 0 && stat("/", &ours) == 0 &&
+	       theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
+}
+
 int proc_link_text(pid_t pid, const char *link, char *buf, size_t size)
 {
 	char path[64];

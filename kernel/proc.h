@@ -42,6 +42,9 @@ uint64_t proc_rss(pid_t pid);
 
 /* The mount that the file behind /proc/PID/LINK ("cwd", "root", "exe") lies on; negative errno. */
 int proc_link_mount(pid_t pid, const char *link, uint64_t *ret_mount_id);
+/* Whether its program lies on the root of a mount namespace of its own, and that root is the same
+ * directory as ours: another mount of the same image. */
+bool proc_runs_from_copy_of_root(pid_t pid);
 /* Where the link points, as text, cut to `size`. 0 or negative errno. */
 int proc_link_text(pid_t pid, const char *link, char *buf, size_t size);
 

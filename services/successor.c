@@ -18,7 +18,10 @@ bool successor_stands_on(pid_t pid, uint64_t mount_id)
 {
 	uint64_t id;
 
-	return pid && proc_link_mount(pid, "exe", &id) == 0 && id == mount_id;
+	if (!pid || proc_link_mount(pid, "exe", &id) < 0)
+		return false;
+	/* In a mount namespace of its own the image is another mount. */
+	return id == mount_id || proc_runs_from_copy_of_root(pid);
 }
 
 /* proc_pid_task_children(5): numbers with a space after each. What does not fit is cut off. */

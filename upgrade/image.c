@@ -152,6 +152,7 @@ static int judge(
 		(r = check_modules(root, e)) < 0 ||
 		(r = check_state(root, q->state_fd, q->check_usec, socket, e)) < 0 ||
 		(r = plan_mounts(socket, root, leave, e)) < 0 ||
+		(r = plan_namespaces(socket, q->tree, root, leave, e)) < 0 ||
 		(r = plan_services(socket, e)) < 0 || (r = plan_hooks(socket, root, e)) < 0)
 		return r;
 	return plan_holders(socket, q->tree, root, e);

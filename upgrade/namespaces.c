@@ -15,23 +15,6 @@
 #include "upgrade/porter.h"
 #include "upgrade/scout.h"
 
-const char *namespace_fate_name(enum namespace_fate fate)
-{
-	switch (fate) {
-	case NAMESPACE_SWAPPED:
-		return "swapped";
-	case NAMESPACE_OWN_ROOT:
-		return "own root";
-	case NAMESPACE_BARRED:
-		return "cannot";
-	case NAMESPACE_GONE:
-		return "gone";
-	case NAMESPACE_UNKNOWN:
-		break;
-	}
-	return "?";
-}
-
 /* Who is where: each process, and each thread with an fs struct of its own, for a namespace of its
  * own comes with one. */
 

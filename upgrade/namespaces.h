@@ -22,7 +22,6 @@ enum namespace_fate {
 	NAMESPACE_SWAPPED, /* its root is the image: it is to be pivoted */
 	NAMESPACE_OWN_ROOT, /* left alone */
 	NAMESPACE_BARRED, /* its root is the image, and it cannot be pivoted: `why` */
-	NAMESPACE_GONE, /* no process is in it any more */
 };
 
 struct namespace
@@ -43,6 +42,7 @@ struct namespaces {
 	int tree;
 	uint64_t own_id;
 	struct porter *porter; /* NULL: there is nothing to pivot */
+	bool look_only; /* for a plan: the new root itself instead of copies of it */
 };
 
 /* Finds those of the processes in `tree`. namespaces_done() undoes it, also after a failure. 0 or
@@ -63,9 +63,6 @@ int namespaces_verify(const struct namespaces *n, struct error *e);
  * arrays of that size. */
 size_t namespaces_swapped(const struct namespaces *n);
 void namespaces_roots(const struct namespaces *n, uint64_t *ids, int *new_roots);
-
-/* "swapped", "own root", "cannot" */
-const char *namespace_fate_name(enum namespace_fate fate);
 
 void namespaces_done(struct namespaces *n);
 

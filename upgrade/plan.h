@@ -36,6 +36,7 @@ const char *plan_action_name(enum holder_action action);
 /* In the judging child: each sends its records over `socket`. */
 void plan_header(int socket, const struct image_request *q, const struct image *image);
 int plan_mounts(int socket, int root, const char *leave, struct error *e);
+int plan_namespaces(int socket, int tree, int root, const char *leave, struct error *e);
 int plan_services(int socket, struct error *e);
 /* The hooks that an upgrade would run: the running image's and the new one's. */
 int plan_hooks(int socket, int root, struct error *e);

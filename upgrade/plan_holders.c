@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "kernel/inject.h"
+#include "kernel/mount_ns.h"
 #include "kernel/mounts.h"
 #include "kernel/proc.h"
 #include "kernel/proc_creds.h"
@@ -272,6 +273,14 @@ static void tell_replaced_writer(struct telling *t, const struct holder *h)
 		what);
 }
 
+static bool is_swapped(const struct holder *h)
+{
+	CLEANUP_FD int fd = mount_ns_open(h->pid);
+	bool ours = false;
+
+	return fd >= 0 && mount_ns_is_ours(fd, &ours) == 0 && ours;
+}
+
 static void tell_holder(struct telling *t, const struct holder *h)
 {
 	struct record_writer w = {0};
@@ -294,8 +303,10 @@ static void tell_holder(struct telling *t, const struct holder *h)
 	stale_add(&t->stale, h, action);
 	if (action == ACTION_MIGRATE)
 		why = t->delay;
-	if (h->what == HELD_NAMESPACE)
-		why = "it has a mount name space of its own, whose root is this image: that is swapped along";
+	if (h->what == HELD_NAMESPACE && is_swapped(h))
+		action = ACTION_MIGRATE;
+	else if (h->what == HELD_NAMESPACE)
+		why = "its mount name space is owned by another user name space: its mounts are locked";
 	plan_write_holder(&w, h, 0, action, why);
 	answer_send(t->socket, &w);
 }

@@ -109,8 +109,12 @@ static void prepare(const struct scout *s, const struct namespace *ns)
 	struct pivot p;
 	struct error e = {0};
 	int r = mount_ns_enter(s->own);
-	int copy = r < 0 ? r : mount_copy(s->n->main->new_root, true);
+	int copy = r;
 
+	if (r == 0 && s->n->look_only)
+		copy = fcntl(s->n->main->new_root, F_DUPFD_CLOEXEC, 3);
+	else if (r == 0)
+		copy = mount_copy(s->n->main->new_root, true);
 	if (copy < 0)
 		fail(s, copy, "cannot copy the mount of the new root");
 	r = mount_ns_enter(ns->fd);

@@ -161,11 +161,34 @@ def test_own_root_is_left_alone(shared):
     assert container.stdout.readline() == foreign.stdout.readline() == "ready\n"
     inside = [pid for pid in machine.pids() if ns_of(pid) != ns_of(machine.pid)]
     before = {pid: tables(pid) for pid in inside}
+    plan = machine.json("plan", "/run/images/two")
+    assert sorted(n["action"] for n in plan["namespaces"]) == ["cannot", "leave"]
+    assert "another user namespace owns it" in machine.initctl("plan", "/run/images/two").stdout.replace("\n         ", " ")
     assert machine.upgrade("two")[0] == 0
     assert {pid: tables(pid) for pid in inside} == before
     assert "another user namespace owns it" in machine.log()
     for process, expected in ((container, "/bin"), (foreign, 'VERSION_ID="one"')):
         assert expected in process.communicate("\n", timeout=10)[0]
+
+
+def test_service_in_a_namespace_of_its_own(shared):
+    """Restarted onto the new image it counts as being there, though the image is another mount for it; kept, it is swapped."""
+    machine = shared
+    for image in machine.images.values():
+        image.conf(services=("again", "kept"))
+        for name, policy in (("again", "restart"), ("kept", "keep")):
+            image.service(name, "[Service]\nExecStart=/usr/bin/unshare -m /bin/sleep 1000\n"
+                          f"[Upgrade]\nPolicy={policy}\n")
+    machine.start()
+    for name in ("again", "kept"):
+        machine.wait_state(name)
+    pid = machine.service_pids("kept")[0]
+    wait_until(lambda: ns_of(pid) != ns_of(machine.pid), what="the namespace of kept")
+    assert [n["action"] for n in machine.json("plan", "/run/images/two")["namespaces"]] == ["swap", "swap"]
+    code, told = machine.upgrade("two")
+    assert (code, last_word(told)) == (0, "committed")
+    assert machine.unit("again")["exe_generation"] == 2 and machine.service_pids("kept") == [pid]
+    assert "two" in pathlib.Path(f"/proc/{pid}/root/etc/os-release").read_text()
 
 
 def test_events_propagate_as_before(shared):
@@ -237,6 +260,6 @@ def test_a_child_fails_or_is_killed_at_each_step(shared, mode):
         assert {machine.image(), *(s.release() for s in shells[:1])} == {new if code == 0 else old}, where
         assert tables(*pids) == before, where
         assert lost(machine) == [], where
-    assert outcomes == {0, 3}
+    assert 3 in outcomes
     assert_thawed(machine)
     assert [s.verdict() for s in shells] == ["ok", "ok"]
