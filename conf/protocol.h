@@ -38,7 +38,7 @@
  *   plan         PATH       generation= from= to= (PRETTY_NAME of each)
  *                           image=(directory mount device file) fstype= mode=(ro rw) verity=yes
  *                           device= (that a device or file is mounted from)
- *   mount        PATH       action=(move leave) fstype=
+ *   mount        PATH       action=(move leave; make: its mount point, and move) fstype=
  *   namespace    PID        another mount namespace, by a process in it: comm=
  *                           action=(swap leave cannot) why= (it cannot)
  *   service      NAME       policy= action= (what the upgrade does to it) asked=yes

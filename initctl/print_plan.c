@@ -64,6 +64,7 @@ static void print_all_mounts(const struct answer *a)
 	if (n > 0) {
 		print_heading("Mounts");
 		print_mounts(mounts, "move", "  move  ");
+		print_mounts(mounts, "make", "  make  ");
 		print_mounts(mounts, "leave", "  leave ");
 	}
 	free(mounts);

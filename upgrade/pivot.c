@@ -116,9 +116,12 @@ static int prepare_mount(struct pivot *p, const struct mount *m, struct error *e
 	if (from < 0)
 		return from;
 	CLEANUP_FD int to = open_mount_point(p->new_root, m->target, e);
-	if (to < 0)
+	bool make = to == -ENOENT && can_make_mount_point(p->new_root);
+	if (make && p->may_make)
+		to = make_mount_point(p->new_root, m->target, from, e);
+	if (to < 0 && !(make && !p->may_make))
 		return to;
-	int r = pivot_add_mount(p, m->id, m->target, fd_steal(&from), fd_steal(&to));
+	int r = pivot_add_mount(p, m->id, m->target, fd_steal(&from), to < 0 ? -1 : fd_steal(&to));
 	return r < 0 ? error_set(e, r, "cannot plan the move of %s", m->target) : 0;
 }
 
@@ -202,14 +205,20 @@ int pivot_prepare(
 	p->new_root = new_root;
 	p->slot = slot;
 	p->new_slot = new_slot;
-	return prepare(p, leave, e);
+	p->may_make = true;
+	int r = prepare(p, leave, e);
+	/* Not in the blackout, should the table have to be read again there. */
+	p->may_make = false;
+	return r;
 }
 
-int pivot_prepare_like(struct pivot *p, const struct pivot *main, int new_root, struct error *e)
+int pivot_prepare_like(
+	struct pivot *p, const struct pivot *main, int new_root, bool may_make, struct error *e)
 {
 	pivot_init(p);
 	p->new_root = new_root;
 	p->leave_dev = main->leave_dev;
+	p->may_make = may_make;
 	return prepare(p, main->leave, e);
 }
 

@@ -50,6 +50,7 @@ struct pivot {
 	uint64_t old_id; /* mount id of the old root */
 	uint64_t peers, master; /* the propagation groups of the old root, 0: none */
 	bool unbindable;
+	bool may_make; /* a missing place is made, where the new root can be written to */
 	int keeper; /* a copy of the old root in its groups, which keeps them; -1: it is in none */
 	struct pivot_journal *journal;
 	size_t journal_size;
@@ -58,14 +59,16 @@ struct pivot {
 /*
  * Fills p for a pivot to new_root: opens "/" and each mount below it with its place on the new
  * root; `leave` (may be NULL) is copied. pivot_done() undoes it, also after a failure. A place that
- * is missing on the new root is -ENOENT with its path in the text.
+ * is missing on the new root is made if that can be written to, else -ENOENT with its path in the
+ * text.
  */
 int pivot_prepare(
 	struct pivot *p, int new_root, int slot, int new_slot, const char *leave, struct error *e);
 
 /* The same for a namespace that a child has entered, to `new_root`, a copy of main's: no slots, and
  * the same mount is left. */
-int pivot_prepare_like(struct pivot *p, const struct pivot *main, int new_root, struct error *e);
+int pivot_prepare_like(
+	struct pivot *p, const struct pivot *main, int new_root, bool may_make, struct error *e);
 
 /*
  * Whether what was prepared is still so; to be asked once the tree is frozen. Where the mount table
@@ -106,6 +109,12 @@ int open_mount(const struct mount *m, struct error *e);
  * text.
  */
 int open_mount_point(int root, const char *path, struct error *e);
+
+/* Whether a missing place could be made on the image at `root`. */
+bool can_make_mount_point(int root);
+/* Makes it, a directory or (if the mount's root is one) an empty file, and what leads to it. Opens
+ * it; a descriptor or negative errno with text. */
+int make_mount_point(int root, const char *path, int mount, struct error *e);
 
 /*
  * Opens the directory (or file) that is `path` on the image at `root`, with symbolic links kept

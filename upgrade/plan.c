@@ -61,9 +61,10 @@ static int plan_mount(
 	if (from < 0)
 		return from;
 	CLEANUP_FD int to = open_mount_point(root, m->target, e);
-	if (to < 0)
+	bool make = to == -ENOENT && can_make_mount_point(root);
+	if (to < 0 && !make)
 		return to;
-	send_mount(socket, m, "move");
+	send_mount(socket, m, make ? "make" : "move");
 	return 0;
 }
 

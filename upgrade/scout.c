@@ -119,7 +119,7 @@ static void prepare(const struct scout *s, const struct namespace *ns)
 		fail(s, copy, "cannot copy the mount of the new root");
 	r = mount_ns_enter(ns->fd);
 	if (r == 0)
-		r = pivot_prepare_like(&p, s->n->main, copy, &e);
+		r = pivot_prepare_like(&p, s->n->main, copy, !s->n->look_only, &e);
 	if (r < 0)
 		fail(s, r, e.text);
 	say_pivot(s, &p);

@@ -263,3 +263,22 @@ def test_a_child_fails_or_is_killed_at_each_step(shared, mode):
     assert 3 in outcomes
     assert_thawed(machine)
     assert [s.verdict() for s in shells] == ["ok", "ok"]
+
+
+def test_namespaces_that_come_and_go(shared):
+    """Those that come between the look at them and the freeze are noticed: it is planned again, and none is forgotten."""
+    machine = shared.start()
+    storm = machine.popen("sh", "-c", "while :; do unshare -m sleep 0.01 & unshare -m true; done", cgroup="storm")
+    shells = [Shell(machine, "fds", name="fds")]
+    done = 0
+    for n in range(12):
+        target = "one" if machine.image() == "two" else "two"
+        code, told = machine.upgrade(target, check=False)
+        assert code in (0, 3), told
+        assert code == 0 or "come and go" in last_word(told) or "vfork" in last_word(told), last_word(told)
+        assert {machine.image(), shells[0].release()} == {target if code == 0 else {"one": "two", "two": "one"}[target]}
+        done += code == 0
+    assert done > 0, machine.report()
+    (machine.cgroup / "tree/storm/cgroup.kill").write_text("1")
+    storm.wait(20)
+    assert lost(machine) == [] and shells[0].verdict() == "ok"

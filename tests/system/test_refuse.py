@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 from machine import BUILD, Machine, wait_until
-from outside import Snapshot, assert_thawed, assert_unchanged, last_word
+from outside import Snapshot, assert_thawed, assert_unchanged, last_word, mount_table
 from test_migrate import Holder, own_pids
 
 pytestmark = pytest.mark.timeout(60)
@@ -189,6 +189,28 @@ def test_mount_point_missing_in_the_image(laid_out):
     assert "/data" in reason and "make that directory" in reason
     machine.run("umount", "/data")
     then_upgrades(machine, "two")
+
+
+def test_mount_point_missing_in_an_image_that_can_be_written_to(tmp_path):
+    """It is made, a directory or a file as the mount has it; not by a plan, which says that it would be."""
+    with Machine(tmp_path, writable=("two",), shared=True) as machine:
+        for place in ("data/deep/here", "data/file"):
+            machine.images["one"].write(place, "")
+        machine.start()
+        machine.run("mount", "-t", "tmpfs", "tmpfs", "/data/deep")
+        machine.run("mount", "--bind", "/run/console", "/data/file")
+        machine.popen("unshare", "-m", "sleep", "1000")
+        wait_until(lambda: len({os.stat(f"/proc/{pid}/ns/mnt").st_ino for pid in machine.pids()}) > 1, what="a namespace")
+        for _ in range(2):
+            actions = {m["path"]: m["action"] for m in machine.json("plan", "/run/images/two")["mounts"]}
+            assert actions["/data/deep"] == actions["/data/file"] == "make" and actions["/run"] == "move"
+        text = machine.initctl("plan", "/run/images/two").stdout
+        assert "make" in text and "/data/deep" in text, text
+        then_upgrades(machine, "two")
+        assert {"/data/deep", "/data/file"} <= {point for _, point in mount_table(machine).values()}
+        machine.run("umount", "/data/deep", "/data/file")
+        assert machine.run("stat", "-c", "%F %a %u", "/data/deep", "/data/file").stdout.splitlines() == [
+            "directory 755 0", "regular empty file 644 0"]
 
 
 def test_symbolic_link_where_a_mount_is_to_go(laid_out):
