@@ -10,6 +10,7 @@ from qemu.bad_inits import bad_inits
 from qemu.boottest import SECOND_VERSION, SUITE
 from qemu.lab import Room, marked
 from qemu.marathon import marathon
+from qemu.namespaces import namespaces
 from qemu.scenario import wait_services
 from qemu.setbacks import setbacks
 
@@ -33,6 +34,11 @@ def test_bad_inits(system):
 @pytest.mark.alone
 def test_setbacks(system):
     setbacks(*system)
+
+
+@pytest.mark.alone
+def test_mount_namespaces(system):
+    namespaces(*system)
 
 
 @pytest.mark.alone
