@@ -153,6 +153,9 @@ static int group_all(const struct namespaces *n, struct error *e)
 			if (ns->fate != NAMESPACE_SWAPPED || grouped[i] || enter(ns, e) < 0)
 				continue;
 			int r = group_one(n, grouped, &ns->pivot);
+			/* Once more, from where it began: it cannot be taken back any more. */
+			if (r < 0 && mount_set_propagation(ns->pivot.new_root, MS_PRIVATE) == 0)
+				r = group_one(n, grouped, &ns->pivot);
 			if (r < 0)
 				result = error_set(e, r,
 					"cannot share the new root of process %d as the old one was",

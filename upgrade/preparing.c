@@ -62,6 +62,7 @@ static void swap_now(void)
 		 * in its own. */
 		(void)vault_release(sides.current.generation, &ignored);
 		(void)vault_release(to.generation, &ignored);
+		sides_forget_new();
 		drop_image();
 		refuse("%s", e.text);
 	}

@@ -71,7 +71,7 @@ static int park(const struct side *to, struct error *e)
 	return 0;
 }
 
-static void forget_parked(void)
+void sides_forget_new(void)
 {
 	parked.slot = fd_close(parked.slot);
 	parked.mount_id = 0;
@@ -133,7 +133,7 @@ static void clear_slot(unsigned generation)
 {
 	struct error e;
 
-	forget_parked();
+	sides_forget_new();
 	/* The empty slot: namespaces that were made meanwhile have a copy of what was in it, which
 	 * goes with the directory. */
 	if (vault_release(generation, &e) < 0)

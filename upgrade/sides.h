@@ -50,6 +50,9 @@ struct swap_request {
  * everything as before: -EBUSY may be tried again (blackout.h).
  */
 int sides_swap_to_new(struct side to, const struct swap_request *q, struct error *e);
+/* There will be no other try with that root: what is known of it is not to be taken for another's.
+ */
+void sides_forget_new(void);
 /* The same with sides.other, which must be there: the way back. */
 int sides_swap_back(const struct swap_request *q, struct error *e);
 

@@ -241,6 +241,8 @@ def test_a_child_fails_or_is_killed_at_each_step(shared, mode):
     shells = [Shell(machine, "fds", "-m", "--propagation", "slave", name="slave"), Shell(machine, "jail")]
     pids = [machine.pid] + [s.pid for s in shells]
     before, outcomes = tables(*pids), set()
+    for image in ("two", "one"):  # from then on each makes about as many calls
+        machine.upgrade(image)
     seam.arm(COUNT, who=CHILDREN)
     machine.upgrade("two")
     seam.disarm()
@@ -248,19 +250,21 @@ def test_a_child_fails_or_is_killed_at_each_step(shared, mode):
     # From when the scout enters the first to when the porter has left the last.
     last = len(names) - names[::-1].index("setns")
     steps = [n for n in range(names.index("setns"), last) if names[n] in CALLS]
-    assert len(steps) > 60, names
+    steps = steps[-160:]
+    words = ""
     for n in steps:
         old, new = ("two", "one") if machine.image() == "two" else ("one", "two")
         seam.arm(mode, nth=n + 1, argument=errno.EIO, who=CHILDREN)
         code, told = machine.upgrade(new, check=False)
         seam.disarm()
         outcomes.add(code)
+        words += last_word(told) + "\n"
         where = f"call {n}, {names[n]}: {last_word(told)}\n{machine.report()}"
-        assert code in (0, 3), where
+        assert code in (0, 3, 4), where
         assert {machine.image(), *(s.release() for s in shells[:1])} == {new if code == 0 else old}, where
         assert tables(*pids) == before, where
         assert lost(machine) == [], where
-    assert 3 in outcomes
+    assert 3 in outcomes and ("pivots mount namespaces was killed" if mode == EXIT_AFTER else "cannot move the mount") in words, words
     assert_thawed(machine)
     assert [s.verdict() for s in shells] == ["ok", "ok"]
 
