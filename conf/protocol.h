@@ -41,6 +41,7 @@
  *   mount        PATH       action=(move leave; make: its mount point, and move) fstype=
  *   namespace    PID        another mount namespace, by a process in it: comm=
  *                           action=(swap leave cannot) why= (it cannot)
+ *   carry        PATH       action=(copy bind stays same missing): see Carry= in init.conf(5)
  *   service      NAME       policy= action= (what the upgrade does to it) asked=yes
  *                           (it has a say): a plan line
  *   hook         PATH       phase=(pre-upgrade post-pivot commit) and, once it has run, usec=

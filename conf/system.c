@@ -9,6 +9,8 @@
 #include "conf/files.h"
 #include "conf/ini.h"
 #include "conf/keys.h"
+#include "conf/words.h"
+#include "kernel/util.h"
 
 #define DIRECTORY "/etc/molt"
 #define FILE_NAME "init.conf"
@@ -46,6 +48,44 @@ static int parse_mount_options(const struct key_site *site, const char *text, vo
 	return key_parse_text(site, text[0] ? text : "rw", field, argument, e);
 }
 
+/* Each path has one name only, so that two that mean the same file are seen to. */
+static int append_carried(char *word, char ***list, struct error *e)
+{
+	size_t length = strlen(word);
+
+	while (length > 1 && word[length - 1] == '/')
+		word[--length] = '\0';
+	if (word[0] != '/' || length < 2)
+		return error_say(e, -EINVAL, "\"%s\" is no absolute path of a file", word);
+	if (strstr(word, "//") || strstr(word, "/./") || strstr(word, "/../") ||
+		ends_with(word, "/.") || ends_with(word, "/.."))
+		return error_say(e, -EINVAL, "\"%s\" has //, . or .. in it", word);
+	return key_append(list, word, e);
+}
+
+static int parse_carry(UNUSED const struct key_site *site, const char *text, void *field,
+	UNUSED const void *argument, struct error *e)
+{
+	char ***list = field;
+	int r;
+
+	if (text[0] == '\0') {
+		strings_free(*list);
+		*list = NULL;
+	}
+	for (;;) {
+		CLEANUP_FREE char *word = NULL;
+		r = word_next(&text, WORD_KEEP_BACKSLASH, &word);
+		if (r == -EINVAL)
+			return error_say(e, r, "a quote is not closed");
+		if (r <= 0)
+			return r < 0 ? key_no_memory(e) : 0;
+		r = append_carried(word, list, e);
+		if (r < 0)
+			return r;
+	}
+}
+
 static int parse_ctrl_alt_del(UNUSED const struct key_site *site, const char *text, void *field,
 	UNUSED const void *argument, struct error *e)
 {
@@ -77,6 +117,8 @@ static const struct key system_keys[] = {
 	KEY("Manager", "DefaultTimeoutStartSec", key_parse_timeout, start_timeout_usec),
 	KEY("Manager", "ShutdownTimeoutSec", key_parse_timeout, shutdown_timeout_usec),
 
+	KEY("Upgrade", "Carry", parse_carry, carry),
+	KEY("Upgrade", "CarryDirectory", parse_needed_path, carry_directory),
 	KEY("Upgrade", "MountOptions", parse_mount_options, mount_options),
 	KEY("Upgrade", "FreezeTimeoutSec", key_parse_deadline, freeze_timeout_usec),
 	KEY("Upgrade", "BlackoutTimeoutSec", key_parse_deadline, blackout_timeout_usec),
@@ -102,6 +144,7 @@ struct system_conf *system_conf_default(void)
 		.rescue_shell = strdup("/bin/sh"),
 		.log_directory = strdup("/var/log/molt"),
 		.mount_options = strdup("ro"),
+		.carry_directory = strdup("/var/lib/molt/carry"),
 		.log_max_bytes = UINT64_C(10) << 20,
 		.ctrl_alt_del_reboot = true,
 		.crash_loop_usec = SECONDS(10),
@@ -118,7 +161,8 @@ struct system_conf *system_conf_default(void)
 		.rollback_window_usec = SECONDS(600),
 	};
 	if (strings_ensure(&c->services) < 0 || !c->console || !c->rescue_shell ||
-		!c->log_directory || !c->mount_options) {
+		!c->log_directory || !c->mount_options || !c->carry_directory ||
+		strings_ensure(&c->carry) < 0) {
 		system_conf_free(c);
 		return NULL;
 	}
@@ -135,6 +179,8 @@ void system_conf_free(struct system_conf *c)
 	free(c->rescue_shell);
 	free(c->log_directory);
 	free(c->mount_options);
+	strings_free(c->carry);
+	free(c->carry_directory);
 	free(c);
 }
 
@@ -199,7 +245,8 @@ static int apply_all(struct loader *l)
 
 	if (r == 0)
 		r = apply_dropins(l);
-	if (r == 0 && strings_ensure(&l->conf->services) < 0)
+	if (r == 0 &&
+		(strings_ensure(&l->conf->services) < 0 || strings_ensure(&l->conf->carry) < 0))
 		r = error_set(l->error, -ENOMEM, "cannot read %s", DIRECTORY "/" FILE_NAME);
 	return r;
 }

@@ -6,6 +6,7 @@
 #include <net/if.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -16,6 +17,9 @@
 #include "kernel/process.h"
 #include "kernel/util.h"
 #include "services/set.h"
+#include "upgrade/carry.h"
+#include "upgrade/grafts.h"
+#include "upgrade/upgrade.h"
 
 /* A file server that does not answer would keep the boot waiting for ever. */
 #define MOUNT_USEC (180 * USEC_PER_SEC)
@@ -23,6 +27,7 @@
 static struct process mounter;
 static struct loop_timer mounter_timer;
 static bool mounter_late;
+static int grafts_fd = -1; /* where the mounter notes what it has carried */
 
 static void set_hostname(void)
 {
@@ -71,10 +76,29 @@ static void start_services_unless_single(void)
 		start_services();
 }
 
+/* The carried files of a read-only root come last: the state directory is on one of the mounts. */
+static void __attribute__((noreturn)) mount_and_graft(void)
+{
+	int failed = fstab_mount_all();
+
+	if (grafts_fd >= 0)
+		carry_at_boot(sys.conf->carry, sys.conf->carry_directory, grafts_fd);
+	_exit(failed);
+}
+
+static void take_grafts(void)
+{
+	/* The name of the host may be one of them. */
+	if (grafts_fd >= 0 && grafts_read(upgrade_generation(), grafts_fd) > 0)
+		set_hostname();
+	grafts_fd = fd_close(grafts_fd);
+}
+
 static void mounter_exited(struct process *p, const struct process_exit *ended)
 {
 	(void)p;
 	timer_cancel(&mounter_timer);
+	take_grafts();
 	/* Late: the shell that stands in for it goes on with the boot. */
 	if (mounter_late)
 		log_notice("mounting the local file systems has ended after all");
@@ -101,10 +125,11 @@ static void mount_local(void)
 		return;
 	mounter_timer.expired = mounter_timed_out;
 	timer_set(&mounter_timer, deadline_in(MOUNT_USEC));
+	grafts_fd = memfd_create("molt-grafts", MFD_CLOEXEC);
 	pid_t pid = process_fork(-1, &pidfd);
 
 	if (pid == 0)
-		fstab_mount_all();
+		mount_and_graft();
 	mounter.exited = mounter_exited;
 	if (pid < 0 || process_watch(&mounter, pid, pidfd) < 0) {
 		timer_cancel(&mounter_timer);

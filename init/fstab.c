@@ -99,7 +99,7 @@ static int complain(struct libmnt_table *table, const char *file, int line)
 	return 1; /* go on with the rest */
 }
 
-void fstab_mount_all(void)
+int fstab_mount_all(void)
 {
 	struct libmnt_table *fstab = mnt_new_table(), *mounted = mnt_new_table();
 	struct libmnt_iter *iter = mnt_new_iter(MNT_ITER_FORWARD);
@@ -107,14 +107,14 @@ void fstab_mount_all(void)
 	int failed = 0;
 
 	if (!fstab || !mounted || !iter)
-		_exit(1);
+		return 1;
 	(void)mnt_table_set_parser_errcb(fstab, complain);
 	if (access("/etc/fstab", F_OK) < 0 || mnt_table_parse_fstab(fstab, NULL) < 0)
-		_exit(access("/etc/fstab", F_OK) < 0 ? 0 : 1);
+		return access("/etc/fstab", F_OK) < 0 ? 0 : 1;
 	if (mnt_table_parse_mtab(mounted, NULL) < 0)
-		_exit(1);
+		return 1;
 	while (mnt_table_next_fs(fstab, iter, &fs) == 0)
 		if (handle(fs, mounted) < 0)
 			failed = 1;
-	_exit(failed);
+	return failed;
 }

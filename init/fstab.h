@@ -3,8 +3,8 @@
 #ifndef MOLT_INIT_FSTAB_H
 #define MOLT_INIT_FSTAB_H
 
-/* Mounts all; says on stderr and in the log what could not be. Ends with 0, or 1 if something
- * failed that was not nofail. */
-void fstab_mount_all(void) __attribute__((noreturn));
+/* Mounts all; says on stderr and in the log what could not be. Returns 0, or 1 if something failed
+ * that was not nofail. */
+int fstab_mount_all(void);
 
 #endif

@@ -101,6 +101,12 @@ static const struct member mount_members[] = {
 	{0},
 };
 
+static const struct member carry_members[] = {
+	{NULL, "path", MEMBER_TEXT},
+	{"action", "action", MEMBER_TEXT},
+	{0},
+};
+
 static const struct member service_members[] = {
 	{NULL, "name", MEMBER_TEXT},
 	{"policy", "policy", MEMBER_TEXT},
@@ -169,6 +175,7 @@ static const struct shape shapes[] = {
 	{"plan", plan_members},
 	{"mount", mount_members},
 	{"namespace", namespace_members},
+	{"carry", carry_members},
 	{"service", service_members},
 	{"holder", holder_members},
 	{"skew", skew_members},

@@ -52,7 +52,7 @@ static void print_mounts(const struct record **mounts, const char *action, const
 		paths = longer;
 	}
 	if (*paths)
-		print_paragraph(8, label, COLOUR_NONE, paths);
+		print_paragraph(strlen(label), label, COLOUR_NONE, paths);
 	free(paths);
 }
 
@@ -91,6 +91,24 @@ static void print_namespaces(const struct answer *a)
 		free(text);
 	}
 	free(list);
+}
+
+/* What is to be done first, what is not last. */
+static void print_carried(const struct answer *a)
+{
+	static const struct {
+		const char *action, *label;
+	} kinds[] = {{"copy", "  copied       "}, {"bind", "  mounted over "},
+		{"same", "  there already"}, {"stays", "  on a mount   "},
+		{"missing", "  not here     "}};
+	size_t n;
+	const struct record **files = answer_select(a, "carry", &n);
+
+	if (n > 0)
+		print_heading("Files carried over");
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		print_mounts(files, kinds[i].action, kinds[i].label);
+	free(files);
 }
 
 static const struct column service_columns[] = {
@@ -186,6 +204,7 @@ void print_plan_body(const struct answer *a)
 	print_head(a);
 	print_all_mounts(a);
 	print_namespaces(a);
+	print_carried(a);
 	print_services(a);
 	print_hooks(a);
 	print_holders(a);
@@ -218,6 +237,7 @@ static void plan_json(struct json *j, const struct answer *a)
 	json_first_record(j, "plan", a, "plan");
 	json_records(j, "mounts", a, "mount");
 	json_records(j, "namespaces", a, "namespace");
+	json_records(j, "carried", a, "carry");
 	json_records(j, "services", a, "service");
 	json_records(j, "hooks", a, "hook");
 	json_records(j, "holders", a, "holder");

@@ -269,6 +269,17 @@ int mount_join_groups(int from, int to)
 	return 0;
 }
 
+int mount_clone_fd(int fd)
+{
+	CLEANUP_FD int mount = (int)syscall(
+		SYS_open_tree, fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+	if (mount < 0)
+		return -errno;
+	int r = mount_set_propagation(mount, MS_PRIVATE);
+	return r < 0 ? r : fd_steal(&mount);
+}
+
 int mount_move(int from, int to)
 {
 	if (syscall(SYS_move_mount, from, "", to, "",

@@ -69,6 +69,10 @@ int mount_clone(const char *path, struct error *e);
  */
 int mount_copy(int fd, bool recursive);
 
+/* The same of what `fd` (O_PATH) refers to, a file or a directory. A descriptor or negative errno.
+ */
+int mount_clone_fd(int fd);
+
 /* Take flags off one mount, or put one on. */
 int mount_clear_restrictions(int mount_fd); /* nosuid, nodev, noexec */
 int mount_make_read_only(int mount_fd);

@@ -45,10 +45,19 @@ void answer_send(int socket, struct record_writer *w)
 	record_writer_done(w);
 }
 
+static unsigned n_blockers;
+
+unsigned answer_blockers(void)
+{
+	return n_blockers;
+}
+
 void answer_text(int socket, const char *kind, const char *text)
 {
 	struct record_writer w = {0};
 
+	if (strcmp(kind, "blocker") == 0)
+		n_blockers++;
 	record_begin(&w, kind, "");
 	record_text(&w, "text", text);
 	record_end(&w);
@@ -63,6 +72,18 @@ void answer_unfit(int socket, const char *why)
 void answer_same(int socket, const char *text)
 {
 	answer_text(socket, "same", text);
+}
+
+void answer_graft(int socket, const char *path, int mount)
+{
+	struct record_writer w = {0};
+
+	record_begin(&w, "graft", path);
+	record_end(&w);
+	if (w.error)
+		_exit(1);
+	send_packet(socket, w.text, w.length, mount);
+	record_writer_done(&w);
 }
 
 void answer_image(int socket, int root, const char *leave)

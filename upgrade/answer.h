@@ -12,6 +12,10 @@
 void answer_send(int socket, struct record_writer *w);
 void answer_text(int socket, const char *kind, const char *text);
 void answer_unfit(int socket, const char *why);
+/* A detached mount that is to be put onto the image's root at `path` (grafts.h). */
+void answer_graft(int socket, const char *path, int mount);
+/* How many records of kind "blocker" have been sent. */
+unsigned answer_blockers(void);
 /* The image is the one that runs; instead of "unfit", with the sentence that says so. */
 void answer_same(int socket, const char *text);
 void answer_image(int socket, int root, const char *leave);

@@ -7,6 +7,7 @@
 #include "kernel/log.h"
 #include "services/listen.h"
 #include "services/vote.h"
+#include "upgrade/grafts.h"
 #include "upgrade/transaction.h"
 
 void begin_exec(enum upgrade_phase phase)
@@ -19,6 +20,7 @@ void finish(const char *result, const char *text)
 {
 	tx.phase = UPGRADE_IDLE;
 	tx.exec_wanted = false;
+	grafts_discard();
 	timer_cancel(&tx.commit_timer);
 	timer_cancel(&tx.retry_timer);
 	if (strcmp(result, RESULT_OK) == 0)

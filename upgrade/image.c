@@ -17,6 +17,7 @@
 #include "kernel/mounts.h"
 #include "kernel/util.h"
 #include "upgrade/answer.h"
+#include "upgrade/carry.h"
 #include "upgrade/check_state.h"
 #include "upgrade/pivot.h"
 #include "upgrade/plan.h"
@@ -155,7 +156,12 @@ static int judge(
 		(r = plan_namespaces(socket, q->tree, root, leave, e)) < 0 ||
 		(r = plan_services(socket, e)) < 0 || (r = plan_hooks(socket, root, e)) < 0)
 		return r;
-	return plan_holders(socket, q->tree, root, e);
+	r = plan_holders(socket, q->tree, root, e);
+	/* Last of all: what is carried shall be as young as can be, and only if it comes to that.
+	 */
+	if (r < 0 || (answer_blockers() > 0 && !q->force && !q->plan))
+		return r;
+	return carry(q, ret_image, socket, e);
 }
 
 void image_judge(const struct image_request *q, int socket)

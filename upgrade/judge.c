@@ -16,6 +16,7 @@
 #include "kernel/process.h"
 #include "kernel/util.h"
 #include "upgrade/answer.h"
+#include "upgrade/grafts.h"
 
 /* Beside the time that --check-state may take: opening, reading, scanning. */
 #define JUDGE_USEC (30 * USEC_PER_SEC)
@@ -93,6 +94,12 @@ static void take_record(const struct record *r, const char *raw, size_t length, 
 		take_image(r, fd);
 		return;
 	}
+	if (strcmp(r->kind, "graft") == 0 && fd >= 0) {
+		if (grafts_add(r->id, fd) < 0)
+			(void)snprintf(judgement.unfit, sizeof(judgement.unfit),
+				"too many files are carried into the image");
+		return;
+	}
 	(void)fd_close(fd);
 	if (strcmp(r->kind, "unfit") == 0 || strcmp(r->kind, "same") == 0) {
 		judgement.same = strcmp(r->kind, "same") == 0;
@@ -137,6 +144,8 @@ static void answers_ready(struct loop_source *s, uint32_t events)
 	if (judgement.image < 0 && !judgement.unfit[0])
 		(void)snprintf(judgement.unfit, sizeof(judgement.unfit),
 			"the child that looks at the image ended without an answer");
+	if (judgement.unfit[0])
+		judgement.image = fd_close(judgement.image);
 	tell();
 }
 

@@ -13,6 +13,8 @@
 
 #include "kernel/log.h"
 #include "kernel/util.h"
+#include "upgrade/grafts.h"
+#include "upgrade/sides.h"
 
 #define SETTLE_TRIES 5
 
@@ -128,6 +130,8 @@ static int prepare_mount(struct pivot *p, const struct mount *m, struct error *e
 /* The same path may be another mount in another namespace. */
 static bool is_left(const struct pivot *p, const struct mount *m)
 {
+	if (grafts_has(sides.current.generation, m->target, m->dev))
+		return true;
 	return p->leave && strcmp(p->leave, m->target) == 0 &&
 	       (!p->leave_dev || p->leave_dev == m->dev);
 }
@@ -163,7 +167,7 @@ static int prepare_mounts(struct pivot *p, struct error *e)
 			continue;
 		if (!is_left(p, m))
 			r = prepare_mount(p, m, e);
-		else
+		else if (p->leave && strcmp(p->leave, m->target) == 0)
 			p->leave_dev = m->dev;
 	}
 	mount_table_free(&table);

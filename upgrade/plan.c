@@ -16,7 +16,9 @@
 #include "services/set.h"
 #include "services/vote.h"
 #include "upgrade/answer.h"
+#include "upgrade/grafts.h"
 #include "upgrade/pivot.h"
+#include "upgrade/sides.h"
 
 void plan_header(int socket, const struct image_request *q, const struct image *image)
 {
@@ -53,7 +55,8 @@ static void send_mount(int socket, const struct mount *m, const char *action)
 static int plan_mount(
 	int socket, const struct mount *m, int root, const char *leave, struct error *e)
 {
-	if (leave && strcmp(leave, m->target) == 0) {
+	if ((leave && strcmp(leave, m->target) == 0) ||
+		grafts_has(sides.current.generation, m->target, m->dev)) {
 		send_mount(socket, m, "leave");
 		return 0;
 	}

@@ -4,6 +4,7 @@
 
 #include "kernel/util.h"
 #include "services/vote.h"
+#include "upgrade/grafts.h"
 #include "upgrade/limbo.h"
 #include "upgrade/report.h"
 #include "upgrade/transaction.h"
@@ -63,6 +64,7 @@ static void swap_now(void)
 		(void)vault_release(sides.current.generation, &ignored);
 		(void)vault_release(to.generation, &ignored);
 		sides_forget_new();
+		grafts_forget(to.generation);
 		drop_image();
 		refuse("%s", e.text);
 	}

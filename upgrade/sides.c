@@ -12,6 +12,7 @@
 #include "services/watchdog.h"
 #include "upgrade/blackout.h"
 #include "upgrade/generations.h"
+#include "upgrade/grafts.h"
 #include "upgrade/namespaces.h"
 #include "upgrade/pivot.h"
 #include "upgrade/report.h"
@@ -144,8 +145,10 @@ static int swap_once(struct side to, int slot, int to_slot, struct namespaces *n
 	const struct swap_request *q, struct error *e)
 {
 	struct swap s = {.to = to, .namespaces = n, .request = q};
-	int r = to_slot < 0 && n->count > 0 ? park(&to, e) : 0;
+	int r = to_slot < 0 && (n->count > 0 || grafts_waiting()) ? park(&to, e) : 0;
 
+	if (r == 0 && grafts_waiting())
+		r = grafts_plant(to.generation, to.root, e);
 	if (r < 0)
 		return r;
 	if (to_slot < 0 && parked.mount_id == to.mount_id)
@@ -209,6 +212,7 @@ static void let_go(struct side *s)
 	if (vault_release(s->generation, &e) < 0)
 		log_error("%s", e.text);
 	strays_let_go(s->generation);
+	grafts_forget(s->generation);
 	generations_add(s->generation, s->mount_id, s->root);
 	*s = (struct side){.root = -1};
 }

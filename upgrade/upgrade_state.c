@@ -6,6 +6,7 @@
 #include "kernel/log.h"
 #include "services/vote.h"
 #include "upgrade/generations.h"
+#include "upgrade/grafts.h"
 #include "upgrade/limbo.h"
 #include "upgrade/report.h"
 #include "upgrade/transaction.h"
@@ -32,6 +33,7 @@ void upgrade_save(struct record_writer *w)
 	record_int(w, "limbo", !limbo_is_empty());
 	report_save(w);
 	generations_save(w);
+	grafts_save(w);
 	record_end(w);
 }
 
@@ -73,7 +75,8 @@ int upgrade_load(const struct record *r, struct error *e)
 	int result;
 
 	tx.last_generation = (unsigned)record_get_int(r, "last_generation", 1);
-	if ((result = sides_load(r, e)) < 0 || (result = generations_load(r, e)) < 0)
+	if ((result = sides_load(r, e)) < 0 || (result = generations_load(r, e)) < 0 ||
+		(result = grafts_load(r, e)) < 0)
 		return result;
 	load_phase(r);
 	strays = record_get_int(r, "limbo", 0);

@@ -8,7 +8,7 @@ import subprocess
 
 from machine import BUILD
 
-PROGRAMS = ("sh", "sed", "cat", "echo", "sleep", "ls", "stat", "touch", "mkdir", "mount", "umount", "getfattr", "true")
+PROGRAMS = ("sh", "sed", "cat", "echo", "sleep", "ls", "stat", "touch", "mkdir", "mount", "umount", "readlink", "unshare", "true")
 PLACES = ("proc", "sys", "dev", "run", "tmp", "var", "home", "root", "new", "mnt", "etc/molt/system", "usr/bin", "usr/sbin",
           "usr/lib", "usr/lib64")
 

@@ -127,6 +127,8 @@ static void expect_defaults(const struct system_conf *c)
 	assert_true(c->exec_timeout_usec == 10 * SECOND);
 	assert_true(c->auto_commit);
 	assert_string_equal(c->mount_options, "ro");
+	assert_int_equal(strings_count(c->carry), 0);
+	assert_string_equal(c->carry_directory, "/var/lib/molt/carry");
 	assert_true(c->commit_timeout_usec == 600 * SECOND);
 }
 
@@ -155,7 +157,9 @@ static void reads_every_key(void **state)
 		"[Manager]\nLogDirectory=/run/log\nLogMaxSize=64K\nCtrlAltDel=ignore\n"
 		"DefaultTimeoutStopSec=5\nDefaultTimeoutStartSec=0\nShutdownTimeoutSec=1min\n"
 		"[Upgrade]\nFreezeTimeoutSec=500ms\nBlackoutTimeoutSec=3\nCheckTimeoutSec=4\n"
-		"ExecTimeoutSec=5\nAutoCommit=no\nCommitTimeoutSec=1h\n");
+		"ExecTimeoutSec=5\nAutoCommit=no\nCommitTimeoutSec=1h\nMountOptions=rw,noatime\n"
+		"Carry=/lost\nCarry=\nCarry=/etc/a /etc/ssh/ \nCarry=\"/etc/b c\" /etc/x*\n"
+		"CarryDirectory=/data/carry\n");
 	load_well(w);
 	const struct system_conf *c = w->conf;
 	assert_int_equal(strings_count(c->services), 3);
@@ -177,6 +181,13 @@ static void reads_every_key(void **state)
 	assert_true(c->exec_timeout_usec == 5 * SECOND);
 	assert_false(c->auto_commit);
 	assert_true(c->commit_timeout_usec == 3600 * SECOND);
+	assert_string_equal(c->mount_options, "rw,noatime");
+	assert_int_equal(strings_count(c->carry), 4);
+	assert_string_equal(c->carry[0], "/etc/a");
+	assert_string_equal(c->carry[1], "/etc/ssh");
+	assert_string_equal(c->carry[2], "/etc/b c");
+	assert_string_equal(c->carry[3], "/etc/x*");
+	assert_string_equal(c->carry_directory, "/data/carry");
 }
 
 static void dropins_come_on_top(void **state)
@@ -274,6 +285,15 @@ static void refuses_wrong_values(void **state)
 		{"Upgrade", "CheckTimeoutSec=1 x", SPAN},
 		{"Upgrade", "AutoCommit=", "not yes or no"},
 		{"Upgrade", "CommitTimeoutSec=infinity", "must be finite"},
+		{"Upgrade", "MountOptions=ro noatime",
+			"mount options are separated by commas alone"},
+		{"Upgrade", "CarryDirectory=", "no path"},
+		{"Upgrade", "Carry=etc/a", "\"etc/a\" is no absolute path of a file"},
+		{"Upgrade", "Carry=/", "\"/\" is no absolute path of a file"},
+		{"Upgrade", "Carry=/etc//a", "\"/etc//a\" has //, . or .. in it"},
+		{"Upgrade", "Carry=/etc/../a", "\"/etc/../a\" has //, . or .. in it"},
+		{"Upgrade", "Carry=/etc/..", "\"/etc/..\" has //, . or .. in it"},
+		{"Upgrade", "Carry=\"/etc/a", "a quote is not closed"},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -342,7 +362,8 @@ static void the_example_shows_the_defaults(void **state)
 	while (fgets(line, sizeof(line), f)) {
 		bool is_key =
 			line[0] == '#' && line[1] >= 'A' && line[1] <= 'Z' && strchr(line, '=');
-		bool is_list = strncmp(line, "#Services=", 10) == 0;
+		bool is_list =
+			strncmp(line, "#Services=", 10) == 0 || strncmp(line, "#Carry=", 7) == 0;
 		out = stpcpy(out, is_key && !is_list ? line + 1 : line);
 	}
 	(void)fclose(f);

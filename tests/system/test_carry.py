@@ -1,0 +1,355 @@
+# SPDX-License-Identifier: MIT
+"""Carry=: files of the running system in the next image, copied into one that can be written to and mounted over those
+of one that cannot; whole or not at all, and where they were again after a way back."""
+import subprocess
+
+import pytest
+from image_files import ext4, loops_of, small_tree
+from machine import Machine, wait_until
+from outside import Snapshot, assert_unchanged, mount_table
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def config(machine, *patterns, **more):
+    for image in machine.images.values():
+        image.conf(Upgrade={"Carry": " ".join(patterns)} | more)
+
+
+@pytest.fixture
+def system(tmp_path):
+    """The first image can be written to, the others cannot, and have an empty file where one is carried."""
+    with Machine(tmp_path, images=("one", "two", "three"), writable=("one", "rw")) as machine:
+        for name, image in machine.images.items():
+            image.write("etc/machine-id", "" if name != "one" else "of one\n")
+            image.write("etc/keys/own", f"own of {name}\n")
+            image.write("opt/place/file", "")
+        yield machine
+
+
+@pytest.fixture(scope="module")
+def empty_ext4(tmp_path_factory):
+    """A small system in a file, to be mounted for writing."""
+    base = tmp_path_factory.mktemp("carry")
+    small_tree(base / "tree", "written")
+    ext4(base / "tree", base / "image")
+    return base / "image"
+
+
+def put(machine, file):
+    subprocess.run(["cp", "--sparse=always", str(file), str(machine.share / "image")], check=True)
+    return "/run/share/image"
+
+
+def onto_file(machine, *options):
+    return machine.initctl("upgrade", "--mount-options=rw", *options, "/run/share/image", check=False)
+
+
+def look_into(machine, *command):
+    """Runs something on the image file, mounted apart."""
+    return machine.run("unshare", "-m", "sh", "-c", 'mount -o loop /run/share/image /mnt && cd /mnt && ' + " ".join(command),
+                       check=False)
+
+
+def refused(result):
+    assert result.returncode == 3, result.stdout
+    return result.stdout.strip().splitlines()[-1]
+
+
+def leftovers(machine):
+    return look_into(machine, "find . -name '.molt-carry*'").stdout
+
+
+# Into an image that can be written to
+
+METADATA = """import os, sys
+for path in sys.argv[1:]:
+    st = os.lstat(path)
+    names = sorted(os.listxattr(path, follow_symlinks=False))
+    print(path.removeprefix("/mnt/old"), oct(st.st_mode), st.st_uid, st.st_gid, st.st_mtime_ns,
+          [(n, os.getxattr(path, n, follow_symlinks=False).hex()) for n in names if n != "security.selinux"],
+          os.readlink(path) if os.path.islink(path) else "" if os.path.isdir(path) else open(path, "rb").read().hex())
+"""
+
+
+def test_copies_with_everything_that_is_theirs(system, empty_ext4):
+    machine = system
+    config(machine, "/etc/machine-id", "/etc/secret", "/etc/link", "/etc/tree", "/etc/missing", "/var/lib", "/etc/deep/er/file",
+           "/run/share")
+    machine.start()
+    put(machine, empty_ext4)
+    machine.run("sh", "-c", """set -e; cd /etc
+        echo key > secret; chown 12:34 secret; chmod 4751 secret; touch -d '2001-02-03 04:05:06.789' secret
+        mkdir -p tree/below deep/er; chmod 1770 tree; chown 7:8 deep; chmod 711 deep
+        echo deep > deep/er/file; echo a > 'tree/with space'; ln -s ../secret tree/below/link
+        ln -s nowhere link; touch -h -d '2002-02-02' link""")
+    # Attributes by Python, which every machine that runs this has.
+    machine.run("python3", "-c", """import os
+os.setxattr("/etc/secret", "user.word", b"hello")
+os.setxattr("/etc/secret", "security.capability", bytes.fromhex("0100000200040000000000000000000000000000"))
+os.setxattr("/etc/tree", "user.on-a-directory", b"\\0\\1")""")
+    (machine.share / "look.py").write_text(METADATA)
+    paths = ["secret", "link", "tree", "tree/with space", "tree/below", "tree/below/link", "deep/er/file", "machine-id"]
+    before = machine.run("python3", "/run/share/look.py", *(f"/etc/{p}" for p in paths)).stdout
+    result = onto_file(machine)
+    assert result.returncode == 0, result.stdout + machine.report()
+    assert machine.image() == "written"
+    outside = subprocess.run(["python3", "-c", METADATA, *(str(machine.path(f"/etc/{p}")) for p in paths)], check=True,
+                             capture_output=True, text=True).stdout
+    assert outside.replace(str(machine.path("/")).rstrip("/"), "") == before
+    made = machine.path("/etc/deep").stat()  # on the way to a file, and missing in the image
+    assert (made.st_mode & 0o7777, made.st_uid, made.st_gid) == (0o711, 7, 8)
+    assert not list(machine.path("/etc").rglob(".molt-carry*"))
+
+
+def test_plan_says_it_and_does_nothing(system, empty_ext4):
+    machine = system
+    config(machine, "/etc/machine-id", "/etc/missing*", "/var/lib")
+    machine.start()
+    put(machine, empty_ext4)
+    content = (machine.share / "image").read_bytes()
+    plan = machine.json("plan", "--mount-options=rw", "/run/share/image")
+    assert {c["path"]: c["action"] for c in plan["carried"]} == {
+        "/etc/machine-id": "copy", "/etc/missing*": "missing", "/var/lib": "stays"}
+    said = machine.initctl("plan", "--mount-options=rw", "/run/share/image").stdout
+    assert "copied       /etc/machine-id" in said and "not here     /etc/missing*" in said, said
+    plan = machine.json("plan", "/run/images/two")
+    assert plan["carried"][0] == {"path": "/etc/machine-id", "action": "bind"}
+    assert not machine.path("/var/lib/molt").exists()
+    assert (machine.share / "image").read_bytes() == content
+
+
+HOSTILE = {
+    "fifo": ("mkfifo /etc/it", "neither a file nor a directory"),
+    "fifo in a directory": ("mkdir /etc/it; echo a > /etc/it/a; mkfifo /etc/it/pipe", "/etc/it/pipe is a fifo"),
+    "device": ("mknod /etc/it c 1 5", "neither a file nor a directory"),
+    "huge": ("truncate -s 1T /etc/it", "too large"),
+    "more than there is room for": ("mkdir /etc/it; head -c 60000000 /dev/urandom > /etc/it/big; cp /etc/it/big /etc/it/big2",
+                                    "No space left"),
+    "many": ("mkdir /etc/it; cd /etc/it; for i in 1 2 3 4 5 6 7 8 9 10 11; do mkdir $i; (cd $i; seq 1000 | xargs touch); done",
+             "too many files"),
+    "a file for a directory": ("rm -f /etc/it; echo x > /etc/it; true", "a directory there"),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_what_cannot_be_carried_refuses_and_leaves_nothing(system, empty_ext4, what):
+    script, word = HOSTILE[what]
+    machine = system
+    config(machine, "/etc/aaa", "/etc/it", "/etc/new/dir/file")
+    machine.start()
+    put(machine, empty_ext4)
+    machine.run("sh", "-c", "echo a > /etc/aaa; mkdir -p /etc/new/dir; echo x > /etc/new/dir/file; " + script)
+    if what.startswith("a file for"):
+        assert look_into(machine, "mkdir etc/it").returncode == 0
+    before = Snapshot(machine)
+    reason = refused(onto_file(machine))
+    assert word in reason and "/etc/it" in reason, reason
+    assert_unchanged(machine, before)
+    assert not leftovers(machine)
+    wait_until(lambda: not loops_of(machine.share / "image"), what="the end of the loop device")
+
+
+def test_attribute_that_does_not_fit(system, empty_ext4):
+    """64 KiB of it, where a file system has one block for all: ext4."""
+    machine = system
+    config(machine, "/etc/it")
+    machine.start()
+    put(machine, empty_ext4)
+    machine.run("python3", "-c", "import os; open('/etc/it', 'w'); os.setxattr('/etc/it', 'user.big', b'x' * 65000)")
+    reason = refused(onto_file(machine))
+    assert "user.big" in reason and "/etc/it" in reason and "No space" in reason, reason
+    assert not leftovers(machine)
+
+
+def test_file_that_does_not_stop_changing(system, empty_ext4):
+    machine = system
+    config(machine, "/etc/it")
+    machine.start()
+    put(machine, empty_ext4)
+    writer = machine.popen("python3", "-c", """
+import os
+fd = os.open("/etc/it", os.O_RDWR | os.O_CREAT)
+os.ftruncate(fd, 30 << 20)
+print("writing", flush=True)
+while True:
+    os.pwrite(fd, os.urandom(16), 0)
+""", cgroup="writer")
+    assert writer.stdout.readline() == "writing\n"
+    reason = refused(onto_file(machine, "--force"))
+    assert "does not stop changing" in reason and "/etc/it" in reason, reason
+    assert not leftovers(machine)
+    writer.kill()
+
+
+def test_links_lead_nowhere_else(system, empty_ext4):
+    """Neither on the way to what is carried nor on the way to where it goes."""
+    machine = system
+    config(machine, "/etc/dir/file", "/etc/loop/x", "/etc/round")
+    machine.start()
+    put(machine, empty_ext4)
+    machine.run("sh", "-c", "mkdir /etc/real; echo carried > /etc/real/file; ln -s real /etc/dir; ln -s loop /etc/loop; "
+                            "ln -s round /etc/round; mkdir /run/outside")
+    # In the image the same directory is a link that would lead to a place of the running system.
+    assert look_into(machine, "ln -s /run/outside etc/dir; mkdir run/outside").returncode == 0
+    result = onto_file(machine)
+    assert result.returncode == 0, result.stdout
+    assert not list(machine.path("/run/outside").iterdir())
+    # What it leads to is in the image itself, now below the mount at /run.
+    assert look_into(machine, "cat run/outside/file; readlink etc/round").stdout == "carried\nround\n"
+
+
+def test_killed_in_the_middle_is_swept_up_the_next_time(system, empty_ext4):
+    machine = system
+    config(machine, "/etc/machine-id")
+    machine.start()
+    put(machine, empty_ext4)
+    assert look_into(machine, "mkdir etc/.molt-carry.dead && echo x > etc/.molt-carry.dead/x; echo > etc/.molt-carry.beef").returncode == 0
+    assert onto_file(machine).returncode == 0
+    assert not list(machine.path("/etc").glob(".molt-carry*"))
+    assert machine.path("/etc/machine-id").read_text() == "of one\n"
+
+
+# Over those of an image that cannot be written to
+
+def mounts_at(machine, path):
+    return [number for number, (_, point) in mount_table(machine).items() if point == path]
+
+
+def test_mounted_over_those_of_a_read_only_image(system):
+    """From one read-only image to the next it is the same file; each image keeps its own mount."""
+    machine = system
+    config(machine, "/etc/machine-id", "/etc/keys")
+    machine.start()
+    machine.run("chmod", "640", "/etc/machine-id")
+    assert machine.upgrade("two")[0] == 0
+    assert machine.image() == "two"
+    read = lambda path: machine.run("cat", path).stdout
+    assert read("/etc/machine-id") == "of one\n" and read("/etc/keys/own") == "own of one\n"
+    assert machine.path("/var/lib/molt/carry/etc/machine-id").stat().st_mode & 0o777 == 0o640
+    machine.run("sh", "-c", "echo changed > /etc/machine-id")  # state can be written to
+    first = mounts_at(machine, "/etc/machine-id")
+    assert len(first) == 1
+    assert machine.upgrade("three")[0] == 0
+    assert machine.image() == "three" and read("/etc/machine-id") == "changed\n"
+    second = mounts_at(machine, "/etc/machine-id")
+    assert len(second) == 1 and second != first
+    machine.initctl("reexec")
+    # Back onto one that can be written to: a copy of what was mounted, and no mount.
+    plan = machine.json("plan", "/run/images/one")
+    assert [c["action"] for c in plan["carried"]] == ["copy", "copy"], plan
+    assert machine.upgrade("one")[0] == 0
+    assert machine.image() == "one" and read("/etc/machine-id") == "changed\n" and not mounts_at(machine, "/etc/machine-id")
+
+
+def test_rolled_back_they_are_as_they_were(system):
+    machine = system
+    config(machine, "/etc/machine-id", AutoCommit="no")
+    machine.start()
+    machine.initctl("upgrade", "/run/images/two")
+    machine.initctl("commit")
+    before, table = mounts_at(machine, "/etc/machine-id"), Snapshot(machine).mounts
+    machine.initctl("upgrade", "/run/images/three")
+    assert machine.image() == "three" and machine.run("cat", "/etc/machine-id").stdout == "of one\n"
+    machine.initctl("rollback", check=False)
+    assert machine.image() == "two" and mounts_at(machine, "/etc/machine-id") == before
+    assert machine.run("cat", "/etc/machine-id").stdout == "of one\n"
+    points = lambda t: sorted(point for _, point in t.values())
+    wait_until(lambda: points(Snapshot(machine).mounts) == points(table), what="the mounts as before")
+    # and once more from there
+    machine.initctl("upgrade", "/run/images/three")
+    assert machine.image() == "three" and machine.run("cat", "/etc/machine-id").stdout == "of one\n"
+
+
+def test_no_place_for_it(system):
+    machine = system
+    config(machine, "/etc/here-only", "/etc/machine-id")
+    machine.images["one"].write("etc/here-only", "x")
+    machine.start()
+    before = Snapshot(machine)
+    for verb in ("plan", "upgrade"):
+        result = machine.initctl(verb, "/run/images/two", check=False)
+        assert result.returncode == 3 and "/etc/here-only" in result.stdout and "make an empty file" in result.stdout
+    assert_unchanged(machine, before)
+    assert not machine.path("/var/lib/molt").exists()
+
+
+def test_kinds_that_do_not_fit(system):
+    machine = system
+    config(machine, "/etc/it")
+    machine.images["one"].write("etc/it", "x")
+    machine.images["two"].write("etc/it/file", "")
+    (machine.images["three"].directory / "etc/it").symlink_to("os-release")
+    machine.start()
+    assert "it is a file, and in the read-only image it is not" in refused(machine.initctl("upgrade", "/run/images/two", check=False))
+    assert "symbolic link there" in refused(machine.initctl("upgrade", "/run/images/three", check=False))
+
+
+def test_links_into_a_read_only_image(system):
+    """Nothing can be mounted over a link: it has to be the same one."""
+    machine = system
+    config(machine, "/etc/it")
+    (machine.images["one"].directory / "etc/it").symlink_to("a")
+    (machine.images["two"].directory / "etc/it").symlink_to("b")
+    (machine.images["three"].directory / "etc/it").symlink_to("a")
+    machine.start()
+    assert "is a symbolic link" in refused(machine.initctl("upgrade", "/run/images/two", check=False))
+    assert machine.json("plan", "/run/images/three")["carried"] == [{"path": "/etc/it", "action": "same"}]
+
+
+def test_state_directory_that_does_not_come_along(system):
+    machine = system
+    config(machine, "/etc/machine-id", CarryDirectory="/opt/carry")
+    machine.start()
+    reason = refused(machine.initctl("upgrade", "/run/images/two", check=False))
+    assert "CarryDirectory=/opt/carry lies on the running image itself" in reason
+    assert not machine.path("/opt/carry").exists()
+
+
+def test_image_that_does_not_list_it_is_told(system):
+    machine = system
+    config(machine, "/etc/machine-id")
+    machine.images["two"].conf()
+    machine.start()
+    assert "no Carry=/etc/machine-id" in machine.initctl("plan", "/run/images/two").stdout
+
+
+def test_at_boot(tmp_path):
+    """A read-only image that boots with a state directory has the same mounts, and the next upgrade knows them."""
+    with Machine(tmp_path, images=("one", "two")) as machine:
+        for image in machine.images.values():
+            image.write("etc/machine-id", "")
+            image.write("etc/none", "of the image\n")
+            image.write("etc/hostname", "of-the-image\n")
+        store = machine.share / "store/carry/etc"
+        store.mkdir(parents=True)
+        for name in ("machine-id", "hostname", "no-place", "not-listed"):
+            (store / name).write_text("carried\n")
+        machine.images["one"].write("etc/fstab", "/run/share/store /mnt none bind\n")
+        config(machine, "/etc/machine-id", "/etc/none", "/etc/hostname", "/etc/no-place", CarryDirectory="/mnt/carry")
+        machine.start()
+        read = lambda path: machine.run("cat", path).stdout
+        assert read("/etc/machine-id") == "carried\n" and read("/etc/none") == "of the image\n"
+        assert machine.run("hostname").stdout == "carried\n"
+        assert "/etc/no-place is carried, and there is no place for it" in machine.log()
+        before = mounts_at(machine, "/etc/machine-id")
+        assert machine.json("plan", "/run/images/two")["mounts"]
+        assert {m["path"]: m["action"] for m in machine.json("plan", "/run/images/two")["mounts"]}["/etc/machine-id"] == "leave"
+        assert machine.upgrade("two")[0] == 0
+        assert read("/etc/machine-id") == "carried\n" and mounts_at(machine, "/etc/machine-id") != before
+
+
+def test_other_namespaces_have_them_too(system):
+    machine = system
+    config(machine, "/etc/machine-id")
+    machine.start()
+    other = machine.popen("unshare", "-m", "sh", "-c", "echo ready; while read x; do cat /etc/machine-id; done", cgroup="apart",
+                          stdin=subprocess.PIPE)
+    assert other.stdout.readline() == "ready\n"
+    for image in ("two", "three"):
+        assert machine.upgrade(image)[0] == 0, machine.report()
+        other.stdin.write("x\n")
+        other.stdin.flush()
+        assert other.stdout.readline() == "of one\n"
+    other.stdin.close()
+    other.wait(timeout=10)

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+/* Which files Carry= means. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernel/util.h"
+#include "upgrade/carry.h"
+#include "upgrade/pivot.h"
+
+/* glob(3) hands no pointer through to the functions that look for it. */
+static int glob_root;
+
+static void *glob_opendir(const char *path)
+{
+	CLEANUP_FD int fd = open_in_root(glob_root, path, O_RDONLY | O_DIRECTORY);
+
+	if (fd < 0) {
+		errno = -fd;
+		return NULL;
+	}
+	DIR *dir = fdopendir(fd);
+	if (dir)
+		(void)fd_steal(&fd);
+	return dir;
+}
+
+static struct dirent *glob_readdir(void *dir)
+{
+	return readdir(dir);
+}
+
+static void glob_closedir(void *dir)
+{
+	(void)closedir(dir);
+}
+
+static int look(const char *path, uint64_t flags, struct stat *ret)
+{
+	CLEANUP_FD int fd = open_in_root(glob_root, path, O_PATH | flags);
+
+	if (fd < 0) {
+		errno = -fd;
+		return -1;
+	}
+	return fstat(fd, ret);
+}
+
+static int glob_lstat(const char *path, struct stat *ret)
+{
+	return look(path, O_NOFOLLOW, ret);
+}
+
+static int glob_stat(const char *path, struct stat *ret)
+{
+	return look(path, 0, ret);
+}
+
+static int add(struct carry_list *l, const char *path, enum carry_action action)
+{
+	struct carry_entry *grown = reallocarray(l->list, l->count + 1, sizeof(*grown));
+	char *copy = strdup(path);
+
+	if (grown)
+		l->list = grown;
+	if (!grown || !copy) {
+		free(copy);
+		return -ENOMEM;
+	}
+	l->list[l->count++] = (struct carry_entry){copy, action};
+	return 0;
+}
+
+static int expand_one(struct carry_list *l, const char *pattern)
+{
+	glob_t g = {.gl_opendir = glob_opendir,
+		.gl_readdir = glob_readdir,
+		.gl_closedir = glob_closedir,
+		.gl_lstat = glob_lstat,
+		.gl_stat = glob_stat};
+	int found = glob(pattern, GLOB_ALTDIRFUNC, NULL, &g), r = 0;
+
+	if (found == GLOB_NOMATCH)
+		return add(l, pattern, CARRY_MISSING);
+	if (found != 0)
+		return found == GLOB_NOSPACE ? -ENOMEM : -EIO;
+	for (size_t i = 0; r == 0 && i < g.gl_pathc; i++)
+		r = add(l, g.gl_pathv[i], CARRY_COPY);
+	globfree(&g);
+	return r;
+}
+
+int carry_expand(struct carry_list *ret, int root, char *const *patterns, struct error *e)
+{
+	struct carry_list l = {0};
+	int r = 0;
+
+	glob_root = root;
+	for (size_t i = 0; r == 0 && patterns && patterns[i]; i++) {
+		r = expand_one(&l, patterns[i]);
+		if (r < 0)
+			r = error_set(e, r, "cannot look for %s (Carry=)", patterns[i]);
+	}
+	if (r < 0) {
+		carry_list_free(&l);
+		return r;
+	}
+	*ret = l;
+	return 0;
+}
+
+static bool is_below(const char *path, const char *directory)
+{
+	size_t n = strlen(directory);
+
+	return strncmp(path, directory, n) == 0 && (path[n] == '/' || path[n] == '\0');
+}
+
+void carry_reduce(struct carry_list *l)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < l->count; i++) {
+		bool covered = false;
+		for (size_t j = 0; j < l->count && !covered; j++) {
+			const struct carry_entry *other = &l->list[j];
+			/* Of two that are the same the first stays. */
+			covered = j != i && other->path && other->action != CARRY_MISSING &&
+				  is_below(l->list[i].path, other->path) &&
+				  (j < i || strcmp(l->list[i].path, other->path) != 0);
+		}
+		if (covered) {
+			free(l->list[i].path);
+			l->list[i].path = NULL;
+		}
+	}
+	for (size_t i = 0; i < l->count; i++)
+		if (l->list[i].path)
+			l->list[kept++] = l->list[i];
+	l->count = kept;
+}
+
+void carry_list_free(struct carry_list *l)
+{
+	for (size_t i = 0; i < l->count; i++)
+		free(l->list[i].path);
+	free(l->list);
+	*l = (struct carry_list){0};
+}
+
+const char *carry_action_name(enum carry_action action)
+{
+	switch (action) {
+	case CARRY_COPY:
+		return "copy";
+	case CARRY_BIND:
+		return "bind";
+	case CARRY_STAYS:
+		return "stays";
+	case CARRY_SAME:
+		return "same";
+	case CARRY_MISSING:
+		return "missing";
+	}
+	return "?";
+}
+
+bool carry_kinds_match(mode_t source, mode_t place)
+{
+	return S_ISDIR(source) == S_ISDIR(place) && !S_ISLNK(source) && !S_ISLNK(place);
+}
