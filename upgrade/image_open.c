@@ -191,13 +191,13 @@ static int explain(const struct opening *o, int r, struct error *e)
 			"cannot mount %s: the kernel knows no %s (is the module of that name in /lib/modules?)",
 			o->path, type);
 	if (r == -EBUSY)
-		return error_say(e, r,
-			"cannot mount %s: it is mounted somewhere already, for reading there and for writing here or the other way round (unmount it there, or see MountOptions=): %s",
-			o->path, e->text);
+		return error_prefix(e,
+			"cannot mount %s: it is mounted somewhere already, for reading there and for writing here or the other way round (unmount it there, or see MountOptions=)",
+			o->path);
 	if (r == -ENOTBLK || (r == -ENOENT && o->image.kind == IMAGE_FILE && !o->image.verity))
-		return error_say(e, r,
-			"cannot mount %s: no loop device could be set up for it (modprobe loop): %s",
-			o->path, e->text);
+		return error_prefix(e,
+			"cannot mount %s: no loop device could be set up for it (modprobe loop)",
+			o->path);
 	if (o->image.verity)
 		return error_prefix(e,
 			"cannot mount %s with dm-verity (wrong root hash, hashes of another image, or no dm-verity in the kernel?)",

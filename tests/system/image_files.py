@@ -26,7 +26,7 @@ def add(tree, source, target=None):
         shutil.copy2(source, place)
 
 
-def small_tree(directory, version, carry=()):
+def small_tree(directory, version):
     """A root with molt, a shell and what tests run in it. Paths as on a merged /usr."""
     tree = pathlib.Path(directory)
     for place in PLACES:
@@ -43,7 +43,7 @@ def small_tree(directory, version, carry=()):
             add(tree, os.path.realpath(library), library if library.startswith("/usr/") else "/usr" + library)
     (tree / "usr/lib/modules" / os.uname().release).mkdir(parents=True)
     files = {"etc/os-release": f'PRETTY_NAME="Image {version}"\nVERSION_ID="{version}"\n', "etc/fstab": "",
-             "etc/hostname": "molt-test\n", "etc/molt/init.conf": "".join(carry) + "[Upgrade]\nRollbackWindowSec=0\n"}
+             "etc/hostname": "molt-test\n", "etc/molt/init.conf": "[Upgrade]\nRollbackWindowSec=0\n"}
     for name, text in files.items():
         (tree / name).write_text(text)
     return tree

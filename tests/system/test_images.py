@@ -151,10 +151,12 @@ def test_plan_touches_nothing(machine, trees):
 def test_written_to_where_that_is_asked_for(machine, trees):
     machine.images["one"].conf(Upgrade={"MountOptions": "rw,noatime"})
     machine.start()
-    _, inside = put(machine, trees("ext4", "three"))
+    file, inside = put(machine, trees("ext4", "three"))
     assert upgrade(machine, inside).returncode == 0, machine.report()
     machine.run("touch", "/written")
     assert upgrade(machine, "/run/images/two").returncode == 0, machine.report()
+    # Mounted for writing it is as long as somebody holds it; then it can be mounted otherwise.
+    wait_until(lambda: not loops_of(file), what="the end of the loop device")
     assert upgrade(machine, inside, "--read-only").returncode == 0, machine.report()
     machine.run("ls", "/written")
     assert machine.run("touch", "/more", check=False).returncode != 0
