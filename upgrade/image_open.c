@@ -96,7 +96,7 @@ static int find_kind(struct opening *o, struct error *e)
 			"cannot open the image %s: not a directory, a block device or a file",
 			o->path);
 	/* With a root hash the wish is not only for that image: it is to be verified as well. */
-	if (!o->options->verity_hash && image_is_running(&o->st))
+	if (image_is_running(&o->st) && (!o->options->verity_hash || image_is_verified()))
 		return say_same(o->path, e);
 	return image_check_options(o->image.kind, o->options, e);
 }

@@ -107,6 +107,18 @@ bool image_is_running(const struct stat *st)
 	return (S_ISBLK(st->st_mode) || S_ISREG(st->st_mode)) && lies_on(root.st_dev, st, 0);
 }
 
+bool image_is_verified(void)
+{
+	struct stat root;
+	char path[64], uuid[200];
+
+	if (stat("/", &root) < 0)
+		return false;
+	sysfs_path(root.st_dev, "dm/uuid", path);
+	return file_read(AT_FDCWD, path, uuid, sizeof(uuid)) > 0 &&
+	       starts_with(uuid, "CRYPT-VERITY-");
+}
+
 bool image_is_root(int fd)
 {
 	struct stat st, root;

@@ -17,6 +17,9 @@
  */
 bool image_is_running(const struct stat *st);
 
+/* Whether the root is read through dm-verity. */
+bool image_is_verified(void);
+
 /* Once it is mounted: whether `fd`, the root of a mount, is the same directory as "/". */
 bool image_is_root(int fd);
 
