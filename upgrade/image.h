@@ -23,7 +23,6 @@ struct image_request {
 	unsigned generation; /* that it would become */
 	char *const *carry; /* globs; NULL-terminated */
 	const char *carry_directory;
-	bool force; /* what forbids it does not */
 	int state_fd; /* a copy of PID 1's state, for --check-state */
 	uint64_t check_usec; /* how long that may take */
 	int tree;

@@ -101,7 +101,6 @@ int planning_begin(const struct image_options *options, struct error *e)
 		.plan = tx.mode != MODE_UPGRADE,
 		.carry = tx.conf->carry,
 		.carry_directory = tx.conf->carry_directory,
-		.force = tx.force,
 		.generation = tx.last_generation + 1,
 		.state_fd = state_fd,
 		.check_usec = tx.conf->check_timeout_usec,
