@@ -71,7 +71,7 @@ FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-.PHONY: all arm64 examples deps test unit unit-build system demo install uninstall format lint clean help tools fuzzers nofreeze
+.PHONY: all arm64 examples deps test unit unit-build system demo install uninstall format lint clean help tools fuzzers nofreeze faults
 
 all: $(BUILD)/molt $(BUILD)/initctl $(CLIENT)
 
@@ -81,6 +81,7 @@ help:
 	@echo "deps         install the Debian packages that building and testing need (root)"
 	@echo "test         unit tests, system tests in namespaces, boots in QEMU (root)"
 	@echo "unit system  the two halves of it alone"
+	@echo "faults       every system call of an upgrade fails, with each error it can have (root; half an hour)"
 	@echo "crashes      1000 crashes of PID 1 in a row, 400 in upgrades, 1000 re-execs (root)"
 	@echo "demo         Debian 12 to 13 under load, in QEMU"
 	@echo "ARCH=arm64   with any of these: cross-built below build/arm64/ (where that is not the machine's own)"
@@ -237,6 +238,10 @@ unit: unit-build
 system: all tools unit-build
 	MOLT_BUILD_ARM64=$(abspath $(BUILD)) $(PYTEST) tests/system/test_qemu_arm64.py
 endif
+
+# Where `make test` takes three calls of each place in the program.
+faults: all tools
+	MOLT_EVERY_CALL=1 MOLT_BUILD=$(abspath $(BUILD)) $(PYTEST) -n 2 tests/system/test_every_call.py
 
 # More of them than `make test` has time for: 1000 crashes of PID 1 in a row, a crash at each of 400
 # system calls of an upgrade, 1000 re-execs.
