@@ -20,7 +20,8 @@ from qemu.packages import KEYRING, Suite, acquire_settings, mirror
 from qemu.progress import step
 
 # What a guest runs beyond Debian's essential packages. The libraries are those of molt.
-PACKAGES = ("nginx", "procps", "iproute2", "kmod", "mount", "libmount1", "libcap2", "libinih1")
+PACKAGES = ("nginx", "procps", "iproute2", "kmod", "mount", "libmount1", "libcap2", "libinih1",
+            "libcryptsetup12")
 
 # Documents are half of the files and none of the system.
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*")

@@ -75,9 +75,10 @@ class Room:
         return images.compose(self._bases[suite], self.directory / name, layers)
 
     def machine(self, first: Image, second: Image, append: str = "", initrd: Path | None = None,
-                name: str = "console") -> Machine:
-        """A machine that boots the first image and has the second on its disk, as name space 2."""
-        disks = [first.root, second.root, first.var, first.home]
+                name: str = "console", extra: list[Path] | None = None) -> Machine:
+        """A machine that boots the first image and has the second on its disk, as name space 2;
+        `extra` disks are name spaces from 5 on."""
+        disks = [first.root, second.root, first.var, first.home, *(extra or [])]
         config = Config(self.kernel.image, disks,
                         dict.fromkeys((NGINX, WEB, STREAM), MAX_CLIENTS),
                         append=append, initrd=initrd)
