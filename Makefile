@@ -119,10 +119,17 @@ $(BUILD)/examples/%: services/client/examples/%.c $(BUILD)/client/libmolt-client
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -O2 -g -Iservices/client -MMD -MP -o $@ $< $(BUILD)/client/libmolt-client.a
 
-tools: $(EXAMPLES) $(TOOLS) $(BUILD)/tools/seam.so
+# What holds nothing of an image once it runs from elsewhere: not even libraries.
+STATIC_TOOLS := $(BUILD)/tools/stream-static $(BUILD)/tools/holder-static
+
+tools: $(EXAMPLES) $(TOOLS) $(STATIC_TOOLS) $(BUILD)/tools/seam.so
 $(BUILD)/tools/%: tests/tools/%.c Makefile
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(WARNINGS) -O2 -g -pthread -o $@ $<
+
+$(BUILD)/tools/%-static: tests/tools/%.c Makefile
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(WARNINGS) -O2 -g -pthread -static -o $@ $<
 
 $(BUILD)/tools/seam.so: tests/seam/seam.c tests/seam/seam.h tests/seam/calls.h Makefile
 	@mkdir -p $(@D)

@@ -57,7 +57,7 @@ static void raise_descriptor_limit(void)
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return;
-	world.nofile = limit;
+	world.nofile = limit; /* of the first life; a later one reads it in the state */
 	limit.rlim_cur = limit.rlim_max;
 	(void)setrlimit(RLIMIT_NOFILE, &limit);
 }
@@ -131,7 +131,6 @@ static void tell_crash(const char *text)
 static void clean_up_after_crash(const struct life *l)
 {
 	tell_crash(l->crashed);
-	state_sweep_descriptors();
 	state_load_notes(l->notes_fd);
 }
 
@@ -154,6 +153,9 @@ static int take_up(const struct life *l, struct error *e)
 	(void)fd_set_cloexec(l->state_fd, true);
 	(void)fd_set_cloexec(l->notes_fd, true);
 	state_keep_descriptors(false);
+	/* Whatever the life before was: an init that gave PID 1 back without knowing of its guard
+	 * has left the channel to it open, and one of another version what only that one knows. */
+	state_sweep_descriptors();
 	if (l->crashed)
 		clean_up_after_crash(l);
 	system_spread_conf();

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Many in a row: nothing grows. Not PID 1's descriptors and memory, not the mounts, not the cgroups."""
 import os
+import shutil
 
 import pytest
 from load_inside import LoadInside
@@ -45,8 +46,8 @@ def serve(machine):
         image.copy(BUILD / "tools/web", "usr/bin/web")
         image.service("a", "[Service]\nExecStart=/bin/sleep 1000\n[Upgrade]\nPolicy=restart\n")
         image.service("b", "[Service]\nExecStart=/run/share/stream 9000\n")
-    (machine.share / "stream").write_bytes((BUILD / "tools/stream").read_bytes())
-    (machine.share / "stream").chmod(0o755)
+    # Nothing of it is of an image, not even the C library: it can be kept, and holds no generation.
+    shutil.copy2(BUILD / "tools/stream-static", machine.share / "stream")
     machine.start()
     for name in ("web", "a", "b"):
         machine.wait_state(name)
@@ -69,6 +70,7 @@ def check_growth(machine, step, warm_up=6):
 
 def test_upgrades_use_nothing_up(machine):
     serve(machine)
+    shutil.copy2(BUILD / "tools/holder-static", machine.share / "holder")
     holder = Holder(machine, "threads")
     images = ["one", "two"]
 
@@ -110,8 +112,10 @@ def serve_and_fail(machine, why):
     before = footprint(machine)
     for _ in range(TIMES // 2):
         step()
+    # The last client's own descriptor goes a turn of the loop after its answer.
+    wait_until(lambda: use(machine.pid)[0] <= before[0], what=f"no more than {before[0]} descriptors")
     after = footprint(machine)
-    assert after[:3] == before[:3], (before, after)
+    assert after[1:3] == before[1:3], (before, after)
     assert after[3] <= before[3] + NOISE_BYTES, (before, after)
     assert_thawed(machine)
     assert holder is None or holder.verdict() == "ok"
