@@ -152,6 +152,9 @@ void system_save(struct record_writer *w)
 	/* The kernel's arguments are not handed on by an exec of ours. */
 	if (sys.crash_loop_usec != USEC_INFINITY)
 		record_int(w, "crash_loop_usec", (int64_t)sys.crash_loop_usec);
+	/* Ours is raised, and an exec keeps that: services begin with what the boot gave us. */
+	record_int(w, "nofile_soft", (int64_t)world.nofile.rlim_cur);
+	record_int(w, "nofile_hard", (int64_t)world.nofile.rlim_max);
 	record_end(w);
 }
 
@@ -165,4 +168,8 @@ void system_load(const struct record *r)
 	sys.crashes = (unsigned)record_get_int(r, "crashes", 0);
 	(void)snprintf(sys.last_crash, sizeof(sys.last_crash), "%s", last_crash ? last_crash : "");
 	sys.crash_loop_usec = (uint64_t)record_get_int(r, "crash_loop_usec", -1);
+	world.nofile.rlim_cur =
+		(rlim_t)record_get_int(r, "nofile_soft", (int64_t)world.nofile.rlim_cur);
+	world.nofile.rlim_max =
+		(rlim_t)record_get_int(r, "nofile_hard", (int64_t)world.nofile.rlim_max);
 }

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """`initctl reexec`: PID 1 becomes itself anew and keeps everything: processes, sockets, clients, timers."""
+import contextlib
 import os
+import resource
 import signal
 import socket
 
@@ -36,6 +38,33 @@ def test_keeps_everything(machine):
     assert load.stats["failed"] == 0, load.stats
     assert Snapshot(machine) == before, machine.report()
     assert after[0] <= table[0] and after[1] <= table[1] + 256 * 1024, (table, after)
+
+
+def test_services_begin_with_the_limits_of_the_boot(machine):
+    """PID 1 raises its own limit of descriptors, and keeps that across an exec: services never get it."""
+    for image in machine.images.values():
+        image.service("limits", "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'ulimit -Sn; ulimit -Hn'\n")
+    soft, hard = 333, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with limited((soft, hard)):
+        machine.start()
+    assert resource.prlimit(machine.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    for number, change in enumerate((lambda: None, lambda: machine.initctl("reexec"), lambda: machine.upgrade("two"),
+                                     lambda: machine.initctl("reexec"))):
+        change()
+        machine.initctl("start", "limits")
+        seen = machine.path("/var/log/molt/limits.log").read_text().split()
+        assert seen == [str(soft), str(hard)] * (number + 1)
+
+
+@contextlib.contextmanager
+def limited(limit):
+    """What is started meanwhile begins with that limit."""
+    own = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, own)
 
 
 def test_waiting_clients_are_answered_by_the_next_life(machine):
