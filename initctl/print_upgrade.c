@@ -44,18 +44,19 @@ static void print_phase(const struct record *phase)
 static void print_blackout(const struct record *blackout)
 {
 	int64_t processes = record_get_int(blackout, "processes", 0);
+	int64_t left = record_get_int(blackout, "left", 0);
 	char *what = processes > 0 ? format_text("in all, of %" PRId64 " processes", processes)
 				   : copy_text("in all");
 
 	(void)printf("  %-*s %10.1f ms  ", PHASE_WIDTH, "blackout", milliseconds(blackout));
 	print_coloured(COLOUR_BOLD, what);
+	/* The programs and libraries of what has not been started anew yet, above all: what is left
+	 * of them in the end is advised on there. */
+	if (left > 0)
+		(void)printf("; %" PRId64 " reference%s to the old image not moved", left,
+			left == 1 ? "" : "s");
 	(void)putchar('\n');
 	free(what);
-	int64_t left = record_get_int(blackout, "left", 0);
-	if (left > 0)
-		(void)printf("    %" PRId64
-			     " reference%s left on the old image (see initctl holders)\n",
-			left, left == 1 ? "" : "s");
 }
 
 static void print_hook(const struct record *hook)
