@@ -146,7 +146,7 @@ static int insist(struct porter *p, enum porter_order what, struct error *e)
 {
 	int r = p ? -EPIPE : 0;
 
-	for (unsigned tries = 0; r == -EPIPE && tries < TRIES_MAX; tries++) {
+	for (unsigned tries = 0; r < 0 && tries < TRIES_MAX; tries++) {
 		r = order(p, what, e);
 		if (r == 0)
 			r = await(p, deadline_in(ANSWER_USEC), e);

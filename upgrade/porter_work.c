@@ -150,9 +150,11 @@ static int group_all(const struct namespaces *n, struct error *e)
 		again = false;
 		for (size_t i = 0; i < n->count; i++) {
 			const struct namespace *ns = &n->list[i];
-			if (ns->fate != NAMESPACE_SWAPPED || grouped[i] || enter(ns, e) < 0)
+			if (ns->fate != NAMESPACE_SWAPPED || grouped[i])
 				continue;
-			int r = group_one(n, grouped, &ns->pivot);
+			int r = enter(ns, e);
+			if (r == 0)
+				r = group_one(n, grouped, &ns->pivot);
 			/* Once more, from where it began: it cannot be taken back any more. */
 			if (r < 0 && mount_set_propagation(ns->pivot.new_root, MS_PRIVATE) == 0)
 				r = group_one(n, grouped, &ns->pivot);
