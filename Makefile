@@ -71,7 +71,7 @@ FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-.PHONY: all arm64 examples deps test unit unit-build system demo install uninstall format lint clean help tools fuzzers nofreeze faults
+.PHONY: all arm64 examples deps test unit unit-build system demo install uninstall format lint clean help tools fuzzers nofreeze faults crashes
 
 all: $(BUILD)/molt $(BUILD)/initctl $(CLIENT)
 
@@ -246,7 +246,7 @@ system: all tools unit-build
 	MOLT_BUILD_ARM64=$(abspath $(BUILD)) $(PYTEST) tests/system/test_qemu_arm64.py
 endif
 
-# Where `make test` takes three calls of each place in the program.
+# Where `make test` takes two calls of each place in the program.
 faults: all tools
 	MOLT_EVERY_CALL=1 MOLT_BUILD=$(abspath $(BUILD)) $(PYTEST) -n 2 tests/system/test_every_call.py
 

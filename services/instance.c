@@ -445,6 +445,18 @@ void instance_terminate(struct instance *i)
 	instance_signal(i, i->service->unit->kill_signal);
 }
 
+/* Who could not be listed has not been told: the main process at least, which tells the others. */
+static void signal_everybody(struct instance *i, int signal)
+{
+	int r = cgroup_signal(i->cgroup, signal);
+
+	if (r < 0 && i->main.pid)
+		r = process_signal(&i->main, signal);
+	if (r < 0)
+		log_warning("cannot signal the processes of %s: %s", i->service->unit->name,
+			strerror(-r));
+}
+
 void instance_signal(struct instance *i, int signal)
 {
 	const struct unit *u = i->service->unit;
@@ -457,8 +469,8 @@ void instance_signal(struct instance *i, int signal)
 		(void)process_signal(&i->main, SIGCONT); /* a stopped process cannot end itself */
 		return;
 	}
-	(void)cgroup_signal(i->cgroup, signal);
-	(void)cgroup_signal(i->cgroup, SIGCONT);
+	signal_everybody(i, signal);
+	signal_everybody(i, SIGCONT);
 }
 
 void instance_kill(struct instance *i)

@@ -411,7 +411,8 @@ def test_pid_1_begins_anew_in_the_middle(laid_out, phase):
     first = waiting.begin()
     os.kill(machine.pid, signal.SIGSEGV)
     second = waiting.pid()
-    assert first != second and not os.path.exists(f"/proc/{first}")
+    assert first != second
+    wait_until(lambda: not os.path.exists(f"/proc/{first}"), what="the end of the one before")
     waiting.go()
     wait_until(lambda: "upgrade: committed" in machine.log(), what="the commit")
     assert len(trace(machine)) == 1 and machine.image() == "two"

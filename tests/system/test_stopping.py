@@ -42,7 +42,8 @@ def test_a_stopped_process_is_woken_to_end(booted):
 @pytest.mark.parametrize("signame", ["INT", "USR1"])
 def test_kill_signal(booted, signame):
     program = script(booted, "p", f"trap 'echo {signame} >/run/share/got; exit 0' {signame}\necho up\n"
-                     "while :; do sleep 1000 & wait; done")
+                     # Not "sleep & wait": a signal just before the wait would wait as long.
+                     "while :; do sleep 0.05; done")
     service(booted, "a", f"KillSignal=SIG{signame}", "KillMode=mixed", start=program)
     start(booted, "a")
     wait_file(booted.path("/var/log/molt/a.log"))
