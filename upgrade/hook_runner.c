@@ -237,24 +237,50 @@ static void warn(void *userdata, const char *text)
 	answer_text(r->socket, "warning", text);
 }
 
-/* This is a copy of PID 1: what it has open is not to live on here, as sockets that still queue
- * clients. The three that are needed become the lowest. */
-static void close_the_rest(struct runner *r, struct hooks_request *q)
+/* All but those two or three, one of which may be -1. It takes no descriptor: there may be none
+ * left. */
+static int close_all_but(const int keep[3])
 {
-	int fds[] = {r->socket, r->cgroup, q->root};
+	int sorted[3] = {keep[0], keep[1], keep[2]};
+	unsigned from = 3;
 
 	for (int i = 0; i < 3; i++)
-		if (fds[i] >= 0)
-			fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 1000);
-	for (int i = 0; i < 3; i++)
+		for (int j = i + 1; j < 3; j++)
+			if (sorted[j] < sorted[i]) {
+				int swap = sorted[i];
+				sorted[i] = sorted[j];
+				sorted[j] = swap;
+			}
+	for (int i = 0; i < 3; i++) {
+		if (sorted[i] < 3)
+			continue;
+		if ((unsigned)sorted[i] > from && close_range(from, (unsigned)sorted[i] - 1, 0) < 0)
+			return -errno;
+		from = (unsigned)sorted[i] + 1;
+	}
+	return close_range(from, ~0U, 0) < 0 ? -errno : 0;
+}
+
+/* This is a copy of PID 1: what it has open is not to live on here, as sockets that still queue
+ * clients. The three that are needed become the lowest but ROOT_FD, which is the hook's. */
+static int close_the_rest(struct runner *r, struct hooks_request *q)
+{
+	int fds[] = {r->socket, r->cgroup, q->root};
+	int s = close_all_but(fds);
+
+	for (int i = 0; s == 0 && i < 3; i++)
+		if (fds[i] >= 0 && (fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 7)) < 0)
+			s = -errno;
+	for (int i = 0; s == 0 && i < 3; i++)
 		if (fds[i] >= 0 && dup3(fds[i], 4 + i, O_CLOEXEC) < 0)
-			_exit(1);
+			s = -errno;
+	if (s < 0)
+		return s;
 	r->socket = 4;
 	r->cgroup = 5;
-	q->root = q->root >= 0 && fds[2] >= 0 ? 6 : -1;
-	if (close_range(q->root >= 0 ? 7 : 6, ~0U, 0) < 0)
-		_exit(1);
+	q->root = fds[2] >= 0 ? 6 : -1;
 	(void)close(3);
+	return close_range(q->root >= 0 ? 7 : 6, ~0U, 0) < 0 ? -errno : 0;
 }
 
 void hook_runner(const struct hooks_request *request, int cgroup, int socket)
@@ -263,9 +289,15 @@ void hook_runner(const struct hooks_request *request, int cgroup, int socket)
 	struct runner r = {.request = &q, .socket = socket, .cgroup = cgroup};
 	struct hook_list list;
 	struct error e;
+	int closed = close_the_rest(&r, &q);
 
-	close_the_rest(&r, &q);
 	make_environment(&r);
+	if (closed < 0) {
+		struct output none = {0};
+		(void)error_set(&e, closed, "cannot run the %s hooks", hook_kind_name(q.kind));
+		tell_end(&r, &none, e.text);
+		_exit(0);
+	}
 	if (hook_list_read(&list, AT_FDCWD, q.kind, warn, &r, &e) < 0) {
 		struct output none = {0};
 		tell_end(&r, &none, e.text);
