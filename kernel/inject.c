@@ -129,6 +129,15 @@ static bool all_ended(pid_t tid)
 	return ended;
 }
 
+static int refuse_vfork(pid_t tid, struct error *e)
+{
+	char comm[32];
+
+	proc_comm(tid, comm, sizeof(comm));
+	return error_say(e, EBUSY, "task %d (%s) waits in vfork(2) for its child to exec or exit",
+		tid, comm);
+}
+
 /* Whether it is known why it will not stop for now: 0, -ESRCH, -EBUSY. */
 static int find_excuse(pid_t tid, struct error *e)
 {
@@ -136,7 +145,7 @@ static int find_excuse(pid_t tid, struct error *e)
 		return error_say(e, ESRCH, "task %d has ended", tid);
 	/* It was on its way into that sleep when we looked before. */
 	if (inject_waits_for_vfork(tid))
-		return error_say(e, EBUSY, "task %d waits in vfork for its child", tid);
+		return refuse_vfork(tid, e);
 	return 0;
 }
 
@@ -260,8 +269,7 @@ int inject_seize(struct inject_target **ret, pid_t tid, struct error *e)
 	if (r < 0)
 		return r;
 	if (inject_waits_for_vfork(tid))
-		return error_say(
-			e, EBUSY, "task %d waits in vfork(2) for its child to exec or exit", tid);
+		return refuse_vfork(tid, e);
 
 	struct inject_target *t = calloc(1, sizeof(*t));
 	if (!t)

@@ -127,11 +127,13 @@ static int would_not_freeze(const struct blackout *b, struct error *e)
 		u.count ? names : "no task to blame was found");
 }
 
-static int freeze(struct blackout *b, struct error *e)
+static int freeze_tree(struct blackout *b, struct error *e)
 {
 #ifdef MOLT_TEST_NO_FREEZE
+	(void)b;
 	(void)would_not_freeze;
 	(void)e;
+	return 0;
 #else
 	int r = settle_try(b->request->flag_fd, true);
 
@@ -142,11 +144,16 @@ static int freeze(struct blackout *b, struct error *e)
 	r = cgroup_wait_frozen(b->request->events_fd, true, deadline_in(b->request->freeze_usec));
 	if (r == -ETIMEDOUT)
 		return would_not_freeze(b, e);
-	if (r < 0)
-		return error_set(e, r, "cannot wait for the tree to freeze");
+	return r < 0 ? error_set(e, r, "cannot wait for the tree to freeze") : 0;
 #endif
+}
+
+static int freeze(struct blackout *b, struct error *e)
+{
+	int r = freeze_tree(b, e);
+
 	end_phase(b, PHASE_FREEZE);
-	return 0;
+	return r;
 }
 
 /* Verify */
@@ -183,9 +190,8 @@ static int verify(struct blackout *b, struct error *e)
 
 	if (r == 0)
 		r = namespaces_verify(b->request->namespaces, e);
-	if (r < 0)
-		return r;
-	r = plan_migration(b, e);
+	if (r == 0)
+		r = plan_migration(b, e);
 	b->report->n_processes = b->holders.n_processes;
 	b->report->n_left = migration_left(b->migration);
 	end_phase(b, PHASE_VERIFY);

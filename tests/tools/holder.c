@@ -481,7 +481,7 @@ static long vfork_msec = 3;
 /* In a thread that stands in the directory by itself: who is to be moved is who waits. */
 static void *vfork_for_ever(void *unused)
 {
-	struct timespec pause = {0, vfork_msec * 300000};
+	struct timespec pause = {0, vfork_msec < 3000 ? vfork_msec * 300000 : 0};
 
 	(void)unused;
 	if (unshare(CLONE_FS) < 0)
@@ -492,7 +492,7 @@ static void *vfork_for_ever(void *unused)
 		int status;
 		pid_t pid = vfork();
 		if (pid == 0) {
-			struct timespec span = {0, vfork_msec * 1000000};
+			struct timespec span = {vfork_msec / 1000, vfork_msec % 1000 * 1000000};
 			(void)nanosleep(&span, NULL);
 			(void)execl("/bin/true", "true", NULL);
 			_exit(127);

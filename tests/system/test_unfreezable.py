@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: MIT
+"""A tree that will not stand still: refused with the name of who it is and what that waits for, thawed, nothing else
+harmed; or it does not matter, and the upgrade goes through."""
+import pathlib
+import re
+
+import pytest
+import trial
+from machine import wait_until
+from outside import stragglers
+from test_migrate import Holder, own_pids
+
+pytestmark = pytest.mark.timeout(60)
+
+# Answers the mount's first request and then no other.
+HANGING = """
+import ctypes, os, struct
+libc = ctypes.CDLL(None, use_errno=True)
+fd = os.open("/dev/fuse", os.O_RDWR)
+options = b"fd=%d,rootmode=40000,user_id=0,group_id=0" % fd
+assert libc.mount(b"hang", b"/run/share/hang", b"fuse", 0, options) == 0, os.strerror(ctypes.get_errno())
+unique = struct.unpack("<IIQ", os.read(fd, 1 << 20)[:16])[2]
+body = struct.pack("<IIIIHHI", 7, 31, 65536, 0, 12, 10, 65536).ljust(64, bytes(1))
+os.write(fd, struct.pack("<IiQ", 16 + len(body), 0, unique) + body)
+print("mounted", flush=True)
+while True:
+    os.read(fd, 1 << 20)
+    print("asked", flush=True)
+"""
+
+
+@pytest.fixture
+def subject(tmp_path):
+    with trial.Subject(tmp_path, FreezeTimeoutSec="300ms") as made:
+        trial.run(made)
+        yield made
+
+
+def attempt(subject, code=None):
+    before_image, before_pids, target = subject.image(), subject.main_pids(), subject.other()
+    got, said = subject.upgrade(target)
+    trial.check_after(subject, got, said, before_image, before_pids, target)
+    assert code is None or got == code, said
+    return said
+
+
+def end(machine, process, *cgroups):
+    for cgroup in cgroups:
+        (machine.cgroup / "tree" / cgroup / "cgroup.kill").write_text("1")
+    process.kill()
+    process.communicate(timeout=10)
+
+
+def hang(subject, inside):
+    machine = subject.machine
+    (machine.share / "hang").mkdir(exist_ok=True)
+    options = {} if inside else {"cgroup": "../outside"}
+    daemon = machine.popen("/usr/bin/python3", "-c", HANGING, **({"cgroup": "daemon"} | options))
+    assert daemon.stdout.readline() == "mounted\n", daemon.stdout.read()
+    subject.places = subject.mounts()
+    return daemon
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["daemon of the tree", "daemon beyond"])
+def test_file_system_that_hangs(subject, inside):
+    machine = subject.machine
+    daemon = hang(subject, inside)
+    waiter = machine.popen("/usr/bin/stat", "/run/share/hang/x", cgroup="waiter")
+    assert daemon.stdout.readline() == "asked\n"
+    for _ in range(2):
+        said = attempt(subject, 3)
+        assert re.search(r"did not freeze within 300 ms: \d+ \(stat, of waiter\) is in syscall \d+ at \w+", said), said
+        assert "freeze " in said and not re.search(r"thaw +\d{3}", said), f"time of the freeze: {said}"
+    end(machine, daemon, "daemon" if inside else "../outside")
+    waiter.communicate(timeout=10)  # nobody answers it any more: an error
+    machine.run("umount", "/run/share/hang")
+    subject.places = subject.mounts()
+    attempt(subject, 0)
+
+
+def test_parent_that_stays_in_vfork(subject):
+    holder = Holder(subject.machine, "vfork", "60000")
+    said = attempt(subject, 3)
+    assert re.search(r"refused: task \d+ \(holder\) waits in vfork\(2\) for its child", said), said
+    end(subject.machine, holder.process, holder.cgroup)
+    attempt(subject, 0)
+
+
+def test_traced_by_strace(subject):
+    """Whoever is traced already cannot be moved: it stays, is named, and goes on; nobody else is kept back."""
+    machine = subject.machine
+    held = subject.holders[0]
+    host, inside = held.pids()[0], own_pids(held.pids()[0])[-1]
+    tracer = machine.popen("/usr/bin/strace", "-qq", "-f", "-o", "/dev/null", "-p", str(inside), cgroup="tracer")
+    wait_until(lambda: "TracerPid:\t0" not in pathlib.Path(f"/proc/{host}/status").read_text(), what="strace")
+    target = subject.other()
+    code, said = subject.upgrade(target)
+    assert code == 0 and subject.image() == target, said
+    assert re.search(rf"task {inside}\b.*is already traced", machine.log()), machine.log()
+    left = {pid for link, _, _ in stragglers(machine, fds=True) for pid in [int(link.split("/")[2])]}
+    assert left == {host}, left
+    end(machine, tracer, "tracer")
+    assert "is on another mount" in held.verdict()  # and nothing else is wrong with it
+    subject.holders.remove(held)
+    attempt(subject, 0)
+
+
+def test_forks_without_end(subject):
+    """One process that makes the next and ends, again and again: never is there one to wait for."""
+    machine = subject.machine
+    chain = machine.popen("/usr/bin/perl", "-e", "$| = 1; print qq(x\\n); for (;;) { exit 0 if fork }", cgroup="chain")
+    assert chain.stdout.readline() == "x\n"
+    for _ in range(5):
+        attempt(subject, 0)
+    procs = machine.cgroup / "tree/chain/cgroup.procs"
+    assert procs.read_text(), "it is there still"
+    end(machine, chain, "chain")
+
+
+def test_many_threads(subject):
+    code = ("import threading, time\nfor _ in range(500): threading.Thread(target=time.sleep, args=(1000,)).start()\n"
+            "print('ready', flush=True)")
+    process = subject.machine.popen("/usr/bin/python3", "-c", code,
+                                    cgroup="many")
+    assert process.stdout.readline() == "ready\n"
+    for _ in range(2):
+        attempt(subject, 0)
+    end(subject.machine, process, "many")
