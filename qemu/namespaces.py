@@ -10,7 +10,10 @@ from qemu.upgrade import upgrade
 
 PROPAGATIONS = ("slave", "shared", "private")
 START = """mount --make-rshared /
-for p in {}; do setsid unshare -m --propagation $p sleep 100000 </dev/null >/dev/null 2>&1 & echo $!; done; sleep 1"""
+for p in {}; do
+setsid unshare -m --propagation $p sleep 100000 </dev/null >/dev/null 2>&1 & echo $!
+until [ "$(cat /proc/$!/comm)" = sleep ]; do sleep 0.05; done
+done"""
 # What is on "/", and in which groups; of PID 1 first.
 ROOTS = """for p in 1 {}; do grep -m1 ' / / ' /proc/$p/mountinfo | sed 's/.* - [^ ]* //; s/ .*//'; done"""
 GROUPS = """for p in 1 {}; do grep -m1 ' / / ' /proc/$p/mountinfo | grep -o '[a-z]*:[0-9]* ' | tail -n +2 | tr -d '\\n'; echo; done"""
