@@ -58,9 +58,10 @@ static bool is_known(const struct service *s, const struct instance *i, const st
 static struct instance *instance_of(struct service *s, const struct fork_note *n, struct error *e)
 {
 	struct instance **slot = n->role == FORK_INCOMING ? &s->incoming : &s->current;
+	struct instance *known = *slot;
 
-	if (*slot && (*slot)->number == n->instance)
-		return *slot;
+	if (known && known->number == n->instance)
+		return known;
 	if (slot == &s->current)
 		life_drop_current(s);
 	else

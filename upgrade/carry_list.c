@@ -70,7 +70,8 @@ static int add(struct carry_list *l, const char *path, enum carry_action action)
 		free(copy);
 		return -ENOMEM;
 	}
-	l->list[l->count++] = (struct carry_entry){copy, action};
+	l->list[l->count].path = copy;
+	l->list[l->count++].action = action;
 	return 0;
 }
 

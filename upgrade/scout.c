@@ -106,7 +106,7 @@ static bool root_is_image(const struct scout *s)
 
 static void prepare(const struct scout *s, const struct namespace *ns)
 {
-	struct pivot p;
+	struct pivot p = {0};
 	struct error e = {0};
 	int r = mount_ns_enter(s->own);
 	int copy = r;

@@ -55,7 +55,7 @@ static int send_to(const char *path, const char *state, const int *fds, size_t n
 		return r;
 	struct msghdr m = {
 		.msg_name = &address, .msg_namelen = length, .msg_iov = &iov, .msg_iovlen = 1};
-	if (n > 0)
+	if (fds && n > 0)
 		attach(&m, control.buf, sizeof(control.buf), fds, n);
 	int s = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (s < 0)
