@@ -56,9 +56,17 @@ const char *identity_of(int fd)
 	return k->word;
 }
 
-static void mark_lost(int fd)
+/* What a crash leaves open it leaves without close-on-exec; whatever has it was opened since, and
+ * may well have got the number of one that was closed just before the crash. */
+static bool is_own(int fd)
 {
-	struct known *k = entry(fd);
+	int flags = fcntl(fd, F_GETFD);
+
+	return flags >= 0 && (flags & FD_CLOEXEC);
+}
+
+static void replace(int fd)
+{
 	int inert = eventfd(0, EFD_CLOEXEC);
 
 	/* Without close-on-exec: it is swept out with what nobody knows. */
@@ -68,6 +76,14 @@ static void mark_lost(int fd)
 		(void)fd_close(inert);
 	else
 		(void)fd_set_cloexec(fd, false);
+}
+
+static void mark_lost(int fd)
+{
+	struct known *k = entry(fd);
+
+	if (!is_own(fd))
+		replace(fd);
 	if (k)
 		*k = (struct known){.lost = true};
 }
@@ -78,7 +94,7 @@ bool identity_check(int fd, const char *word)
 
 	if (fd <= 2)
 		return false;
-	if (look(fd, is, sizeof(is)) && strcmp(is, word) == 0)
+	if (!is_own(fd) && look(fd, is, sizeof(is)) && strcmp(is, word) == 0)
 		return true;
 	mark_lost(fd);
 	return false;

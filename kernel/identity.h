@@ -16,8 +16,9 @@
 const char *identity_of(int fd);
 
 /*
- * Whether fd is still what the word says. If not it is marked as lost: whatever is there now is
- * closed and the number taken by something inert, so that no new descriptor gets it.
+ * Whether fd is still what the word says. If not it is marked as lost: what is there of the life
+ * before is closed and the number taken by something inert, so that no new descriptor gets it.
+ * O_CLOEXEC tells what this life has opened itself: that is lost too, and stays as it is.
  */
 bool identity_check(int fd, const char *word);
 /* The number itself, or -1 if identity_check() found it lost: for whoever reads numbers in a state.
