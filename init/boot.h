@@ -7,6 +7,7 @@
 #ifndef MOLT_INIT_BOOT_H
 #define MOLT_INIT_BOOT_H
 
+#include "conf/record.h"
 #include "kernel/error.h"
 
 /* Mounts what PID 1 itself cannot do without, before anything else. Errors are logged: what is
@@ -14,5 +15,15 @@
 void boot_mount_kernel_file_systems(void);
 /* Goes through the rest; returns at once, events do it. */
 void boot_begin(void);
+
+/* While it lasts, for a life after a crash: which step it is in. */
+void boot_save(struct record_writer *w);
+void boot_load(const struct record *r);
+void boot_each_fd(int (*visit)(int fd));
+/* A note of keep_note_child(), of whatever step. */
+void boot_load_child(const struct record *r);
+/* Everything is loaded: goes on with that step, every one of which may be done twice. Does nothing
+ * if the boot is over. */
+void boot_resume(void);
 
 #endif

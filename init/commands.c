@@ -131,8 +131,10 @@ void command_check_wait(struct client *c, const char *verb, const char *unit)
 	bool stopping = strcmp(verb, "stop") == 0;
 	char text[400];
 
-	if (strcmp(verb, "reexec") == 0 || strcmp(verb, "holders") == 0)
-		return; /* control_resume() answers it, in the next life; holders_done() */
+	/* control_resume() answers those in the next life; holders_done() */
+	if (strcmp(verb, "reexec") == 0 || strcmp(verb, "holders") == 0 ||
+		strcmp(verb, "shutdown") == 0)
+		return;
 	if (!s) {
 		control_finish(c, RESULT_NOT_FOUND, "the service is gone");
 		return;
@@ -352,6 +354,8 @@ static void go_down(struct client *c, enum shutdown_kind kind)
 {
 	struct error e;
 
+	/* What is written down in there may be all that is left of this life. */
+	control_wait(c, "shutdown", "");
 	if (shutdown_begin(kind, &e) < 0)
 		fail_with(c, &e);
 	else

@@ -473,6 +473,8 @@ void control_resume(const char *why)
 	for (struct client *c = clients; c; c = c->next)
 		if (strcmp(c->verb, "reexec") == 0)
 			control_finish(c, why ? RESULT_FAILED : RESULT_OK, why);
+		else if (strcmp(c->verb, "shutdown") == 0)
+			control_finish(c, RESULT_OK, NULL); /* it goes on, see shutdown_resume() */
 		else if (strcmp(c->verb, "holders") == 0 && !why)
 			control_finish(c, RESULT_BUSY, /* who looked was the last life's child */
 				"busy: PID 1 has executed itself meanwhile; ask again");

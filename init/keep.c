@@ -136,6 +136,15 @@ void keep_note_fork(const struct service *s, const struct fork_note *n)
 	note(&w);
 }
 
+void keep_note_child(const char *what, pid_t pid)
+{
+	struct record_writer w = {0};
+
+	record_begin(&w, "child", what);
+	record_int(&w, "pid", pid);
+	note(&w);
+}
+
 void keep_note_request(int client_fd)
 {
 	struct record_writer w = {0};

@@ -13,6 +13,7 @@
 #define MOLT_INIT_KEEP_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "kernel/error.h"
 #include "services/service.h"
@@ -27,5 +28,7 @@ void keep_now(void);
 
 void keep_note_fork(const struct service *s, const struct fork_note *n);
 void keep_note_request(int client_fd);
+/* A child that a step of the boot or of the shutdown waits for: the step's word. */
+void keep_note_child(const char *what, pid_t pid);
 
 #endif

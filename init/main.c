@@ -84,18 +84,6 @@ static int set_up(const struct life *l, struct error *e)
 	return 0;
 }
 
-static int begin_boot(struct error *e)
-{
-	int r;
-
-	log_notice("molt %s: booting%s", MOLT_VERSION, sys.real ? "" : " a namespace");
-	sys.boot_usec = clock_usec();
-	if ((r = notify_open(e)) < 0 || (r = control_open(e)) < 0)
-		return r;
-	boot_begin();
-	return 0;
-}
-
 static void answer_reexec(const char *why)
 {
 	char text[400];
@@ -167,6 +155,8 @@ static int take_up(const struct life *l, struct error *e)
 	if (l->crashed)
 		control_crashed();
 	upgrade_resume(kind_of(l), l->why);
+	boot_resume();
+	shutdown_resume();
 	answer_reexec(l->why);
 	signals_reap();
 	return 0;
@@ -253,6 +243,24 @@ static void begin_keeping(const struct life *l)
 	(void)fd_close(l->notes_fd);
 }
 
+static int begin_boot(const struct life *l, struct error *e)
+{
+	int r;
+
+	/* So early that nothing was written down: there is nothing to take up but what is open. */
+	if (l->crashed) {
+		tell_crash(l->crashed);
+		state_sweep_descriptors();
+	}
+	log_notice("molt %s: booting%s", MOLT_VERSION, sys.real ? "" : " a namespace");
+	sys.boot_usec = clock_usec();
+	begin_keeping(l);
+	if ((r = notify_open(e)) < 0 || (r = control_open(e)) < 0)
+		return r;
+	boot_begin();
+	return 0;
+}
+
 static void __attribute__((noreturn)) cannot_go_on(const struct error *e)
 {
 	log_error("cannot go on: %s", e->text);
@@ -311,6 +319,7 @@ int main(int argc, char **argv)
 		return run_as_program(argc, argv);
 	crash_open(give_up);
 	life_parse(&life, argc, argv);
+	crash_set_arguments(life.argc, life.argv);
 	guard_say_loaded(life.guard);
 	crash_set_history(life.crashes);
 	crash_set_cause(life.crashed);
@@ -320,7 +329,10 @@ int main(int argc, char **argv)
 	raise_descriptor_limit();
 	system_find_kind();
 	if (life.end) {
+		crash_set_end(life.end);
 		log_open_kmsg();
+		if (life.crashed)
+			minimal_end_processes();
 		shutdown_end(life.end);
 	}
 	if (life.real_root >= 0 && reexec_come_back(&life, &e) < 0)
@@ -334,7 +346,7 @@ int main(int argc, char **argv)
 	system_read_options(life.argc, life.argv);
 	r = set_up(&life, &e);
 	if (r == 0)
-		r = life.state_fd >= 0 ? take_up(&life, &e) : begin_boot(&e);
+		r = life.state_fd >= 0 ? take_up(&life, &e) : begin_boot(&life, &e);
 	if (r < 0 && life.state_fd >= 0) {
 		log_error("cannot take up the state: %s", e.text);
 		say_failed(&life, &e);
@@ -342,6 +354,7 @@ int main(int argc, char **argv)
 	}
 	if (r < 0)
 		cannot_go_on(&e);
-	begin_keeping(&life);
+	if (life.state_fd >= 0)
+		begin_keeping(&life);
 	live();
 }

@@ -107,7 +107,7 @@ static void wait_usec(uint64_t usec)
 	(void)nanosleep(&ts, NULL);
 }
 
-static void go_down(int how)
+void minimal_end_processes(void)
 {
 	/* Nobody is asked: who could, does not know the services any more. -1 is all but us. */
 	(void)kill(-1, SIGTERM);
@@ -115,6 +115,13 @@ static void go_down(int how)
 	wait_usec(KILL_USEC);
 	if (sys.tree >= 0)
 		(void)cgroup_kill(sys.tree);
+	else
+		(void)kill(-1, SIGKILL);
+}
+
+static void go_down(int how)
+{
+	minimal_end_processes();
 	sync();
 	(void)reboot(how);
 }

@@ -14,5 +14,7 @@
 
 /* `why` is for the person at the console; NULL for any of the three is the default. */
 void minimal_run(const char *why, const char *console, const char *shell) __attribute__((noreturn));
+/* SIGTERM to all but us, two seconds later SIGKILL: for an end that is all that is left to do. */
+void minimal_end_processes(void);
 
 #endif

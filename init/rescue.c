@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "init/keep.h"
 #include "init/system.h"
 #include "kernel/cgroup.h"
 #include "kernel/log.h"
@@ -50,7 +51,7 @@ static void shell_exited(struct process *p, const struct process_exit *ended)
 	ended_hook();
 }
 
-void rescue_shell(const char *why, void (*ended)(void))
+void rescue_shell(const char *why, const char *what, void (*ended)(void))
 {
 	int pidfd;
 	CLEANUP_FD int cgroup = cgroup_make(sys.tree, "rescue");
@@ -61,8 +62,22 @@ void rescue_shell(const char *why, void (*ended)(void))
 	pid_t pid = process_fork(cgroup, &pidfd);
 	if (pid == 0)
 		run_shell(why);
+	if (pid > 0)
+		keep_note_child(what, pid);
 	if (pid < 0 || process_watch(&shell, pid, pidfd) < 0) {
 		log_error("cannot start the rescue shell %s", sys.conf->rescue_shell);
 		ended();
 	}
+}
+
+bool rescue_adopt(pid_t pid, void (*ended)(void))
+{
+	ended_hook = ended;
+	shell.exited = shell_exited;
+	return pid > 0 && process_adopt(&shell, pid, -1, true) == 0;
+}
+
+pid_t rescue_pid(void)
+{
+	return shell.pid;
 }

@@ -8,10 +8,12 @@
 #include <sys/reboot.h>
 #include <unistd.h>
 
+#include "init/keep.h"
 #include "init/reexec.h"
 #include "init/system.h"
 #include "init/unmount.h"
 #include "kernel/cgroup.h"
+#include "kernel/crash.h"
 #include "kernel/log.h"
 #include "kernel/loop.h"
 #include "kernel/process.h"
@@ -28,13 +30,26 @@ enum step { STEP_NONE, STEP_SERVICES, STEP_TERM, STEP_KILL, STEP_UNMOUNT, STEP_E
 static const char *const WORDS[] = {
 	[SHUTDOWN_POWEROFF] = "poweroff", [SHUTDOWN_REBOOT] = "reboot", [SHUTDOWN_HALT] = "halt"};
 
+static const char *const NAMES[] = {
+	[SHUTDOWN_POWEROFF] = "power off", [SHUTDOWN_REBOOT] = "reboot", [SHUTDOWN_HALT] = "halt"};
+static const char *const STEPS[] = {[STEP_NONE] = "",
+	[STEP_SERVICES] = "services",
+	[STEP_TERM] = "term",
+	[STEP_KILL] = "kill",
+	[STEP_UNMOUNT] = "unmount",
+	[STEP_END] = "end"};
+
 static enum step step;
 static enum shutdown_kind kind;
 static struct loop_timer timer;
 static struct loop_source events = {.fd = -1};
 static struct process unmounter;
+/* of the life before, until shutdown_resume() */
+static pid_t unmounter_before;
+static uint64_t deadline_before_usec;
 
 static void advance(void);
+static void start_unmounter(void);
 
 static void timer_expired(struct loop_timer *t)
 {
@@ -78,6 +93,10 @@ static void __attribute__((noreturn)) end_system(void)
 static void unmounter_exited(struct process *p, const struct process_exit *ended)
 {
 	(void)p;
+	if (!ended->known) {
+		start_unmounter(); /* of a life before: what is done is not there to be done */
+		return;
+	}
 	step = STEP_END;
 	if (ended->known && !ended->signal && ended->status == UNMOUNT_NEEDS_SUCCESSOR) {
 		log_notice("trying once more, as the %s that is there now", INIT_PATH);
@@ -88,11 +107,18 @@ static void unmounter_exited(struct process *p, const struct process_exit *ended
 	end_system();
 }
 
+static enum shutdown_kind kind_of(const char *word)
+{
+	enum shutdown_kind k = SHUTDOWN_POWEROFF;
+
+	while (k < SHUTDOWN_HALT && strcmp(WORDS[k], word) != 0)
+		k++;
+	return k;
+}
+
 void shutdown_end(const char *how)
 {
-	for (kind = SHUTDOWN_POWEROFF; kind < SHUTDOWN_HALT && strcmp(WORDS[kind], how) != 0;
-		kind++)
-		;
+	kind = kind_of(how);
 	if (unmount_read_only(true) > 0)
 		log_warning("not everything could be unmounted");
 	sync();
@@ -106,6 +132,8 @@ static void start_unmounter(void)
 
 	if (pid == 0)
 		unmount_everything();
+	if (pid > 0)
+		keep_note_child(STEPS[STEP_UNMOUNT], pid);
 	unmounter.exited = unmounter_exited;
 	if (pid < 0 || process_watch(&unmounter, pid, pidfd) < 0) {
 		log_error("cannot fork to unmount: %s", strerror(errno));
@@ -158,25 +186,103 @@ void shutdown_services_changed(void)
 		advance();
 }
 
+static void watch_tree(void)
+{
+	int fd = cgroup_open_events(sys.tree);
+
+	timer.expired = timer_expired;
+	events.ready = events_ready;
+	if (fd < 0 || loop_add(&events, fd, EPOLLPRI) < 0)
+		log_warning("cannot watch the tree: each step takes its whole time");
+}
+
 int shutdown_begin(enum shutdown_kind what, struct error *e)
 {
-	static const char *const NAMES[] = {"power off", "reboot", "halt"};
-
 	if (step > STEP_SERVICES)
 		return error_say(e, EBUSY, "busy: the system is going down already");
 	if (!upgrade_can_be_cancelled())
 		return error_say(e, EBUSY, "busy: an upgrade is under way");
 	kind = what;
-	if (step == STEP_SERVICES)
+	crash_set_end(WORDS[kind]);
+	if (step == STEP_SERVICES) {
+		keep_now();
 		return 0;
+	}
 	log_notice("going down: %s", NAMES[what]);
 	sys.state = SYSTEM_STOPPING;
 	upgrade_cancel();
-	timer.expired = timer_expired;
-	int fd = cgroup_open_events(sys.tree);
-	events.ready = events_ready;
-	if (fd < 0 || loop_add(&events, fd, EPOLLPRI) < 0)
-		log_warning("cannot watch the tree: each step takes its whole time");
+	watch_tree();
 	advance();
+	/* Before anybody is told that it has begun: from here on a crash does not end it. */
+	keep_now();
 	return 0;
+}
+
+/* State */
+
+void shutdown_save(struct record_writer *w)
+{
+	if (sys.state != SYSTEM_STOPPING)
+		return;
+	record_begin(w, "shutdown", "");
+	record_text(w, "kind", WORDS[kind]);
+	record_text(w, "step", STEPS[step]);
+	record_int(w, "deadline_usec", (int64_t)timer.deadline_usec);
+	record_int(w, "pid", unmounter.pid);
+	record_end(w);
+}
+
+void shutdown_load(const struct record *r)
+{
+	const char *how = record_get(r, "kind"), *word = record_get(r, "step");
+
+	kind = kind_of(how ? how : "");
+	step = STEP_END;
+	/* One that is not known is done from the beginning. */
+	while (step > STEP_NONE && strcmp(STEPS[step], word ? word : "") != 0)
+		step--;
+	deadline_before_usec = (uint64_t)record_get_int(r, "deadline_usec", 0);
+	unmounter_before = (pid_t)record_get_int(r, "pid", 0);
+}
+
+void shutdown_load_child(const struct record *r)
+{
+	if (sys.state != SYSTEM_STOPPING || strcmp(r->id, STEPS[STEP_UNMOUNT]) != 0)
+		return;
+	step = STEP_UNMOUNT;
+	unmounter_before = (pid_t)record_get_int(r, "pid", 0);
+	deadline_before_usec = deadline_in(UNMOUNT_USEC);
+}
+
+static void resume_unmounter(void)
+{
+	unmounter.exited = unmounter_exited;
+	if (unmounter_before && process_adopt(&unmounter, unmounter_before, -1, true) == 0)
+		timer_set(&timer, deadline_before_usec);
+	else
+		start_unmounter();
+}
+
+void shutdown_resume(void)
+{
+	bool done;
+
+	if (sys.state != SYSTEM_STOPPING)
+		return;
+	log_notice("going on with the shutdown: %s", NAMES[kind]);
+	crash_set_end(WORDS[kind]);
+	upgrade_cancel();
+	watch_tree();
+	if (step == STEP_NONE) {
+		advance();
+		return;
+	}
+	set_stop_all();
+	if (step == STEP_UNMOUNT || step == STEP_END) {
+		step = STEP_UNMOUNT;
+		resume_unmounter();
+		return;
+	}
+	done = step != STEP_SERVICES && tree_is_empty();
+	timer_set(&timer, done || !deadline_before_usec ? clock_usec() : deadline_before_usec);
 }

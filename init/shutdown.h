@@ -7,6 +7,7 @@
 #ifndef MOLT_INIT_SHUTDOWN_H
 #define MOLT_INIT_SHUTDOWN_H
 
+#include "conf/record.h"
 #include "kernel/error.h"
 
 enum shutdown_kind { SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_HALT };
@@ -18,5 +19,11 @@ int shutdown_begin(enum shutdown_kind kind, struct error *e);
 void shutdown_services_changed(void);
 /* The end alone, of a shutdown that another program began: "poweroff", "reboot" or "halt". */
 void shutdown_end(const char *how) __attribute__((noreturn));
+
+/* While it lasts, for a life after a crash: as boot.h's. */
+void shutdown_save(struct record_writer *w);
+void shutdown_load(const struct record *r);
+void shutdown_load_child(const struct record *r);
+void shutdown_resume(void);
 
 #endif

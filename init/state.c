@@ -12,7 +12,9 @@
 
 #include "conf/protocol.h"
 #include "conf/record.h"
+#include "init/boot.h"
 #include "init/control.h"
+#include "init/shutdown.h"
 #include "init/system.h"
 #include "kernel/identity.h"
 #include "kernel/log.h"
@@ -29,6 +31,7 @@ static void each_fd(int (*visit)(int fd))
 	if (notify_fd() >= 0)
 		(void)visit(notify_fd());
 	control_each_fd(visit);
+	boot_each_fd(visit);
 	upgrade_each_fd(visit);
 	set_each_fd(visit);
 }
@@ -63,6 +66,8 @@ void state_write(struct record_writer *w)
 	record_end(w);
 	save_identities(w);
 	system_save(w);
+	boot_save(w);
+	shutdown_save(w);
 	record_begin(w, "notify", "");
 	record_int(w, "fd", notify_fd());
 	record_end(w);
@@ -193,6 +198,10 @@ static int load_record(const struct record *r, struct error *e)
 				r->id, STATE_VERSION);
 	} else if (strcmp(r->kind, "system") == 0) {
 		system_load(r);
+	} else if (strcmp(r->kind, "boot") == 0) {
+		boot_load(r);
+	} else if (strcmp(r->kind, "shutdown") == 0) {
+		shutdown_load(r);
 	} else if (strcmp(r->kind, "notify") == 0) {
 		result = load_notify(r, e);
 	} else if (strcmp(r->kind, "descriptors") == 0) {
@@ -234,6 +243,10 @@ static int load_note(const struct record *r, struct error *e)
 		return set_load_fork(r, e);
 	if (strcmp(r->kind, "request") == 0)
 		control_load_request(r);
+	if (strcmp(r->kind, "child") == 0) {
+		boot_load_child(r);
+		shutdown_load_child(r);
+	}
 	return 0;
 }
 

@@ -20,6 +20,8 @@
 #define HISTORY 8
 #define THAW_MAX 4096
 #define FD_SCAN_MAX 65536
+#define ARGUMENTS_MAX 12
+#define ARGUMENT_BYTES 64
 /* SIGSTKSZ is no constant any more, and the frame of a machine with AVX-512 alone is 3 KiB. */
 #define STACK_BYTES (128 * 1024)
 
@@ -31,7 +33,9 @@ static char *const ENVIRONMENT[] = {
 
 static int program = -1, own_root = -1, wake = -1;
 static int state = -1, notes = -1, back_root = -1;
-static char console[256], shell[256], cause[128] = "0";
+static char console[256], shell[256], cause[128] = "0", ending[16];
+static char arguments[ARGUMENTS_MAX][ARGUMENT_BYTES];
+static unsigned n_arguments;
 static uint64_t interval_usec = CRASH_LOOP_USEC;
 static uint64_t history[HISTORY];
 static unsigned n_history;
@@ -144,7 +148,7 @@ static void return_to(int real)
 }
 
 struct words {
-	char *argv[20];
+	char *argv[20 + ARGUMENTS_MAX];
 	unsigned n;
 	char text[6][128];
 };
@@ -193,6 +197,14 @@ static void add_history(void)
 		add_text("--molt-crashes", words.text[3]);
 }
 
+/* A boot that has written nothing down yet begins again. */
+static void add_arguments(void)
+{
+	for (unsigned i = 0; state < 0 && i < n_arguments; i++)
+		words.argv[words.n++] = arguments[i];
+	words.argv[words.n] = NULL;
+}
+
 static void begin_words(void)
 {
 	words.n = 0;
@@ -205,6 +217,7 @@ static void execute(int root)
 	int real = stand_on(root);
 
 	add_fd("--molt-returned", real, words.text[4]);
+	add_arguments();
 	keep_all();
 	if (program >= 0)
 		(void)syscall(SYS_execveat, program, "", words.argv, ENVIRONMENT, AT_EMPTY_PATH);
@@ -261,7 +274,11 @@ static void __attribute__((noreturn)) die(int signal)
 	add_cause(signal);
 	add_fd("--molt-notes", notes, words.text[1]);
 	add_history();
-	if (is_loop()) {
+	/* Where nothing else is left to do, that. It is gone down for good when it crashes in a
+	 * loop: nobody waits at the console. */
+	if (ending[0] && (state < 0 || is_loop())) {
+		add_text("--molt-end", ending);
+	} else if (is_loop()) {
 		add_text("--molt-minimal", console);
 		add_text("--molt-shell", shell);
 	}
@@ -372,6 +389,18 @@ void crash_set_rescue(const char *console_path, const char *shell_path)
 {
 	copy(console, sizeof(console), console_path);
 	copy(shell, sizeof(shell), shell_path);
+}
+
+void crash_set_end(const char *how)
+{
+	copy(ending, sizeof(ending), how);
+}
+
+void crash_set_arguments(int argc, char *const *argv)
+{
+	for (int i = 1; i < argc && n_arguments < ARGUMENTS_MAX; i++)
+		if (strlen(argv[i]) < ARGUMENT_BYTES)
+			copy(arguments[n_arguments++], ARGUMENT_BYTES, argv[i]);
 }
 
 void crash_set_interval(uint64_t usec)

@@ -40,6 +40,12 @@ void crash_set_state(int state_fd, int notes_fd);
 void crash_give_back_to(int root);
 /* For the shell of a minimal life. */
 void crash_set_rescue(const char *console, const char *shell);
+/* The system is going down, "poweroff", "reboot" or "halt": a life that begins without a state, or
+ * after too many crashes, gets --molt-end with that word. */
+void crash_set_end(const char *how);
+/* The kernel's, from argv[1] on: for a life that begins without a state. Copied; what is too long
+ * or too many is left out. */
+void crash_set_arguments(int argc, char *const *argv);
 /* 0: no loop is one. */
 void crash_set_interval(uint64_t usec);
 /* The times of former crashes, as they came with --molt-crashes; NULL: none. */
