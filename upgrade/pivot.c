@@ -353,8 +353,10 @@ static int unmount_old(struct pivot *p, struct error *e)
 		return 0;
 	*state = STEP_BEGUN;
 	int r = p->slot < 0 ? mount_detach(p->old_root) : 0;
-	if (r < 0 && before != STEP_BEGUN)
+	if (r < 0 && before != STEP_BEGUN) {
+		*state = before; /* to be tried again as it was the first time */
 		return error_set(e, r, "cannot unmount the old root");
+	}
 	*state = STEP_DONE;
 	return 0;
 }

@@ -142,6 +142,10 @@ int porter_wait(struct porter *p, uint64_t deadline_usec, struct error *e)
 	return r;
 }
 
+/*
+ * What has to be done, since there is no way back from it: where it failed too, for what is done
+ * already is known by the journals and not done again.
+ */
 static int insist(struct porter *p, enum porter_order what, struct error *e)
 {
 	int r = p ? -EPIPE : 0;

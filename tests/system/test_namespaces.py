@@ -10,11 +10,12 @@ import os
 import pathlib
 import shutil
 import subprocess
+from collections import Counter
 
 import pytest
 from machine import BUILD, Machine, mount_id, wait_until
 from outside import assert_thawed, last_word
-from seam import CHILDREN, COUNT, EXIT_AFTER, FAIL, Seam
+from seam import CHILDREN, COUNT, EXIT_AFTER, FAIL, Seam, errors_of
 from test_migrate import PLACE, Holder, lay_out
 
 pytestmark = pytest.mark.timeout(90)
@@ -246,29 +247,47 @@ def test_a_child_fails_or_is_killed_at_each_step(shared, mode):
     seam.arm(COUNT, who=CHILDREN)
     machine.upgrade("two")
     seam.disarm()
-    names = [call.name for call in seam.calls()]
-    # Backwards from after the porter has unmounted the last old root: how many calls there are before varies.
-    last = min(len(names), len(names) - names[::-1].index("umount2") + 200)
-    steps = [n for n in range(last) if names[n] in CALLS][::-1]
-    words = ""
-    for n in steps:
-        if words.count("pivots mount namespaces was killed") == 40 or words.count("\n") == 200:
-            break
+    steps = [step for step in steps_in_namespaces(seam.calls()) if mode != FAIL or errors_of(step[0])]
+    assert len(steps) > 60, seam.calls()
+    words, hit = "", 0
+    for call, nth in steps:
         old, new = ("two", "one") if machine.image() == "two" else ("one", "two")
-        seam.arm(mode, nth=n + 1, argument=errno.EIO, who=CHILDREN)
+        error = max(errors_of(call), default=errno.EIO, key=lambda one: one == errno.EIO)
+        seam.arm(mode, nth=nth, argument=error, who=CHILDREN, place=(call.name, call.site))
         code, told = machine.upgrade(new, check=False)
         seam.disarm()
+        hit += seam.hit
         outcomes.add(code)
         words += last_word(told) + "\n"
-        where = f"call {n}, {names[n]}: {last_word(told)}\n{machine.report()}"
-        assert code in (0, 3, 4), where
+        where = f"call {nth} of {call}, {error}: {last_word(told)}\n{machine.report()}"
+        # A look, hooks and judging go by the same places now and then: of these a hook alone rolls back.
+        assert code in (0, 3) or (code == 4 and "hook" in last_word(told)), where
         assert all(s.process.poll() is None for s in shells), f"{[s.process.poll() for s in shells]} {where}"
         assert {machine.image(), *(s.release() for s in shells[:1])} == {new if code == 0 else old}, where
         assert tables(*pids) == before, where
         assert lost(machine) == [], where
+    assert hit > len(steps) * 0.8, f"only {hit} of {len(steps)} came to the call that was meant"
     assert 3 in outcomes and (mode == FAIL or "pivots mount namespaces was killed" in words), words
     assert_thawed(machine)
     assert [s.verdict() for s in shells] == ["ok", "ok"]
+
+
+def steps_in_namespaces(calls):
+    """From when the scout enters the first to when the porter has left the last: (call, the how manyeth of its place).
+
+    By its place, because other children, of which there are many, make now more and now fewer calls. They enter
+    namespaces too, those of networks, but from elsewhere and less often.
+    """
+    sites = [call.site for call in calls if call.name == "setns"]
+    entering = max(set(sites), key=sites.count)
+    at = [n for n, call in enumerate(calls) if call.name == "setns" and call.site == entering]
+    seen, steps = Counter(), []
+    for n, call in enumerate(calls):
+        place = call.name, call.site
+        seen[place] += 1
+        if at[0] <= n <= at[-1] and call.name in CALLS:
+            steps.append((call, seen[place]))
+    return steps
 
 
 def test_namespaces_that_come_and_go(shared):
