@@ -85,6 +85,7 @@ def test_library_that_is_gone(tmp_path):
         assert machine.upgrade("three")[0] == 0
 
 
+@pytest.mark.timeout(120, func_only=True)
 def test_reason_of_one_that_cannot_take_the_state(tmp_path, molt_without_memory):
     with Machine(tmp_path) as machine:
         lay_out(machine)

@@ -11,8 +11,10 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "services/instance.h"
@@ -337,9 +339,14 @@ static void test_looking_does_not_take_the_event(void **state)
 	service_free(s);
 }
 
+/* In a /tmp of our own, where that can be had: whatever ends us, nothing is left behind. */
 static int make_directory(void **state)
 {
 	(void)state;
+	if (unshare(CLONE_NEWNS) == 0 &&
+		(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+			mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, NULL) < 0))
+		return -1;
 	return mkdtemp(directory) ? 0 : -1;
 }
 
