@@ -99,10 +99,17 @@ def become_init(spec: dict) -> None:
     os.execve("/sbin/init", ["init"] + spec["arguments"], spec["environment"])
 
 
+def join(cgroup: str) -> None:
+    try:
+        with open(os.path.join(cgroup, "cgroup.procs"), "w") as procs:
+            procs.write("0")
+    except OSError as error:
+        raise OSError(error.errno, f"cannot go into the cgroup {cgroup}: {error.strerror}") from error
+
+
 def main() -> int:
     spec = json.load(sys.stdin)
-    with open(os.path.join(spec["cgroup"], "cgroup.procs"), "w") as procs:
-        procs.write("0")
+    join(spec["cgroup"])
     check(libc.unshare(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID
                        | CLONE_NEWNET), "unshare")
     # The network name space begins with loopback down: bringing it up is init's work.
@@ -116,8 +123,7 @@ def main() -> int:
             print(f"launch: {error}", file=sys.stderr, flush=True)
         os._exit(99)
     # Our own place in the cgroup would keep it populated.
-    with open(os.path.join(os.path.dirname(spec["cgroup"]), "cgroup.procs"), "w") as procs:
-        procs.write("0")
+    join(os.path.dirname(spec["cgroup"]))
     print(child, flush=True)
     _, status = os.waitpid(child, 0)
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)

@@ -134,7 +134,8 @@ class Machine:
         self.process.stdin.close()
         line = self.process.stdout.readline()
         if not line.strip():
-            raise AssertionError("launch failed: " + self.process.stderr.read())
+            raise AssertionError(f"launch failed: {self.process.stderr.read()}; exit code {self.process.wait(30)}; "
+                                 f"the cgroup: {sorted(p.name for p in self.cgroup.parent.glob('molt-test-*'))}")
         self.pid = int(line)
         if wait:
             wait_until(self.is_up, what="molt's control socket")
