@@ -176,7 +176,8 @@ void command_upgrade_finished(const char *result, const char *text)
 		control_finish(c, result, text);
 }
 
-/* How far a boot or a shutdown has got is not part of the state that an exec carries over. */
+/* A boot or a shutdown is not handed over to another program: only the same one takes it up, after
+ * a crash. */
 static void finish_busy(struct client *c)
 {
 	control_finish(c, RESULT_BUSY,

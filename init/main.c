@@ -23,6 +23,7 @@
 #include "init/shutdown.h"
 #include "init/signals.h"
 #include "init/state.h"
+#include "init/successor.h"
 #include "init/system.h"
 #include "init/unmount.h"
 #include "kernel/crash.h"
@@ -181,30 +182,64 @@ static void log_unguarded(const char *why)
 	log_warning("nobody can watch over the new init while it takes over: %s", why);
 }
 
+static bool may_exec_again(void)
+{
+	/* What a child does for us ends soon, one way or the other, and would be lost. */
+	return sys.reexec_wanted && !upgrade_exec_wanted() && sys.state == SYSTEM_RUNNING &&
+	       upgrade_can_be_carried() && limbo_is_empty();
+}
+
+static bool successor_fit;
+
+static void refuse_exec(const char *why)
+{
+	sys.reexec_wanted = false;
+	log_error("not re-executed: %s", why);
+	control_resume(why);
+}
+
+static void successor_answered(const char *why)
+{
+	/* An upgrade has come in between: then there may be another one to ask, after it. */
+	if (!may_exec_again())
+		return;
+	successor_fit = !why;
+	if (why)
+		refuse_exec(why);
+}
+
+static void ask_successor(void)
+{
+	struct error e;
+
+	if (successor_ask(sys.conf->check_timeout_usec, successor_answered, &e) < 0)
+		refuse_exec(e.text);
+}
+
 static void exec_again(void)
 {
 	struct error e;
 
-	sys.reexec_wanted = false;
-	if (reexec(sys.conf->exec_timeout_usec, log_unguarded, &e) < 0) {
-		log_error("not re-executed: %s", e.text);
-		control_resume(e.text);
-	}
+	successor_fit = false;
+	keep_now();
+	if (reexec(sys.conf->exec_timeout_usec, log_unguarded, &e) < 0)
+		refuse_exec(e.text);
+	keep_now(); /* still here: it could not be */
 }
 
 static void exec_if_wanted(void)
 {
-	if (upgrade_exec_wanted() || sys.reexec_wanted)
+	if (upgrade_exec_wanted()) {
 		keep_now();
-	if (upgrade_exec_wanted())
 		exec_for_upgrade();
-	/* What a child does for us ends soon, one way or the other, and would be lost. */
-	else if (sys.reexec_wanted && sys.state == SYSTEM_RUNNING && upgrade_can_be_carried() &&
-		 limbo_is_empty())
+		keep_now();
+	} else if (!may_exec_again()) {
+		successor_fit = false;
+	} else if (successor_fit) {
 		exec_again();
-	else
-		return;
-	keep_now(); /* still here: it could not be */
+	} else if (!successor_is_asked()) {
+		ask_successor();
+	}
 }
 
 static void __attribute__((noreturn)) live(void)

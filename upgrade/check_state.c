@@ -77,52 +77,51 @@ static int listen_to(struct words *w, int fd, uint64_t deadline_usec)
 	}
 }
 
-static int verdict(const struct words *w, const siginfo_t *info, struct error *e)
+static int verdict(const char *who, const struct words *w, const siginfo_t *info, struct error *e)
 {
 	bool ended_well = info->si_code == CLD_EXITED && info->si_status == 0;
 
 	if (ended_well && strcmp(w->last, STATE_CHECK_PASSED) == 0)
 		return 0;
 	if (ended_well)
-		return error_say(e, EINVAL,
-			"/sbin/init of the image is not molt: it did not answer --check-state");
+		return error_say(e, EINVAL, "%s is not molt: it did not answer --check-state", who);
 	if (info->si_code != CLD_EXITED) {
 		struct process_exit ended = {
 			.known = true, .signal = true, .status = info->si_status};
 		char text[64];
 		process_exit_describe(&ended, text, sizeof(text));
-		return error_say(e, EINVAL,
-			"the image's init %s when asked whether it could take over%s%s", text,
-			w->last[0] ? ": " : "", w->last);
+		return error_say(e, EINVAL, "%s %s when asked whether it could take over%s%s", who,
+			text, w->last[0] ? ": " : "", w->last);
 	}
-	return error_say(e, EINVAL, "the image's init could not take over (exit code %d): %s",
+	return error_say(e, EINVAL, "%s could not take over (exit code %d): %s", who,
 		info->si_status, w->last[0] ? w->last : "it did not say why");
 }
 
-int check_state(int root, int state_fd, uint64_t timeout_usec, int socket, struct error *e)
+int check_state(
+	const char *who, int root, int state_fd, uint64_t timeout_usec, int socket, struct error *e)
 {
 	struct words w = {.socket = socket};
 	siginfo_t info = {0};
 	int ends[2], pidfd;
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
-		return error_set(e, errno, "cannot ask the image's init");
+		return error_set(e, errno, "cannot ask %s", who);
 	CLEANUP_FD int out = ends[0];
 	pid_t pid = process_fork(-1, &pidfd);
 	if (pid == 0)
 		run_init(root, state_fd, ends[1]);
 	(void)fd_close(ends[1]);
 	if (pid < 0)
-		return error_set(e, pid, "cannot ask the image's init");
+		return error_set(e, pid, "cannot ask %s", who);
 	int r = listen_to(&w, out, deadline_in(timeout_usec));
 	if (r == -ETIMEDOUT) {
 		(void)kill(pid, SIGKILL);
 		(void)waitid(P_PID, (id_t)pid, &info, WEXITED);
 		return error_say(e, ETIMEDOUT,
-			"the image's init did not say within %llu ms whether it could take over",
+			"%s did not say within %llu ms whether it could take over", who,
 			(unsigned long long)(timeout_usec / USEC_PER_MSEC));
 	}
 	if (waitid(P_PID, (id_t)pid, &info, WEXITED) < 0)
-		return error_set(e, errno, "cannot ask the image's init");
-	return verdict(&w, &info, e);
+		return error_set(e, errno, "cannot ask %s", who);
+	return verdict(who, &w, &info, e);
 }

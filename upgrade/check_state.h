@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Asking the image's own init whether it could take over: /sbin/init --check-state FD, chrooted in
- * the image, on a copy of the real state. A missing library, a broken configuration or a foreign
- * init show here and not in a kernel panic.
+ * Asking an init whether it could take over, an image's own or the one that is on disk now:
+ * /sbin/init --check-state FD, chrooted in `root`, on a copy of the real state. A missing library,
+ * a broken configuration or a foreign init show here and not in a kernel panic.
  */
 #ifndef MOLT_UPGRADE_CHECK_STATE_H
 #define MOLT_UPGRADE_CHECK_STATE_H
@@ -11,8 +11,9 @@
 
 #include "kernel/error.h"
 
-/* In the judging child. What it says on the way is sent over `socket` as warnings. 0, or negative
- * errno with its last words. */
-int check_state(int root, int state_fd, uint64_t timeout_usec, int socket, struct error *e);
+/* In a child; `who` is for the sentence: "the image's init". What it says on the way is sent over
+ * `socket` as warnings. 0, or negative errno with its last words. */
+int check_state(const char *who, int root, int state_fd, uint64_t timeout_usec, int socket,
+	struct error *e);
 
 #endif

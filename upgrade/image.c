@@ -151,7 +151,8 @@ static int judge(
 	plan_header(socket, q, ret_image);
 	if ((r = check_init(root, e)) < 0 || (r = check_initctl(root, e)) < 0 ||
 		(r = check_modules(root, e)) < 0 ||
-		(r = check_state(root, q->state_fd, q->check_usec, socket, e)) < 0 ||
+		(r = check_state("the image's init", root, q->state_fd, q->check_usec, socket, e)) <
+			0 ||
 		(r = plan_mounts(socket, root, leave, e)) < 0 ||
 		(r = plan_namespaces(socket, q->tree, root, leave, e)) < 0 ||
 		(r = plan_services(socket, e)) < 0 || (r = plan_hooks(socket, root, e)) < 0)

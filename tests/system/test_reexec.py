@@ -121,6 +121,62 @@ def test_that_cannot_be_done_changes_nothing(tmp_path):
         assert Snapshot(other) == before
 
 
+def replace_init(machine, text):
+    """/sbin/init becomes a script; returns what brings the real one back."""
+    machine.run("mv", "/usr/sbin/init", "/usr/sbin/elsewhere")
+    (machine.share / "script").write_text(text)
+    machine.run("install", "-m", "755", "/run/share/script", "/usr/sbin/init")
+    return lambda: machine.run("mv", "/usr/sbin/elsewhere", "/usr/sbin/init")
+
+
+REFUSALS = {
+    "says why": ("#!/bin/sh\necho 'one warning' >&2\necho 'the moon is full' >&2\nexit 3\n",
+                 "/sbin/init could not take over (exit code 3): the moon is full"),
+    "foreign": ("#!/bin/sh\nexit 0\n", "/sbin/init is not molt: it did not answer --check-state"),
+    "killed": ("#!/bin/sh\nkill -SEGV $$\n", "/sbin/init was killed by SIGSEGV when asked whether it could take over"),
+    "hangs": ("#!/bin/sh\nexec sleep 1000\n", "/sbin/init did not say within 300 ms whether it could take over"),
+}
+
+
+@pytest.mark.parametrize("how", REFUSALS)
+def test_a_new_init_that_cannot_is_not_executed(tmp_path, how):
+    """It is asked first, in a child: the client hears why, nothing has changed, and services are answered meanwhile."""
+    text, why = REFUSALS[how]
+    with Machine(tmp_path, writable=("one",)) as other:
+        other.images["one"].write("etc/molt/init.conf.d/check.conf", "[Upgrade]\nCheckTimeoutSec=300ms\n")
+        serve(other)
+        before = Snapshot(other)
+        bring_back = replace_init(other, text)
+        result = other.initctl("reexec", check=False)
+        assert result.returncode == 1 and why in result.stdout, result.stdout
+        os.kill(other.pid, signal.SIGTERM)
+        wait_until(lambda: other.log().count(f"not re-executed: {why}") == 2, what="the refusal in the log")
+        assert how != "says why" or "/sbin/init: one warning" in other.log()
+        assert lives(other) == 0 and Snapshot(other) == before, other.report()
+        assert "unsupervised" not in other.log() and "brought back" not in other.log()
+        bring_back()
+        other.initctl("reexec")
+        assert lives(other) == 1 and Snapshot(other) == before, other.report()
+
+
+def test_requests_are_answered_while_it_is_asked(tmp_path):
+    with Machine(tmp_path, writable=("one",)) as other:
+        serve(other)
+        os.mkfifo(other.share / "go")
+        replace_init(other, "#!/bin/sh\n[ $1 != --check-state ] || read x </run/share/go\n"
+                            "exec /usr/sbin/elsewhere \"$@\"\n")
+        clients = [other.popen("/usr/bin/initctl", "reexec", cgroup="client") for _ in range(2)]
+        wait_until(lambda: other.run("/bin/sh", "-c", "grep -l check-state /proc/[0-9]*/cmdline", check=False).stdout,
+                   what="the question")
+        assert other.json("status")["system"]["state"] == "running"
+        assert lives(other) == 0
+        (other.share / "go").write_text("x\n")
+        for client in clients:
+            output, _ = client.communicate(timeout=20)
+            assert client.returncode == 0, output + other.report()
+        assert lives(other) == 1
+
+
 def test_idle_connections_do_not_pile_up(machine):
     """Clients that connect and ask nothing are given up after a while, and never keep others out for good."""
     machine.start()
