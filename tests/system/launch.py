@@ -99,17 +99,18 @@ def become_init(spec: dict) -> None:
     os.execve("/sbin/init", ["init"] + spec["arguments"], spec["environment"])
 
 
-def join(cgroup: str) -> None:
+def open_procs(cgroup: str) -> int:
     try:
-        with open(os.path.join(cgroup, "cgroup.procs"), "w") as procs:
-            procs.write("0")
+        return os.open(os.path.join(cgroup, "cgroup.procs"), os.O_WRONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise OSError(error.errno, f"cannot go into the cgroup {cgroup}: {error.strerror}") from error
+        raise OSError(error.errno, f"cannot open the cgroup {cgroup}: {error.strerror}") from error
 
 
 def main() -> int:
     spec = json.load(sys.stdin)
-    join(spec["cgroup"])
+    # Both now: pivot_root(2) in the child takes us along to the new root, whenever that is.
+    inside, outside = open_procs(spec["cgroup"]), open_procs(os.path.dirname(spec["cgroup"]))
+    os.write(inside, b"0")
     check(libc.unshare(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID
                        | CLONE_NEWNET), "unshare")
     # The network name space begins with loopback down: bringing it up is init's work.
@@ -123,7 +124,7 @@ def main() -> int:
             print(f"launch: {error}", file=sys.stderr, flush=True)
         os._exit(99)
     # Our own place in the cgroup would keep it populated.
-    join(os.path.dirname(spec["cgroup"]))
+    os.write(outside, b"0")
     print(child, flush=True)
     _, status = os.waitpid(child, 0)
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
