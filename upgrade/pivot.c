@@ -271,12 +271,16 @@ int pivot_isolate(struct pivot *p, struct error *e)
 {
 	uint8_t *state = &p->journal->made_private;
 
+	/* One that was put away may have been shared since (`mount --make-rshared /`). */
+	int r = p->new_slot >= 0 ? mount_set_propagation(p->new_root, MS_PRIVATE) : 0;
+	if (r < 0)
+		return error_set(e, r, "cannot make the new root mount private");
 	/* Only the roots: what is mounted below keeps its propagation. A mount cannot be moved off
 	 * a shared parent, and pivot_root(2) refuses a shared root. */
 	if (!p->peers)
 		return 0;
 	*state = STEP_BEGUN;
-	int r = step(state, mount_set_propagation(p->old_root, MS_PRIVATE));
+	r = step(state, mount_set_propagation(p->old_root, MS_PRIVATE));
 	return r < 0 ? error_set(e, r, "cannot make the root mount private") : 0;
 }
 

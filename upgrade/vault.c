@@ -89,10 +89,24 @@ int vault_fd(void)
 	return vault;
 }
 
+/*
+ * `mount --make-rshared /` reaches into the vault as well: what is put below a shared mount becomes
+ * shared, cannot be moved away again and cannot become the root.
+ */
+static int stay_private(struct error *e)
+{
+	int r = mount_set_propagation(vault, MS_PRIVATE);
+
+	return r < 0 ? error_set(e, r, "cannot make %s private", VAULT_PATH) : 0;
+}
+
 int vault_slot(unsigned generation, struct error *e)
 {
 	char name[16];
+	int r = stay_private(e);
 
+	if (r < 0)
+		return r;
 	(void)snprintf(name, sizeof(name), "%u", generation);
 	if (mkdirat(vault, name, 0700) < 0 && errno != EEXIST)
 		return error_set(e, errno, "cannot make a place for generation %u", generation);

@@ -357,3 +357,17 @@ def test_already_there(laid_out):
     ran = trace(machine)
     assert machine.initctl("upgrade", "/run/images/two").stdout.splitlines()[-1].startswith("already there: ")
     assert trace(machine) == ran and attached(machine)["generation"] == 1
+
+
+def test_all_mounts_made_shared_meanwhile(laid_out):
+    """`mount --make-rshared /`, as container engines want it, reaches even what is put away: it goes both ways still."""
+    machine = laid_out
+    configure(machine)
+    machine.start()
+    machine.upgrade("two")
+    machine.run("mount", "--make-rshared", "/")
+    assert machine.initctl("rollback", check=False).returncode == 4
+    assert machine.image() == "one"
+    machine.run("mount", "--make-rshared", "/")
+    machine.upgrade("two")
+    assert machine.image() == "two"
