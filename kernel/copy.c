@@ -100,7 +100,7 @@ static int copy_attributes(int from, int to, const char *path, struct error *e)
 int copy_metadata(int from, int to, const struct stat *st, const char *path, struct error *e)
 {
 	const struct timespec times[] = {st->st_atim, st->st_mtim};
-	char name[32];
+	char name[32] = "";
 	int r;
 
 	name_of(to, name);

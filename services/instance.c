@@ -276,7 +276,9 @@ static pid_t fork_command(
 	spawn->main_pid = i->main.pid;
 	spawn->log_path = log_path;
 	output_path(log_path, sizeof(log_path), i->service->unit->name);
-	return spawn_start(spawn, ret_pidfd, ret_pipe, e);
+	pid_t pid = spawn_start(spawn, ret_pidfd, ret_pipe, e);
+	spawn->log_path = NULL;
+	return pid;
 }
 
 /* What becomes the service itself gets its descriptors, and its say. */
@@ -333,7 +335,7 @@ static void note_fork(
 int instance_start_main(
 	struct instance *i, const struct command *c, enum service_state state, struct error *e)
 {
-	int pidfd, pipe;
+	int pidfd = -1, pipe = -1;
 	pid_t pid = start_service(i, c, &pidfd, &pipe, e);
 
 	if (pid < 0)
@@ -361,7 +363,7 @@ static int watch_control(struct instance *i, pid_t pid, int pidfd, int pipe,
 int instance_start_control(
 	struct instance *i, const struct command *c, enum service_state state, struct error *e)
 {
-	int pidfd, pipe;
+	int pidfd = -1, pipe = -1;
 	pid_t pid = start_command(i, c, &pidfd, &pipe, e);
 
 	return pid < 0 ? pid : watch_control(i, pid, pidfd, pipe, state, e);
@@ -369,7 +371,7 @@ int instance_start_control(
 
 int instance_start_forking(struct instance *i, const struct command *c, struct error *e)
 {
-	int pidfd, pipe;
+	int pidfd = -1, pipe = -1;
 	pid_t pid = start_service(i, c, &pidfd, &pipe, e);
 
 	return pid < 0 ? pid : watch_control(i, pid, pidfd, pipe, STATE_STARTING, e);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "services/message.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "kernel/util.h"
@@ -135,7 +136,8 @@ static void take_word(const char *word, size_t length, struct answer *a)
 		if (a->kind == ANSWER_NONE)
 			a->kind = ANSWER_PREPARED;
 	} else if (begins(word, length, deadline) && length - strlen(deadline) < sizeof(number)) {
-		memcpy(number, word + strlen(deadline), length - strlen(deadline));
+		(void)snprintf(number, sizeof(number), "%.*s", (int)(length - strlen(deadline)),
+			word + strlen(deadline));
 		(void)parse_u64(number, &a->deadline_usec);
 	}
 }

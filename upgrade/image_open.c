@@ -236,7 +236,7 @@ static int open_and_mount(struct opening *o, struct error *e)
 	if (r < 0)
 		return r;
 	o->image.verity = given.verity_hash;
-	if (o->image.verity && (r = mount_verity_check(e)) < 0)
+	if (o->image.verity && mount_verity_check(e) < 0)
 		return error_prefix(e, "cannot mount %s with dm-verity", o->path);
 	if (!given.mount_options)
 		given.mount_options = given.default_mount_options;
