@@ -419,9 +419,10 @@ static int run(const struct blackout_request *request, struct blackout_report *r
 	(void)mlockall(MCL_CURRENT | MCL_FUTURE);
 	for (unsigned tries = 1; r == -EBUSY && tries <= TRIES_MAX && limbo_is_empty(); tries++) {
 		*ret = (struct blackout_report){.n_tries = tries};
-		thawer_start(
-			request->tree, usec_add(request->freeze_usec,
-					       usec_add(request->blackout_usec, USEC_PER_SEC / 2)));
+		thawer_start(request->tree,
+			usec_add(request->freeze_usec,
+				usec_add(request->blackout_usec,
+					2 * MIGRATION_UNDO_USEC + USEC_PER_SEC / 2)));
 		r = try_once(request, ret, e);
 		thawer_stop();
 	}

@@ -18,8 +18,6 @@
 #include "upgrade/relocate.h"
 #include "upgrade/settle.h"
 
-#define RELEASE_USEC (50 * USEC_PER_MSEC)
-
 struct migration {
 	int tree, flag; /* and its cgroup.freeze; both borrowed */
 	struct relocation *tasks;
@@ -319,6 +317,26 @@ static void freeze_again(struct migration *m)
 	leaves_release(&m->leaves);
 }
 
+static void recover_task(struct relocation *t)
+{
+	struct error e;
+
+	if (!t->target)
+		return;
+	relocation_assume_done(t);
+	if (inject_recover(t->target, deadline_in(MIGRATION_UNDO_USEC), &e) < 0)
+		log_error("%s", e.text);
+}
+
+/* One that was too slow is in the middle of a call of ours still, as after a crash. */
+static void undo(struct migration *m, int why)
+{
+	if (why == -ETIMEDOUT)
+		recover_task(&m->tasks[m->n_begun - 1]);
+	take_back(m, deadline_in(MIGRATION_UNDO_USEC));
+	freeze_again(m);
+}
+
 int migration_run(struct migration *m, uint64_t deadline_usec, struct error *e)
 {
 	if (!has_targets(m))
@@ -337,22 +355,9 @@ int migration_run(struct migration *m, uint64_t deadline_usec, struct error *e)
 		m->n_begun = i + 1;
 		r = apply(m, &m->tasks[i], deadline_usec, e);
 	}
-	if (r < 0) {
-		take_back(m, deadline_in(RELEASE_USEC * 4));
-		freeze_again(m);
-	}
+	if (r < 0)
+		undo(m, m->n_begun > 0 ? r : 0);
 	return r;
-}
-
-static void recover_task(struct relocation *t)
-{
-	struct error e;
-
-	if (!t->target)
-		return;
-	relocation_assume_done(t);
-	if (inject_recover(t->target, deadline_in(RELEASE_USEC * 4), &e) < 0)
-		log_error("%s", e.text);
 }
 
 void migration_abandon(struct migration *m)
@@ -363,7 +368,7 @@ void migration_abandon(struct migration *m)
 	 * not changes nothing. */
 	if (m->n_begun > 0)
 		recover_task(&m->tasks[m->n_begun - 1]);
-	take_back(m, deadline_in(RELEASE_USEC * 4));
+	take_back(m, deadline_in(MIGRATION_UNDO_USEC));
 	freeze_again(m);
 }
 

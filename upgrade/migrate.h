@@ -17,7 +17,12 @@
 #include <stdint.h>
 
 #include "kernel/error.h"
+#include "kernel/util.h"
 #include "upgrade/holders.h"
+
+/* How long a task may take to answer when what was done is taken back, on top of the blackout's own
+ * time: a longer blackout is better than a process on two images at once. */
+#define MIGRATION_UNDO_USEC (2 * USEC_PER_SEC)
 
 struct migration; /* opaque */
 

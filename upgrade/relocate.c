@@ -146,9 +146,10 @@ int relocation_take_back(struct relocation *t, uint64_t deadline_usec, struct er
 
 void relocation_assume_done(struct relocation *t)
 {
-	/* A whole message of them is made at once: all that are left. */
+	/* A whole message of them is made at once: all that are left, and the one that got no
+	 * answer. */
 	for (size_t i = 0; i < t->n; i++)
-		if (t->changes[i].result == -ECANCELED)
+		if (!is_denied(&t->changes[i]))
 			t->changes[i].result = 0;
 }
 

@@ -4,7 +4,7 @@
 test_every_call.py has what becomes of the failures.
 """
 import pytest
-from outside import Snapshot, assert_thawed, last_word, mount_table
+from outside import Snapshot, assert_thawed, last_word, mount_table, stragglers
 from test_migrate import Holder, lay_out
 
 pytestmark = pytest.mark.timeout(60)
@@ -30,6 +30,28 @@ def test_blackout_that_takes_too_long(machine):
     after.mounts = before.mounts = None
     assert after == before and places(machine) == mounts
     assert [h.verdict() for h in holders] == ["ok", "ok"]
+
+
+def test_blackout_that_ends_in_the_middle_of_the_migration(machine):
+    """Whoever is on the new image already goes back, and whoever is in the middle of a call of ours too."""
+    lay_out(machine)
+    for image in machine.images.values():
+        image.conf(Upgrade={"BlackoutTimeoutSec": "4ms"})
+    machine.start()
+    kinds = ("fds", "jail", "fsthread")
+    holders = [Holder(machine, kind, cgroup=f"holders/{kind}-{n}") for n in range(5) for kind in kinds]
+    codes = set()
+    for _ in range(40):
+        target = "one" if machine.image() == "two" else "two"
+        code, told = machine.upgrade(target, check=False)
+        codes.add(code)
+        assert code in (0, 3) and last_word(told), told
+        assert (machine.image() == target) == (code == 0)
+        left = stragglers(machine, fds=True)
+        assert left == [], f"{left} {last_word(told)}\n{machine.report()}"
+        assert_thawed(machine)
+    assert 3 in codes
+    assert [h.verdict() for h in holders] == ["ok"] * len(holders)
 
 
 def test_freeze_that_takes_too_long(machine):
