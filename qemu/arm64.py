@@ -62,7 +62,7 @@ PIDFile=/run/probe.pid
 ExecStart=/usr/libexec/molt-lab/probe
 [Upgrade]
 Policy=restart
-ReadyTimeoutSec=30
+ReadyTimeoutSec=120
 """,
     "etc/fstab": """/dev/nvme0n4 /var  ext4  rw,nosuid,nodev  0 0
 /dev/nvme0n5 /home ext4  rw,nosuid,nodev  0 0

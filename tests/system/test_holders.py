@@ -108,8 +108,7 @@ def test_each_kind_is_found(writable, kind):
     assert holders[0]["comm"] == "possess" and holders[0]["unit"] == "session" and holders[0]["uid"] == 0
     pid = holders[0]["pid"]
     if expected[3] == "migrate":
-        assert "mount name space of its own" in holders[0]["why"]
-        return
+        return  # it is swapped as a whole, and test_namespaces.py has how
     assert holders[0]["advice"] == f"end process {pid} (possess, of session) to release it"
     if expected[3] == "blocks":
         assert len(document["blockers"]) == 1 and expected[2] in document["blockers"][0]

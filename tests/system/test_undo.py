@@ -47,7 +47,8 @@ def test_blackout_that_ends_in_the_middle_of_the_migration(machine):
         codes.add(code)
         assert code in (0, 3) and last_word(told), told
         assert (machine.image() == target) == (code == 0)
-        left = stragglers(machine, fds=True)
+        # Not their descriptors: one that was too slow to answer may keep some of what it was passed.
+        left = stragglers(machine)
         assert left == [], f"{left} {last_word(told)}\n{machine.report()}"
         assert_thawed(machine)
     assert 3 in codes

@@ -113,7 +113,7 @@ def nobody_left(subject, code, said):
 
     def none():
         left[:] = stragglers(subject.machine, fds=True)
-        return not left or "reference" in said and "left" in said
+        return not left or "not moved" in said
 
     try:
         wait_until(none, 5)
