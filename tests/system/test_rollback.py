@@ -339,3 +339,16 @@ def test_a_new_main_process_that_fails_is_noticed_at_once(machine):
     wait_until(lambda: machine.path("/run/likengx.pid").exists())
     rolled_back(machine, "likengx.service: the new main process that it made ended before it was ready")
     assert machine.unit("likengx")["main_pid"] == pid
+
+
+def test_one_that_forks_itself_arrives(machine):
+    """Its main process is known by its PID file, and was never ours to see exec."""
+    for image in machine.images.values():
+        image.conf(services=["forks"])
+        image.service("forks", "[Service]\nType=forking\nPIDFile=/run/forks.pid\n"
+                      "ExecStart=/bin/sh -c 'sleep 1000 & echo $! >/run/forks.pid'\n"
+                      "[Upgrade]\nPolicy=restart\nReadyTimeoutSec=10\n")
+    machine.start()
+    machine.wait_state("forks")
+    code, told = machine.upgrade("two", check=False)
+    assert code == 0, last_word(told)
