@@ -325,7 +325,8 @@ static void check_restart(struct service *s)
 		end_roll(s, ROLL_DONE); /* somebody has stopped it */
 	/* Before its exec the new process is still PID 1's program, which does run from the image.
 	 */
-	else if (s->state == STATE_RUNNING && s->current->execed &&
+	else if (s->state == STATE_RUNNING &&
+		 (s->current->execed || s->unit->type == SERVICE_FORKING) &&
 		 successor_stands_on(service_main_pid(s), s->roll.target))
 		end_roll(s, ROLL_DONE);
 	else
