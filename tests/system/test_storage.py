@@ -16,9 +16,9 @@ import os, socket, sys, time
 os.chdir("/usr/share")
 s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 s.connect(os.environ["NOTIFY_SOCKET"])
-s.send(b"READY=1\\nSTATUS=ticking")
 if os.fork() == 0:
     time.sleep(1000)
+s.send(b"READY=1\\nSTATUS=ticking")
 while True:
     with open("/run/share/tick", "a") as f:
         f.write(".")
