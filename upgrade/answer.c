@@ -118,5 +118,6 @@ ssize_t answer_receive(int socket, char *buf, size_t size, int *ret_fd)
 		*ret_fd = fd_close(*ret_fd);
 		return -EMSGSIZE;
 	}
-	return n;
+	/* There was no number left for the descriptor. */
+	return m.msg_flags & MSG_CTRUNC ? -EMFILE : n;
 }

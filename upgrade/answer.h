@@ -24,8 +24,9 @@ void answer_image(int socket, int root, const char *leave);
 int answer_packet(int socket, const void *data, size_t length, int fd);
 
 /*
- * For PID 1: receives one packet. Returns its length (0: the child has ended), -EAGAIN, or another
- * negative errno; *ret_fd is a descriptor that came along, the caller's, or -1.
+ * For PID 1: receives one packet. Returns its length (0: the child has ended), -EAGAIN,
+ * -EMFILE where a descriptor that came along could not be taken, or another negative errno; *ret_fd
+ * is a descriptor that came along, the caller's, or -1.
  */
 ssize_t answer_receive(int socket, char *buf, size_t size, int *ret_fd);
 

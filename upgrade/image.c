@@ -55,12 +55,24 @@ void image_name(int root, char *buf, size_t size)
 	(void)snprintf(buf, size, "%s", line);
 }
 
+static bool is_missing(int r)
+{
+	return r == -ENOENT || r == -ENOTDIR || r == -ELOOP;
+}
+
+static int cannot_open(int r, const char *path, struct error *e)
+{
+	if (is_missing(r))
+		return error_set(e, r, "the image has no %s that could be opened", path);
+	return error_set(e, r, "cannot open %s of the image", path);
+}
+
 static int read_elf(int fd, const char *path, Elf64_Ehdr *ret, struct error *e)
 {
 	struct stat st;
 
 	if (fd < 0)
-		return error_set(e, fd, "the image has no %s that could be opened", path);
+		return cannot_open(fd, path, e);
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || !(st.st_mode & 0111))
 		return error_say(e, ENOEXEC, "%s of the image is no executable file", path);
 	if (pread(fd, ret, sizeof(*ret), 0) != (ssize_t)sizeof(*ret) ||
@@ -73,11 +85,14 @@ static int check_init(int root, struct error *e)
 {
 	Elf64_Ehdr ours = {0}, theirs = {0};
 	CLEANUP_FD int init = open_in_root(root, "/sbin/init", O_RDONLY | O_NONBLOCK);
-	CLEANUP_FD int own = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	int r = read_elf(init, "/sbin/init", &theirs, e);
 
-	if (r == 0)
-		r = read_elf(own, "/proc/self/exe", &ours, e);
+	if (r < 0)
+		return r;
+	CLEANUP_FD int own = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	if (own < 0)
+		return error_set(e, errno, "cannot open the init that runs (/proc/self/exe)");
+	r = read_elf(own, "/proc/self/exe", &ours, e);
 	if (r < 0)
 		return r;
 	if (ours.e_machine != theirs.e_machine ||
@@ -98,6 +113,8 @@ static int check_initctl(int root, struct error *e)
 		CLEANUP_FD int fd = open_in_root(root, PLACES[i], O_PATH);
 		if (fd >= 0)
 			return 0;
+		if (!is_missing(fd))
+			return cannot_open(fd, PLACES[i], e);
 	}
 	return error_say(e, ENOENT, "the image has no initctl: nobody could tell it anything");
 }
@@ -115,6 +132,8 @@ static int check_modules(int root, struct error *e)
 	CLEANUP_FD int fd = open_in_root(root, path, O_PATH | O_DIRECTORY);
 	if (fd >= 0)
 		return 0;
+	if (!is_missing(fd))
+		return cannot_open(fd, path, e);
 	return error_say(
 		e, ENOENT, "the image has no %s, and the running kernel has modules loaded", path);
 }

@@ -141,6 +141,10 @@ static void answers_ready(struct loop_source *s, uint32_t events)
 		return;
 	}
 	stop_listening();
+	if (n < 0)
+		(void)snprintf(judgement.unfit, sizeof(judgement.unfit),
+			"cannot receive what the child that looks at the image found: %s",
+			strerror((int)-n));
 	if (judgement.image < 0 && !judgement.unfit[0])
 		(void)snprintf(judgement.unfit, sizeof(judgement.unfit),
 			"the child that looks at the image ended without an answer");

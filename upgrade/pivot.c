@@ -39,8 +39,11 @@ int open_mount_point(int root, const char *path, struct error *e)
 		return error_say(e, ELOOP,
 			"the image has a symbolic link where the mount at %s is to go (it has to be a directory)",
 			path);
-	return error_set(e, errno,
-		"the image has no place for the mount at %s (make that directory in it)", path);
+	if (errno == ENOENT)
+		return error_set(e, ENOENT,
+			"the image has no place for the mount at %s (make that directory in it)",
+			path);
+	return error_set(e, errno, "cannot open the place for the mount at %s in the image", path);
 }
 
 int pivot_add_mount(struct pivot *p, uint64_t id, const char *path, int from, int to)

@@ -233,10 +233,13 @@ static int receive(struct namespaces *n, int socket, uint64_t deadline_usec, str
 	ssize_t length = answer_receive(socket, (char *)&p, sizeof(p), &fd);
 	if (length == -EAGAIN || length == -EINTR)
 		return 0;
+	if (length < 0)
+		return error_set(e, (int)length,
+			"cannot receive what the child that looks at the mount namespaces found");
 	if (length <= (ssize_t)offsetof(struct packet, text) || p.index > n->count ||
 		(p.index == n->count && p.word != WORD_END)) {
 		(void)fd_close(fd);
-		return length < 0 ? (int)length : -EPIPE;
+		return -EPIPE;
 	}
 	((char *)&p)[length - 1] = '\0';
 	return take(n, &p, fd, e);

@@ -134,6 +134,8 @@ def test_descriptors(subject):
         spare += 3
         assert spare < 200, reasons
     assert len(reasons) > 5 and any("Too many open files" in reason for reason in reasons), reasons
+    for wrong in ("not permitted", "make that directory", "ended without"):
+        assert not [reason for reason in reasons if wrong in reason], f"it is the descriptors: {reasons}"
     attempt(subject, 0)
 
 
