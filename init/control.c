@@ -21,7 +21,6 @@
 #include "kernel/util.h"
 #include "upgrade/upgrade.h"
 
-#define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 #define CLIENTS_MAX 128
 /* Of other users than root, who could keep root out otherwise. */
 #define STRANGERS_MAX 64

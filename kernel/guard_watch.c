@@ -16,12 +16,12 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "kernel/inject_exec.h"
 #include "kernel/inject_target.h"
 #include "kernel/proc.h"
+#include "kernel/trace.h"
 #include "kernel/util.h"
 
 #if defined(__x86_64__)
@@ -30,18 +30,13 @@
 #define NATIVE AUDIT_ARCH_AARCH64
 #endif
 
-#define SYSCALL_STOP (SIGTRAP | 0x80) /* PTRACE_O_TRACESYSGOOD */
-/* Stops come with a SIGCHLD; this is for what does not. */
-#define LOOK_AGAIN_USEC (20 * USEC_PER_MSEC)
 #define SEIZE_USEC (1 * USEC_PER_SEC)
 #define FALL_BACK_USEC (10 * USEC_PER_SEC)
 #define FDS_MAX 65536
 
 static int trace(const struct guard_watch *w, int request, uintptr_t address, uintptr_t data)
 {
-	long r = ptrace((enum __ptrace_request)request, w->tracee, (void *)address, (void *)data);
-
-	return r < 0 ? -errno : (int)r;
+	return trace_request(request, w->tracee, address, data);
 }
 
 static void __attribute__((noreturn, format(printf, 2, 3)))
@@ -64,20 +59,7 @@ static void say_ready(const struct guard_watch *w)
 
 /* Waiting for its stops */
 
-static void sleep_until_sigchld(uint64_t usec)
-{
-	sigset_t set;
-	struct timespec timeout = {
-		.tv_sec = (time_t)(usec / USEC_PER_SEC),
-		.tv_nsec = (long)(usec % USEC_PER_SEC * 1000),
-	};
-
-	(void)sigemptyset(&set);
-	(void)sigaddset(&set, SIGCHLD);
-	(void)sigtimedwait(&set, NULL, &timeout);
-}
-
-/* The same for one that runs free: what it says comes without a stop. */
+/* Of one that runs free: what it says comes without a stop. */
 static void sleep_until_news(const struct guard_watch *w, uint64_t usec)
 {
 	struct pollfd p[] = {
@@ -141,7 +123,7 @@ static int wait_stop(struct guard_watch *w)
 
 	while ((status = collect(w)) == 0) {
 		uint64_t now = clock_usec();
-		uint64_t left = LOOK_AGAIN_USEC;
+		uint64_t left = TRACE_LOOK_AGAIN_USEC;
 		if (w->runs_free && w->said == GUARD_GO_ON)
 			w->said = hear(w);
 		if (w->loaded && !w->asked) {
@@ -153,7 +135,7 @@ static int wait_stop(struct guard_watch *w)
 		if (w->runs_free)
 			sleep_until_news(w, left);
 		else
-			sleep_until_sigchld(left);
+			trace_sleep(left);
 	}
 	return status;
 }
@@ -314,7 +296,7 @@ static void __attribute__((noreturn)) hold(const struct guard_watch *w, const ch
 		w->why, why, (int)getpid());
 	say_loudly(text);
 	while (collect(w) >= 0)
-		sleep_until_sigchld(USEC_PER_SEC);
+		trace_sleep(USEC_PER_SEC);
 	_exit(1);
 }
 
@@ -340,7 +322,7 @@ static enum guard_next look(struct guard_watch *w, int status, int *ret_signal)
 	w->asked = false; /* a stop of any kind uses it up (ptrace_stop() in kernel/signal.c) */
 	*ret_signal = 0;
 	w->entering = false;
-	if (status == SYSCALL_STOP) {
+	if (status == TRACE_SYSCALL_STOP) {
 		next = stopped_at_call(w);
 	} else if (status >> 8 == PTRACE_EVENT_EXIT) {
 		next = stopped_at_exit(w);
@@ -442,7 +424,7 @@ static int seize(struct guard_watch *w)
 	while (r == 0 && (status = collect(w)) == 0) {
 		if (clock_usec() > deadline)
 			return -ETIMEDOUT;
-		sleep_until_sigchld(LOOK_AGAIN_USEC);
+		trace_sleep(TRACE_LOOK_AGAIN_USEC);
 	}
 	if (r == 0)
 		r = status < 0 ? status

@@ -5,199 +5,19 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/ptrace.h>
-#include <sys/wait.h>
-#include <time.h>
 
 #include "kernel/inject_target.h"
-#include "kernel/proc.h"
+#include "kernel/trace.h"
 #include "kernel/util.h"
 
 /* PTRACE_{GET,SET}_SYSCALL_USER_DISPATCH_CONFIG, Linux 6.4: older headers lack them. */
 #define GET_DISPATCH 0x4211
 #define SET_DISPATCH 0x4210
 
-#define SYSCALL_STOP (SIGTRAP | 0x80) /* PTRACE_O_TRACESYSGOOD */
 #define ALL_SIGNALS UINT64_MAX
 
-/*
- * Not every change in a task sends us a SIGCHLD: when another thread of its process execs, the
- * old thread group leader vanishes without one (de_thread() only wakes sleepers in wait4). So
- * nobody sleeps longer than this without looking again. What matters for speed, the stops, come
- * with a signal.
- */
-#define LOOK_AGAIN_USEC (20 * USEC_PER_MSEC)
 /* Half a release helps nobody: it always gets this long. */
 #define RELEASE_USEC (20 * USEC_PER_MSEC)
-
-/* 0 or a negative errno. -ESRCH from a task that stood still means that it was killed. */
-static int trace(int request, pid_t tid, uintptr_t address, uintptr_t data)
-{
-	long r = ptrace((enum __ptrace_request)request, tid, (void *)address, (void *)data);
-
-	return r < 0 ? -errno : 0;
-}
-
-/*
- * Whether it has ended, or is no longer ours to wait for. Its status is left to the caller's
- * reaper. The stops of a traced task are reported although WSTOPPED was not asked for
- * (wait_task_stopped() in kernel/exit.c).
- */
-static bool has_ended(pid_t tid)
-{
-	siginfo_t info = {0};
-
-	if (waitid(P_PID, (id_t)tid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0)
-		return errno == ECHILD;
-	return info.si_pid == tid && (info.si_code == CLD_EXITED || info.si_code == CLD_KILLED ||
-					     info.si_code == CLD_DUMPED);
-}
-
-static void note_stop(struct inject_target *t, int status)
-{
-	t->asked = false;
-	t->signal = 0;
-	if (status >> 8 == PTRACE_EVENT_STOP) {
-		t->stop = INJECT_STOP_EVENT;
-	} else if (status == SYSCALL_STOP) {
-		t->stop = INJECT_STOP_SYSCALL;
-	} else {
-		t->stop = INJECT_STOP_SIGNAL;
-		t->signal = status & 0x7f;
-	}
-}
-
-static bool collect_stop(struct inject_target *t)
-{
-	siginfo_t info = {0};
-
-	if (waitid(P_PID, (id_t)t->tid, &info, WSTOPPED | WNOHANG | __WALL) < 0 ||
-		info.si_pid != t->tid)
-		return false;
-	note_stop(t, info.si_status);
-	return true;
-}
-
-/*
- * A stop that somebody else has collected: a reaper that waits for any child takes the stops of
- * traced tasks as well. Only a task that stands still can be asked for its siginfo, which tells the
- * kind of stop.
- */
-static bool recover_stop(struct inject_target *t)
-{
-	siginfo_t info;
-
-	if (trace(PTRACE_GETSIGINFO, t->tid, 0, (uintptr_t)&info) < 0)
-		return false;
-	bool of_ptrace = info.si_code == SYSCALL_STOP || info.si_code >> 8 == PTRACE_EVENT_STOP;
-	note_stop(t, of_ptrace ? info.si_code : info.si_signo);
-	return true;
-}
-
-/* Until something happened to a child, or it is time to look. */
-static void sleep_until_sigchld(uint64_t usec)
-{
-	sigset_t set;
-	struct timespec timeout = {
-		.tv_sec = (time_t)(usec / USEC_PER_SEC),
-		.tv_nsec = (long)(usec % USEC_PER_SEC * 1000),
-	};
-
-	(void)sigemptyset(&set);
-	(void)sigaddset(&set, SIGCHLD);
-	(void)sigtimedwait(&set, NULL, &timeout);
-}
-
-static bool is_zombie(pid_t tid)
-{
-	struct proc_stat stat;
-	int r = proc_stat_read(tid, &stat);
-
-	return r < 0 ? proc_is_gone(r) : stat.state == 'Z' || stat.state == 'X';
-}
-
-/* A dead first thread is not reported to us while others live; with one of those it may come back,
- * by execve(2). */
-static bool all_ended(pid_t tid)
-{
-	struct pid_array threads = {0};
-	bool ended = is_zombie(tid);
-
-	if (ended && proc_threads(tid, &threads) == 0)
-		for (size_t i = 0; ended && i < threads.count; i++)
-			ended = is_zombie(threads.pids[i]);
-	pid_array_free(&threads);
-	return ended;
-}
-
-static int refuse_vfork(pid_t tid, struct error *e)
-{
-	char comm[32];
-
-	proc_comm(tid, comm, sizeof(comm));
-	return error_say(e, EBUSY, "task %d (%s) waits in vfork(2) for its child to exec or exit",
-		tid, comm);
-}
-
-/* Whether it is known why it will not stop for now: 0, -ESRCH, -EBUSY. */
-static int find_excuse(pid_t tid, struct error *e)
-{
-	if (all_ended(tid))
-		return error_say(e, ESRCH, "task %d has ended", tid);
-	/* It was on its way into that sleep when we looked before. */
-	if (inject_waits_for_vfork(tid))
-		return refuse_vfork(tid, e);
-	return 0;
-}
-
-static int explain_silence(pid_t tid, struct error *e)
-{
-	char comm[64], where[128];
-
-	if (is_zombie(tid))
-		return error_say(e, ESRCH, "task %d has ended", tid);
-	proc_comm(tid, comm, sizeof(comm));
-	proc_where(tid, where, sizeof(where));
-	return error_say(e, ETIMEDOUT, "task %d (%s) does not answer: it is %s", tid, comm, where);
-}
-
-static int wait_for_stop(struct inject_target *t, uint64_t deadline_usec, struct error *e)
-{
-	for (bool waited = false; !collect_stop(t); waited = true) {
-		uint64_t now = clock_usec();
-		int r = waited ? find_excuse(t->tid, e) : 0;
-
-		if (has_ended(t->tid))
-			return error_say(e, ESRCH, "task %d has ended", t->tid);
-		if (r == 0 && now >= deadline_usec)
-			r = explain_silence(t->tid, e);
-		if (r < 0)
-			return recover_stop(t) ? 0 : r;
-		uint64_t left = deadline_usec - now;
-		sleep_until_sigchld(left < LOOK_AGAIN_USEC ? left : LOOK_AGAIN_USEC);
-	}
-	return 0;
-}
-
-static int resume(struct inject_target *t, int request, struct error *e)
-{
-	int r = trace(request, t->tid, 0, (uintptr_t)t->signal);
-
-	if (r < 0)
-		return error_set(e, r, "cannot resume task %d", t->tid);
-	t->stop = INJECT_STOP_NONE;
-	t->signal = 0;
-	return 0;
-}
-
-static int interrupt(struct inject_target *t, struct error *e)
-{
-	int r = trace(PTRACE_INTERRUPT, t->tid, 0, 0);
-
-	if (r < 0)
-		return error_set(e, r, "cannot interrupt task %d", t->tid);
-	t->asked = true;
-	return 0;
-}
 
 /* Late, after its deadline: a call of ours that must not run any more. */
 static int cancel(struct inject_target *t, struct error *e)
@@ -219,13 +39,13 @@ static int go_to_event_stop(struct inject_target *t, uint64_t deadline_usec, str
 		int r = 0;
 
 		if (!t->asked)
-			r = interrupt(t, e);
+			r = inject_interrupt(t, e);
 		if (r == 0 && t->stop == INJECT_STOP_SYSCALL && t->astray)
 			r = cancel(t, e);
 		if (r == 0 && t->stop != INJECT_STOP_NONE)
-			r = resume(t, PTRACE_CONT, e);
+			r = inject_resume(t, PTRACE_CONT, e);
 		if (r == 0)
-			r = wait_for_stop(t, deadline_usec, e);
+			r = inject_await_stop(t, deadline_usec, e);
 		if (r < 0)
 			return r;
 	}
@@ -255,10 +75,11 @@ static int check_sigchld(struct error *e)
  */
 static int attach(pid_t tid, struct error *e)
 {
-	int r = trace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP);
+	int r = trace_request(
+		PTRACE_SEIZE, tid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP);
 
 	if ((r == -EPERM || r == -EINVAL) && !inject_filtered(tid))
-		r = trace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACESYSGOOD);
+		r = trace_request(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACESYSGOOD);
 	return r < 0 ? inject_explain_refusal(tid, r, e) : 0;
 }
 
@@ -269,7 +90,7 @@ int inject_seize(struct inject_target **ret, pid_t tid, struct error *e)
 	if (r < 0)
 		return r;
 	if (inject_waits_for_vfork(tid))
-		return refuse_vfork(tid, e);
+		return inject_refuse_vfork(tid, e);
 
 	struct inject_target *t = calloc(1, sizeof(*t));
 	if (!t)
@@ -277,7 +98,7 @@ int inject_seize(struct inject_target **ret, pid_t tid, struct error *e)
 	t->tid = tid;
 	r = attach(tid, e);
 	if (r == 0)
-		r = interrupt(t, e);
+		r = inject_interrupt(t, e);
 	if (r < 0) {
 		free(t);
 		return r;
@@ -294,13 +115,13 @@ int inject_seize(struct inject_target **ret, pid_t tid, struct error *e)
 static int suspend_dispatch(struct inject_target *t)
 {
 	struct inject_dispatch off = {0};
-	int r = trace(GET_DISPATCH, t->tid, sizeof(t->dispatch), (uintptr_t)&t->dispatch);
+	int r = trace_request(GET_DISPATCH, t->tid, sizeof(t->dispatch), (uintptr_t)&t->dispatch);
 
 	/* EIO: before 6.4. EINVAL: a processor for which the kernel has no dispatch. */
 	if (r == -EIO || r == -EINVAL || (r == 0 && t->dispatch.mode == 0))
 		return 0;
 	if (r == 0)
-		r = trace(SET_DISPATCH, t->tid, sizeof(off), (uintptr_t)&off);
+		r = trace_request(SET_DISPATCH, t->tid, sizeof(off), (uintptr_t)&off);
 	return r;
 }
 
@@ -313,9 +134,9 @@ static int suspend_dispatch(struct inject_target *t)
 static int block_signals(struct inject_target *t)
 {
 	uint64_t all = ALL_SIGNALS;
-	int r = trace(PTRACE_GETSIGMASK, t->tid, sizeof(t->mask), (uintptr_t)&t->mask);
+	int r = trace_request(PTRACE_GETSIGMASK, t->tid, sizeof(t->mask), (uintptr_t)&t->mask);
 
-	return r < 0 ? r : trace(PTRACE_SETSIGMASK, t->tid, sizeof(all), (uintptr_t)&all);
+	return r < 0 ? r : trace_request(PTRACE_SETSIGMASK, t->tid, sizeof(all), (uintptr_t)&all);
 }
 
 static int borrow(struct inject_target *t, struct error *e)
@@ -363,9 +184,9 @@ static bool is_fault(int signal)
 int inject_to_syscall_stop(struct inject_target *t, uint64_t deadline_usec, struct error *e)
 {
 	do {
-		int r = resume(t, PTRACE_SYSCALL, e);
+		int r = inject_resume(t, PTRACE_SYSCALL, e);
 		if (r == 0)
-			r = wait_for_stop(t, deadline_usec, e);
+			r = inject_await_stop(t, deadline_usec, e);
 		if (r < 0)
 			return r;
 		if (t->stop == INJECT_STOP_SIGNAL && is_fault(t->signal)) {
@@ -436,9 +257,10 @@ static int give_back(struct inject_target *t, struct error *e)
 			r = inject_arch_restore_vectors(t->tid, t->vectors);
 	}
 	if (r == 0 && t->dispatch.mode)
-		r = trace(SET_DISPATCH, t->tid, sizeof(t->dispatch), (uintptr_t)&t->dispatch);
+		r = trace_request(
+			SET_DISPATCH, t->tid, sizeof(t->dispatch), (uintptr_t)&t->dispatch);
 	if (r == 0)
-		r = trace(PTRACE_SETSIGMASK, t->tid, sizeof(t->mask), (uintptr_t)&t->mask);
+		r = trace_request(PTRACE_SETSIGMASK, t->tid, sizeof(t->mask), (uintptr_t)&t->mask);
 	return r < 0 ? error_set(e, r, "cannot restore the state of task %d", t->tid) : 0;
 }
 
@@ -479,7 +301,7 @@ int inject_release(struct inject_target *t, uint64_t deadline_usec, struct error
 	if (r == 0)
 		r = give_back(t, e);
 	/* From a group-stop too: the kernel remembers it, and stops the task again. */
-	int detached = trace(PTRACE_DETACH, t->tid, 0, 0);
+	int detached = trace_request(PTRACE_DETACH, t->tid, 0, 0);
 	if (r == 0 && detached < 0)
 		r = error_set(e, detached, "cannot detach from task %d", t->tid);
 	free(t->vectors);

@@ -14,6 +14,7 @@
 
 #include "kernel/inject.h"
 #include "kernel/inject_session.h"
+#include "kernel/trace.h"
 #include "kernel/util.h"
 
 #define ARGUMENTS_MAX 12
@@ -52,7 +53,7 @@ static int block_signals(pid_t tid)
 {
 	uint64_t all = UINT64_MAX;
 
-	return ptrace(PTRACE_SETSIGMASK, tid, (void *)sizeof(all), &all) < 0 ? -errno : 0;
+	return trace_request(PTRACE_SETSIGMASK, tid, sizeof(all), (uintptr_t)&all);
 }
 
 /* Like inject_wait_stopped() for a task that stands still already, and is not to go on. */
@@ -231,7 +232,8 @@ int inject_exec(pid_t tid, bool entering, const struct inject_exec *x, uint64_t 
 		r = run(&s, x);
 	/* What the session made in the target has gone with its program. */
 	s.pidfd = fd_close(s.pidfd);
-	if (r == 0 && ptrace(PTRACE_SETSIGMASK, tid, (void *)sizeof(x->mask), &x->mask) < 0)
-		return error_set(e, errno, "cannot set the signal mask of task %d", tid);
-	return r;
+	if (r < 0)
+		return r;
+	r = trace_request(PTRACE_SETSIGMASK, tid, sizeof(x->mask), (uintptr_t)&x->mask);
+	return r < 0 ? error_set(e, r, "cannot set the signal mask of task %d", tid) : 0;
 }

@@ -48,6 +48,17 @@ struct inject_target {
 	struct inject_dispatch dispatch; /* mode != 0: switched off meanwhile */
 };
 
+/*
+ * The steps between stops (inject_stop.c). Awaiting the next one: -ESRCH, it has ended; -EBUSY, it
+ * waits in vfork(2); -ETIMEDOUT with where it is instead. A pending signal is delivered by
+ * resuming.
+ */
+int inject_await_stop(struct inject_target *t, uint64_t deadline_usec, struct error *e);
+int inject_resume(struct inject_target *t, int request, struct error *e);
+int inject_interrupt(struct inject_target *t, struct error *e);
+/* The text, and -EBUSY. */
+int inject_refuse_vfork(pid_t tid, struct error *e);
+
 /* Lets a stopped task go on to the next entry or exit of a call. -EFAULT: it got a fault instead.
  */
 int inject_to_syscall_stop(struct inject_target *t, uint64_t deadline_usec, struct error *e);

@@ -125,7 +125,7 @@ static bool reap(struct process *p)
 static void pidfd_ready(struct loop_source *s, uint32_t events)
 {
 	(void)events;
-	(void)reap((struct process *)((char *)s - offsetof(struct process, source)));
+	(void)reap(CONTAINER_OF(s, struct process, source));
 }
 
 int process_watch(struct process *p, pid_t pid, int pidfd)

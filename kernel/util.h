@@ -13,6 +13,8 @@
 #define USEC_INFINITY UINT64_MAX
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+/* The struct that has that member, of which this is the address. */
+#define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 /* Declares a descriptor that is closed at the end of the scope; -1 is none. */
 #define CLEANUP_FD __attribute__((cleanup(fd_closep)))

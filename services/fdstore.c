@@ -15,8 +15,6 @@
 #include "kernel/log.h"
 #include "kernel/util.h"
 
-#define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
-
 static unsigned total; /* of all services */
 
 /* PID 1 needs descriptors to work with, whatever its services give it to keep. */

@@ -15,8 +15,6 @@
 #include "services/policy.h"
 #include "services/vote.h"
 
-#define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
-
 /* An answer is a word, or a sentence. */
 #define PACKET_MAX 1024
 /* A program that reads the descriptor as something else may write what it likes to it, but not for

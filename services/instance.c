@@ -24,8 +24,6 @@
 #include "services/output.h"
 #include "services/spawn.h"
 
-#define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
-
 static void cgroup_name(const struct instance *i, char *buf, size_t size)
 {
 	(void)snprintf(buf, size, "%s/%u", i->service->unit->name, i->number);

@@ -13,8 +13,6 @@
 #include "services/roll.h"
 #include "services/successor.h"
 
-#define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
-
 /* No event tells that a process has exec'd or written its PID file: look often at first, then less
  * so. */
 #define POLL_FAST_USEC (2 * USEC_PER_MSEC)

@@ -11,8 +11,6 @@
 #include "services/successor.h"
 #include "services/watchdog.h"
 
-#define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
-
 void roll_ask_handover(struct service *s)
 {
 	struct error e;

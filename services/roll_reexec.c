@@ -13,8 +13,6 @@
 #include "services/roll.h"
 #include "services/successor.h"
 
-#define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
-
 static bool is_ready(const struct service *s, pid_t pid)
 {
 	if (service_type_notifies(s->unit->type))

@@ -16,8 +16,6 @@
 #include "services/spawn.h"
 #include "services/watchdog.h"
 
-#define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
-
 struct service_world world;
 void (*service_changed)(struct service *s);
 void (*service_forked)(const struct service *s, const struct fork_note *n);

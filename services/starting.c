@@ -187,8 +187,7 @@ static void look_for_forked_main(struct service *s)
 
 void life_pid_file_timer_expired(struct loop_timer *t)
 {
-	struct service *s =
-		(struct service *)((char *)t - offsetof(struct service, pid_file_timer));
+	struct service *s = CONTAINER_OF(t, struct service, pid_file_timer);
 
 	if (s->state == STATE_STARTING && s->current)
 		look_for_forked_main(s);

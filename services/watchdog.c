@@ -8,8 +8,6 @@
 #include "kernel/util.h"
 #include "services/catalog.h"
 
-#define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
-
 /* PID 1 itself was late: what was sent to it meanwhile waits to be read. */
 #define LATE_USEC (50 * USEC_PER_MSEC)
 
