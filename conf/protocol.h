@@ -58,7 +58,7 @@
  *   phase        NAME       usec= (how long) blackout=yes (part of it): one as each phase ends
  *   progress     ""         text= (a line for a person)
  *   blackout     ""         usec= (from freeze to thaw) processes= (looked at) migrated= left=
- *                           tries=
+ *                           tries= (so far: each froze everything)
  *   log          NAME       path=
  *   result       CODE       text= (why; the last line of an upgrade: "committed",
  *                           "not committed yet: ...", "already there: WHY", "rolled back: WHY",

@@ -12,7 +12,10 @@
 #include "upgrade/rollout.h"
 #include "upgrade/transaction.h"
 
+/* Nothing is worse than to stay on an image that was to be left: who is merely in the way for now
+ * is waited for much longer than on the way up. */
 #define ROLLBACK_TRIES 10
+#define ROLLBACK_TRIES_BUSY 60
 #define ROLLBACK_RETRY_USEC (500 * USEC_PER_MSEC)
 
 static void rolled_back(const char *but)
@@ -79,13 +82,20 @@ void backwards_resume(void)
 	rollout_resume(sides.current.mount_id, false, &BACKWARDS);
 }
 
-static void rollback_failed(const struct error *e)
+/* Everything runs for at least twice as long as it was frozen. */
+static uint64_t breathing_space(uint64_t frozen_usec)
+{
+	return frozen_usec > ROLLBACK_RETRY_USEC / 2 ? usec_add(frozen_usec, frozen_usec)
+						     : ROLLBACK_RETRY_USEC;
+}
+
+static void rollback_failed(const struct error *e, const struct tries *row)
 {
 	char text[600];
 
-	if (++tx.rollback_tries < ROLLBACK_TRIES) {
+	if (++tx.rollback_tries < (e->code == -EBUSY ? ROLLBACK_TRIES_BUSY : ROLLBACK_TRIES)) {
 		log_warning("cannot roll back yet: %s", e->text);
-		timer_set(&tx.retry_timer, deadline_in(ROLLBACK_RETRY_USEC));
+		timer_set(&tx.retry_timer, deadline_in(breathing_space(row->row_frozen_usec)));
 		return;
 	}
 	/* The new image stays; whoever asked must know that both ways are barred. */
@@ -103,20 +113,25 @@ static void swapped_back(void)
 	tx.hooks.keep();
 }
 
-static int swap_back(struct error *e)
+/* One row of tries. */
+static int swap_back(struct tries *row, struct error *e)
 {
-	struct swap_request q = {.conf = tx.conf, .force = true, .swapped = swapped_back};
+	struct swap_request q = {
+		.conf = tx.conf, .tries = row, .force = true, .swapped = swapped_back};
 
-	return sides_swap_back(&q, e);
+	tries_begin(row, clock_usec(), USEC_INFINITY);
+	e->code = sides_swap_back(&q, e);
+	return e->code;
 }
 
 void rollback_retry(struct loop_timer *t)
 {
+	struct tries row;
 	struct error e;
 
 	(void)t;
-	if (swap_back(&e) < 0)
-		rollback_failed(&e);
+	if (swap_back(&row, &e) < 0)
+		rollback_failed(&e, &row);
 }
 
 void rollback_begin(void)
@@ -132,6 +147,7 @@ void rollback_begin(void)
 
 void upgrade_exec_failed(const char *why)
 {
+	struct tries row;
 	struct error e;
 
 	tx.exec_wanted = false;
@@ -142,9 +158,9 @@ void upgrade_exec_failed(const char *why)
 		return;
 	}
 	(void)snprintf(tx.why, sizeof(tx.why), "cannot execute the new init: %s", why);
-	if (swap_back(&e) < 0) {
+	if (swap_back(&row, &e) < 0) {
 		tx.phase = UPGRADE_UNCOMMITTED;
-		rollback_failed(&e);
+		rollback_failed(&e, &row);
 		return;
 	}
 	rolled_back(NULL);

@@ -25,9 +25,6 @@
 #include "upgrade/thawer.h"
 #include "upgrade/writers.h"
 
-/* Somebody is always in vfork(2) on a machine that starts programs, but not the same one for long.
- */
-#define TRIES_MAX 8
 #define SEIZE_USEC (200 * USEC_PER_MSEC)
 
 struct blackout {
@@ -410,22 +407,27 @@ static void __attribute__((noreturn)) recover(int signal)
 
 static int run(const struct blackout_request *request, struct blackout_report *ret, struct error *e)
 {
-	int r = error_say(e, EBUSY, "a process still does not answer since the last attempt");
+	int r;
 
 	*ret = (struct blackout_report){0};
+	if (!limbo_is_empty())
+		return error_say(
+			e, EBUSY, "a process still does not answer since the last attempt");
 	log_hold(true);
 	/* Our own pages come from the old image: none may have to be read while everything stands
 	 * still. */
 	(void)mlockall(MCL_CURRENT | MCL_FUTURE);
-	for (unsigned tries = 1; r == -EBUSY && tries <= TRIES_MAX && limbo_is_empty(); tries++) {
-		*ret = (struct blackout_report){.n_tries = tries};
+	do {
+		*ret = (struct blackout_report){0};
 		thawer_start(request->tree,
 			usec_add(request->freeze_usec,
 				usec_add(request->blackout_usec,
 					2 * MIGRATION_UNDO_USEC + USEC_PER_SEC / 2)));
 		r = try_once(request, ret, e);
 		thawer_stop();
-	}
+		tries_count(request->tries, ret->total_usec);
+		ret->n_tries = request->tries->count;
+	} while (r == -EBUSY && limbo_is_empty() && tries_at_once(request->tries, clock_usec()));
 	(void)munlockall();
 	log_hold(false);
 	return r;

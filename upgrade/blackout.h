@@ -16,6 +16,7 @@
 #include "kernel/error.h"
 #include "upgrade/namespaces.h"
 #include "upgrade/pivot.h"
+#include "upgrade/tries.h"
 
 struct blackout_request {
 	int tree; /* cgroup directory */
@@ -25,6 +26,7 @@ struct blackout_request {
 	struct namespaces *namespaces; /* the others */
 	uint64_t freeze_usec; /* how long the freeze may take */
 	uint64_t blackout_usec; /* how long everything may take: past it, back */
+	struct tries *tries; /* in a row that has begun; counted here */
 	bool force; /* writers to the old image do not forbid it */
 	/* Called once the other root is the root and everything runs again: to write that down, so
 	 * that a PID 1 which crashes from then on goes on from there. */
@@ -48,12 +50,13 @@ struct blackout_report {
 	size_t n_processes; /* looked at */
 	size_t n_migrated; /* tasks that were given another directory */
 	size_t n_left; /* references that stay on the old image */
-	unsigned n_tries; /* more than one: somebody was in the middle of vfork(2) */
+	unsigned n_tries; /* so far; more than one: somebody was in the way */
 };
 
 /*
  * 0, or a negative errno with text and everything as before: -ETIMEDOUT it would not freeze, -EROFS
- * somebody writes to the old image, -ESTALE prepare the namespaces again.
+ * somebody writes to the old image, -ESTALE prepare the namespaces again, -EBUSY somebody is
+ * in the way at each try of this row.
  */
 int blackout_run(const struct blackout_request *b, struct blackout_report *ret, struct error *e);
 

@@ -10,13 +10,13 @@
 #include "upgrade/transaction.h"
 #include "upgrade/vault.h"
 
-static const uint64_t BUSY_RETRY_USEC[] = {
-	1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000, 300000, 400000, 500000};
+#define LIMBO_LOOK_USEC USEC_PER_MSEC
 
 static int image = -1; /* the detached mount of the new root; -1: none */
 static char *leave; /* a mount that stays on the old one */
 static struct loop_timer again_timer;
-static unsigned busy_tries;
+static struct tries tries;
+static struct error last; /* why it has to be tried again */
 
 static void drop_image(void)
 {
@@ -25,13 +25,16 @@ static void drop_image(void)
 	leave = NULL;
 }
 
-/* Somebody was in the middle of vfork(2) at each try: its child goes on only while nothing is
+/* Somebody was in the way at each try, in vfork(2) perhaps: its child goes on only while nothing is
  * frozen. */
-static bool later(int r)
+static bool later(const struct error *e)
 {
-	if (r != -EBUSY || busy_tries == ARRAY_SIZE(BUSY_RETRY_USEC))
+	uint64_t now = clock_usec();
+
+	if (e->code != -EBUSY || tries_over(&tries, now))
 		return false;
-	timer_set(&again_timer, deadline_in(BUSY_RETRY_USEC[busy_tries++]));
+	last = *e;
+	timer_set(&again_timer, usec_add(now, tries_pause(&tries, now)));
 	return true;
 }
 
@@ -44,40 +47,51 @@ static void swapped(void)
 	tx.hooks.keep();
 }
 
+static void give_up(const struct error *e)
+{
+	struct error ignored;
+	uint64_t msec = (clock_usec() - tries.began_usec) / USEC_PER_MSEC;
+
+	/* A pivot that was taken back has left the new root in the slot of the old, or in its own.
+	 */
+	(void)vault_release(sides.current.generation, &ignored);
+	(void)vault_release(tx.last_generation + 1, &ignored);
+	sides_forget_new();
+	grafts_forget(tx.last_generation + 1);
+	drop_image();
+	if (e->code == -EBUSY)
+		refuse("%s; tried %u times in %llu.%llu s (RetryTimeoutSec=)", e->text, tries.count,
+			(unsigned long long)(msec / 1000), (unsigned long long)(msec / 100 % 10));
+	else
+		refuse("%s", e->text);
+}
+
 static void swap_now(void)
 {
 	struct error e;
 	struct side to = {.generation = tx.last_generation + 1, .root = image};
 	struct swap_request q = {.conf = tx.conf,
 		.leave = leave,
+		.tries = &tries,
 		.force = tx.force,
 		.swapped = swapped,
 		.prepared = tx.hooks.keep};
-	int r = sides_swap_to_new(to, &q, &e);
 
-	if (r == 0) {
+	e.code = sides_swap_to_new(to, &q, &e);
+	if (e.code == 0)
 		image = -1;
-	} else if (!later(r)) {
-		struct error ignored;
-		/* A pivot that was taken back has left the new root in the slot of the old, or
-		 * in its own. */
-		(void)vault_release(sides.current.generation, &ignored);
-		(void)vault_release(to.generation, &ignored);
-		sides_forget_new();
-		grafts_forget(to.generation);
-		drop_image();
-		refuse("%s", e.text);
-	}
+	else if (!later(&e))
+		give_up(&e);
 }
 
 static void again_timer_expired(struct loop_timer *t)
 {
 	if (limbo_is_empty())
 		swap_now();
-	else
-		timer_set(
-			t, deadline_in(BUSY_RETRY_USEC[0])); /* it is let go when its vfork(2) is
-								over, and cannot be seized before */
+	else if (tries_over(&tries, clock_usec()))
+		give_up(&last);
+	else /* it is let go when its vfork(2) is over, and cannot be seized before */
+		timer_set(t, deadline_in(LIMBO_LOOK_USEC));
 }
 
 /* The services have said what they think of it; those that agreed are told how it went on in
@@ -88,6 +102,7 @@ static void voted(const char *refused)
 		drop_image();
 		refuse("%s", refused);
 	} else {
+		tries_begin(&tries, clock_usec(), tx.conf->retry_timeout_usec);
 		swap_now();
 	}
 }
@@ -116,7 +131,6 @@ void preparing_begin(int new_root, char *mount_to_leave)
 	free(leave);
 	image = new_root;
 	leave = mount_to_leave;
-	busy_tries = 0;
 	again_timer.expired = again_timer_expired;
 	tx.phase = UPGRADE_PRE;
 	if (run_hooks(HOOK_PRE_UPGRADE, image, hooks_done, &e) < 0)

@@ -19,9 +19,6 @@
 #include "upgrade/strays.h"
 #include "upgrade/vault.h"
 
-/* Namespaces that come between the look at them and the freeze. */
-#define STALE_TRIES 5
-
 struct sides sides = {.current.root = -1, .other.root = -1, .former.root = -1};
 
 static int tree_fd = -1, events_fd = -1, flag_fd = -1;
@@ -118,6 +115,7 @@ static int run_blackout(struct swap *s, struct error *e)
 		.namespaces = s->namespaces,
 		.freeze_usec = q->conf->freeze_timeout_usec,
 		.blackout_usec = q->conf->blackout_timeout_usec,
+		.tries = q->tries,
 		.force = q->force,
 		.swapped = swapped,
 		.userdata = s};
@@ -174,7 +172,9 @@ static int swap_to(struct side to, int to_slot, const struct swap_request *q, st
 
 	if (slot < 0)
 		return slot;
-	for (unsigned tries = 0; r == -ESTALE && tries < STALE_TRIES; tries++) {
+	tries_begin_row(q->tries, clock_usec());
+	/* Stale: namespaces that came between the look at them and the freeze. */
+	while (r == -ESTALE && tries_at_once(q->tries, clock_usec())) {
 		struct namespaces n;
 		r = namespaces_find(&n, tree_fd, e);
 		if (r == 0)

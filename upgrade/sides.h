@@ -12,6 +12,7 @@
 #include "conf/record.h"
 #include "conf/system.h"
 #include "kernel/error.h"
+#include "upgrade/tries.h"
 
 /* One root and what it is called. */
 struct side {
@@ -36,6 +37,7 @@ int sides_init(int tree, struct error *e);
 struct swap_request {
 	const struct system_conf *conf; /* its deadlines */
 	const char *leave; /* a mount that stays on the old root (pivot.h); NULL: none */
+	struct tries *tries; /* of which this is the next row */
 	bool force; /* writers to the old root do not forbid it */
 	/* The sides have changed: what goes on from here is to be written down, before anything
 	 * else (blackout.h). */
@@ -47,7 +49,8 @@ struct swap_request {
  * Freezes everything and makes the detached mount `to.root` "/"; the root that was goes to the
  * vault and becomes sides.other, in place of one that was attached there still. On success to.root
  * is consumed. 0, or negative errno with text and
- * everything as before: -EBUSY may be tried again (blackout.h).
+ * everything as before: -EBUSY somebody was in the way, at each try of the row; worth another
+ * one after tries_pause().
  */
 int sides_swap_to_new(struct side to, const struct swap_request *q, struct error *e);
 /* There will be no other try with that root: what is known of it is not to be taken for another's.

@@ -3,11 +3,13 @@
 harmed; or it does not matter, and the upgrade goes through."""
 import pathlib
 import re
+import threading
+import time
 
 import pytest
 import trial
 from machine import wait_until
-from outside import stragglers
+from outside import events, stragglers
 from test_migrate import Holder, own_pids
 
 pytestmark = pytest.mark.timeout(60)
@@ -78,12 +80,57 @@ def test_file_system_that_hangs(subject, inside):
     attempt(subject, 0)
 
 
-def test_parent_that_stays_in_vfork(subject):
-    holder = Holder(subject.machine, "vfork", "60000")
-    said = attempt(subject, 3)
-    assert re.search(r"refused: task \d+ \(holder\) waits in vfork\(2\) for its child", said), said
-    end(subject.machine, holder.process, holder.cgroup)
-    attempt(subject, 0)
+def test_parent_that_stays_in_vfork(tmp_path):
+    """It is tried again for a while, not for long, and most of that while everything runs."""
+    with trial.Subject(tmp_path, RetryTimeoutSec="1s") as subject:
+        trial.run(subject)
+        holder = Holder(subject.machine, "vfork", "60000")
+        frozen = FrozenShare(subject.machine)
+        said = attempt(subject, 3)
+        share = frozen.end()
+        told = re.search(r"refused: task \d+ \(holder\) waits in vfork\(2\) for its child.*; "
+                         r"tried (\d+) times in (\d\.\d) s \(RetryTimeoutSec=\)", said)
+        assert told and 1.0 <= float(told[2]) < 3 and int(told[1]) > 5, said
+        assert share < 0.6, share
+        end(subject.machine, holder.process, holder.cgroup)
+        attempt(subject, 0)
+
+
+class FrozenShare(threading.Thread):
+    """Of the time between the first and the last freeze, how much the tree was frozen."""
+
+    def __init__(self, machine):
+        super().__init__()
+        self.path, self.over, self.seen = machine.cgroup / "tree", False, []
+        self.start()
+
+    def run(self):
+        while not self.over:
+            self.seen.append(events(self.path)["frozen"])
+            time.sleep(0.001)
+
+    def end(self):
+        self.over = True
+        self.join()
+        first, last = self.seen.index(1), len(self.seen) - self.seen[::-1].index(1)
+        return sum(self.seen[first:last]) / (last - first)
+
+
+def test_the_way_back_waits_for_a_parent_in_vfork(tmp_path):
+    """Much longer than the way up would, with time to breathe in between."""
+    with trial.Subject(tmp_path, RetryTimeoutSec="500ms", AutoCommit="no") as subject:
+        machine, first = subject.machine, subject.image()
+        code, said = subject.upgrade(subject.other())
+        assert code == 0, said
+        holder = Holder(machine, "vfork", "60000")
+        since = time.monotonic()
+        back = machine.popen("/usr/bin/initctl", "rollback")
+        wait_until(lambda: machine.log().count("cannot roll back yet") == 12, 30, "the twelfth try")
+        assert time.monotonic() - since >= 5.5 and subject.image() != first
+        end(machine, holder.process, holder.cgroup)
+        said, _ = back.communicate(timeout=20)
+        assert "rolled back" in said and subject.image() == first, said
+        assert trial.frozen_or_traced(machine) is None
 
 
 def test_traced_by_strace(subject):

@@ -123,6 +123,7 @@ static void expect_defaults(const struct system_conf *c)
 	assert_true(c->shutdown_timeout_usec == 180 * SECOND);
 	assert_true(c->freeze_timeout_usec == 1 * SECOND);
 	assert_true(c->blackout_timeout_usec == 2 * SECOND);
+	assert_true(c->retry_timeout_usec == 5 * SECOND);
 	assert_true(c->check_timeout_usec == 30 * SECOND);
 	assert_true(c->exec_timeout_usec == 10 * SECOND);
 	assert_true(c->auto_commit);
@@ -156,7 +157,7 @@ static void reads_every_key(void **state)
 		"Hostname=box-1.example\nConsole=/dev/ttyS0\nRescueShell=/bin/100%\nDebug=yes\n"
 		"[Manager]\nLogDirectory=/run/log\nLogMaxSize=64K\nCtrlAltDel=ignore\n"
 		"DefaultTimeoutStopSec=5\nDefaultTimeoutStartSec=0\nShutdownTimeoutSec=1min\n"
-		"[Upgrade]\nFreezeTimeoutSec=500ms\nBlackoutTimeoutSec=3\nCheckTimeoutSec=4\n"
+		"[Upgrade]\nFreezeTimeoutSec=500ms\nBlackoutTimeoutSec=3\nRetryTimeoutSec=9\nCheckTimeoutSec=4\n"
 		"ExecTimeoutSec=5\nAutoCommit=no\nCommitTimeoutSec=1h\nMountOptions=rw,noatime\n"
 		"Carry=/lost\nCarry=\nCarry=/etc/a /etc/ssh/ \nCarry=\"/etc/b c\" /etc/x*\n"
 		"CarryDirectory=/data/carry\n");
@@ -177,6 +178,7 @@ static void reads_every_key(void **state)
 	assert_true(c->shutdown_timeout_usec == 60 * SECOND);
 	assert_true(c->freeze_timeout_usec == SECOND / 2);
 	assert_true(c->blackout_timeout_usec == 3 * SECOND);
+	assert_true(c->retry_timeout_usec == 9 * SECOND);
 	assert_true(c->check_timeout_usec == 4 * SECOND);
 	assert_true(c->exec_timeout_usec == 5 * SECOND);
 	assert_false(c->auto_commit);
