@@ -2,6 +2,7 @@
 #include "init/shutdown.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -125,13 +126,31 @@ void shutdown_end(const char *how)
 	end_system();
 }
 
+/* Whoever closes the last descriptor of an older generation waits for its disk. So that it is not
+ * PID 1, which keeps the time, the child lets go of all as well, once PID 1 has. */
+static void __attribute__((noreturn)) unmount_as_child(const int ends[2])
+{
+	char none;
+
+	(void)fd_close(ends[1]);
+	while (read(ends[0], &none, 1) < 0 && errno == EINTR)
+		;
+	upgrade_let_go();
+	unmount_everything();
+}
+
 static void start_unmounter(void)
 {
-	int pidfd;
-	pid_t pid = process_fork(-1, &pidfd);
+	int pidfd, ends[2] = {-1, -1};
 
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		log_warning("cannot make a pipe: %s", strerror(errno));
+	pid_t pid = process_fork(-1, &pidfd);
 	if (pid == 0)
-		unmount_everything();
+		unmount_as_child(ends);
+	upgrade_let_go();
+	(void)fd_close(ends[0]);
+	(void)fd_close(ends[1]);
 	if (pid > 0)
 		keep_note_child(STEPS[STEP_UNMOUNT], pid);
 	unmounter.exited = unmounter_exited;
@@ -168,7 +187,6 @@ static void advance(void)
 	case STEP_KILL:
 		if (!tree_is_empty())
 			log_error("processes are left that do not end on SIGKILL");
-		upgrade_let_go();
 		step = STEP_UNMOUNT;
 		start_unmounter();
 		return;

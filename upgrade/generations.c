@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "kernel/close_apart.h"
 #include "kernel/log.h"
 #include "kernel/loop.h"
 #include "kernel/util.h"
@@ -32,7 +33,8 @@ static unsigned n_held;
 
 static void drop(unsigned at)
 {
-	(void)fd_close(list[at].root);
+	/* The last that held on to the file system may be us. */
+	(void)fd_close_apart(list[at].root);
 	for (unsigned i = at + 1; i < count; i++)
 		list[i - 1] = list[i];
 	count--;
@@ -44,7 +46,7 @@ void generations_let_go(void)
 	look_cancel_all();
 	looking = false;
 	while (count > 0)
-		drop(count - 1);
+		(void)fd_close(list[--count].root);
 }
 
 static bool is_held(unsigned number)

@@ -21,7 +21,8 @@ void generations_add(unsigned generation, uint64_t mount_id, int root);
 /* Which of them that mount was the root of; 0: none. */
 unsigned generations_find(uint64_t mount_id);
 
-/* Forgets all of them: the last that held on to their file systems was this process. */
+/* Forgets all of them: the last that held on to their file systems was this process, which waits
+ * until they are written (unless a copy of it holds them as well). */
 void generations_let_go(void);
 
 /*

@@ -20,7 +20,7 @@
 /* The judging child has prepared one: `mount` is detached, and taken over. 0 or negative errno. */
 int grafts_add(const char *path, int mount);
 bool grafts_waiting(void);
-/* Closes those that were not planted. */
+/* Closes those that were not planted. Their file system stays mounted, with the state directory. */
 void grafts_discard(void);
 /*
  * Puts those that wait onto `root`, which has to be mounted in the caller's namespace: from now on

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "conf/protocol.h"
+#include "kernel/close_apart.h"
 #include "kernel/log.h"
 #include "kernel/loop.h"
 #include "kernel/process.h"
@@ -30,18 +31,19 @@ static struct judgement judgement = {.image = -1};
 static void (*emit_hook)(const char *text, size_t length);
 static void (*judged_hook)(const struct judgement *j);
 
-static void stop_listening(void)
+/* An image may lie in a packet that nobody has read: unless all of them were. */
+static void stop_listening(bool all_read)
 {
 	int fd = answers.fd;
 
 	loop_remove(&answers);
-	(void)fd_close(fd);
+	(void)(all_read ? fd_close(fd) : fd_close_apart(fd));
 	timer_cancel(&timer);
 }
 
 static void drop_outcome(void)
 {
-	judgement.image = fd_close(judgement.image);
+	judgement.image = fd_close_apart(judgement.image);
 	free(judgement.leave);
 	judgement = (struct judgement){.image = -1};
 }
@@ -66,11 +68,11 @@ static void take_image(const struct record *r, int fd)
 {
 	const char *leave = record_get(r, "leave");
 
-	judgement.image = fd_close(judgement.image); /* there is only one, but who knows */
+	judgement.image = fd_close_apart(judgement.image); /* there is only one, but who knows */
 	free(judgement.leave);
 	judgement.leave = leave ? strdup(leave) : NULL;
 	if (leave && !judgement.leave) {
-		(void)fd_close(fd);
+		(void)fd_close_apart(fd);
 		(void)snprintf(judgement.unfit, sizeof(judgement.unfit), "out of memory");
 		return;
 	}
@@ -140,7 +142,7 @@ static void answers_ready(struct loop_source *s, uint32_t events)
 		take_packet(buf, (size_t)n, fd);
 		return;
 	}
-	stop_listening();
+	stop_listening(n == 0);
 	if (n < 0)
 		(void)snprintf(judgement.unfit, sizeof(judgement.unfit),
 			"cannot receive what the child that looks at the image found: %s",
@@ -149,7 +151,7 @@ static void answers_ready(struct loop_source *s, uint32_t events)
 		(void)snprintf(judgement.unfit, sizeof(judgement.unfit),
 			"the child that looks at the image ended without an answer");
 	if (judgement.unfit[0])
-		judgement.image = fd_close(judgement.image);
+		judgement.image = fd_close_apart(judgement.image);
 	tell();
 }
 
@@ -157,7 +159,7 @@ static void timer_expired(struct loop_timer *t)
 {
 	(void)t;
 	(void)process_signal(&child, SIGKILL);
-	stop_listening();
+	stop_listening(false);
 	drop_outcome();
 	(void)snprintf(judgement.unfit, sizeof(judgement.unfit),
 		"opening and checking the image took too long");
@@ -169,7 +171,7 @@ void judge_cancel(void)
 	if (answers.fd < 0)
 		return;
 	(void)process_signal(&child, SIGKILL);
-	stop_listening();
+	stop_listening(false);
 	drop_outcome();
 }
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "conf/protocol.h"
+#include "kernel/close_apart.h"
 #include "kernel/log.h"
 #include "kernel/util.h"
 #include "services/service.h"
@@ -23,7 +24,7 @@ static uint64_t drain_deadline_usec;
 
 static void drop_image(void)
 {
-	image = fd_close(image);
+	image = fd_close_apart(image);
 	free(leave);
 	leave = NULL;
 }

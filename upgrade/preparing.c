@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "kernel/close_apart.h"
 #include "kernel/util.h"
 #include "services/vote.h"
 #include "upgrade/grafts.h"
@@ -20,7 +21,7 @@ static struct error last; /* why it has to be tried again */
 
 static void drop_image(void)
 {
-	image = fd_close(image);
+	image = fd_close_apart(image);
 	free(leave);
 	leave = NULL;
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "kernel/close_apart.h"
 #include "kernel/log.h"
 #include "kernel/util.h"
 #include "upgrade/generations.h"
@@ -33,7 +34,7 @@ static void add(const struct stray *s)
 		log_warning(
 			"what is held of an old root of generation %u in a mount namespace is no longer watched",
 			list[0].generation);
-		(void)fd_close(list[0].root);
+		(void)fd_close_apart(list[0].root);
 		drop(0);
 	}
 	list[count++] = *s;

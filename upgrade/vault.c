@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "kernel/close_apart.h"
 #include "kernel/log.h"
 #include "kernel/mounts.h"
 #include "kernel/util.h"
@@ -115,15 +116,34 @@ int vault_slot(unsigned generation, struct error *e)
 		      : fd;
 }
 
+/* Another mount of each file system at a slot: as long as it is open none of them ends. */
+static int copy_slot(const char *name)
+{
+	CLEANUP_FD int fd = openat(vault, name, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+	return fd < 0 ? -1 : mount_copy(fd, true);
+}
+
+static int detach_slot(const char *name)
+{
+	CLEANUP_FD int copy = copy_slot(name);
+	int r = -EAGAIN;
+
+	for (unsigned tries = 0; r < 0 && r != -EINVAL && r != -ENOENT && tries < RELEASE_TRIES;
+		tries++)
+		r = mount_detach_at(vault, name);
+	/* Of an empty slot it is a copy of the vault itself. */
+	if (r == 0)
+		(void)fd_close_apart(fd_steal(&copy));
+	return r;
+}
+
 int vault_release(unsigned generation, struct error *e)
 {
 	char name[16];
 
 	(void)snprintf(name, sizeof(name), "%u", generation);
-	int r = -EAGAIN;
-	for (unsigned tries = 0; r < 0 && r != -EINVAL && r != -ENOENT && tries < RELEASE_TRIES;
-		tries++)
-		r = mount_detach_at(vault, name);
+	int r = detach_slot(name);
 	/* Nothing is mounted there, or there is no such place. */
 	if (r < 0 && r != -EINVAL && r != -ENOENT)
 		return error_set(e, r, "cannot unmount the root of generation %u", generation);

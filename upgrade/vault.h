@@ -20,7 +20,8 @@ int vault_fd(void); /* -1: none yet */
 /* Makes (if missing) the mount point for a generation and opens it (O_PATH). A descriptor or
  * negative errno. */
 int vault_slot(unsigned generation, struct error *e);
-/* Unmounts what is at the slot, lazily, and removes it. */
+/* Unmounts what is at the slot, lazily, and removes it. Does not wait for file systems that end
+ * with it. */
 int vault_release(unsigned generation, struct error *e);
 
 /* After a crash: releases whatever there is but that one (0: all). */
