@@ -13,6 +13,7 @@
 #include "kernel/loop.h"
 #include "kernel/process.h"
 #include "kernel/util.h"
+#include "services/notify.h"
 
 /* While events do not end: what a state may be behind, and about a fifth of the time at worst. */
 #define POSTPONE_USEC 2000
@@ -84,8 +85,10 @@ void keep_now(void)
 {
 	int r;
 
-	if (notes < 0)
+	if (notes < 0) {
+		notify_close_spent();
 		return;
+	}
 	r = write_down();
 	if (r == 0)
 		forget_notes();
@@ -94,11 +97,13 @@ void keep_now(void)
 	failed = r < 0;
 	written_usec = clock_usec();
 	process_bury();
+	notify_close_spent();
 }
 
 void keep_turn(void)
 {
-	if (process_to_bury() || clock_usec() - written_usec > POSTPONE_USEC || loop_is_idle())
+	if (process_to_bury() || notify_has_spent() ||
+		clock_usec() - written_usec > POSTPONE_USEC || loop_is_idle())
 		keep_now();
 }
 
@@ -142,6 +147,15 @@ void keep_note_child(const char *what, pid_t pid)
 
 	record_begin(&w, "child", what);
 	record_int(&w, "pid", pid);
+	note(&w);
+}
+
+void keep_note_message(const struct letter *l)
+{
+	struct record_writer w = {0};
+
+	record_begin(&w, "message", l->unit);
+	inbox_write(&w, l);
 	note(&w);
 }
 

@@ -7,7 +7,8 @@
  * its exit code is not lost.
  *
  * What must not be done twice, whatever happens before the turn ends, is noted at once in a third
- * one: processes that were forked, requests that were taken.
+ * one: processes that were forked, requests that were taken. So is what comes only once: the
+ * messages of services.
  */
 #ifndef MOLT_INIT_KEEP_H
 #define MOLT_INIT_KEEP_H
@@ -16,6 +17,7 @@
 #include <sys/types.h>
 
 #include "kernel/error.h"
+#include "services/inbox.h"
 #include "services/service.h"
 
 /* Makes the descriptors and writes the first one. Without them a crash begins with an old state or
@@ -28,6 +30,7 @@ void keep_now(void);
 
 void keep_note_fork(const struct service *s, const struct fork_note *n);
 void keep_note_request(int client_fd);
+void keep_note_message(const struct letter *l);
 /* A child that a step of the boot or of the shutdown waits for: the step's word. */
 void keep_note_child(const char *what, pid_t pid);
 

@@ -31,6 +31,7 @@
 #include "kernel/log.h"
 #include "kernel/loop.h"
 #include "kernel/util.h"
+#include "services/inbox.h"
 #include "services/notify.h"
 #include "services/set.h"
 #include "upgrade/limbo.h"
@@ -144,6 +145,8 @@ static int take_up(const struct life *l, struct error *e)
 	state_keep_descriptors(false);
 	/* Whatever the life before was: an init that gave PID 1 back without knowing of its guard
 	 * has left the channel to it open, and one of another version what only that one knows. */
+	if (l->crashed)
+		state_load_messages(l->notes_fd);
 	state_sweep_descriptors();
 	if (l->crashed)
 		clean_up_after_crash(l);
@@ -270,6 +273,7 @@ static void begin_keeping(const struct life *l)
 	struct error e;
 
 	service_forked = keep_note_fork;
+	notify_heard = keep_note_message;
 	if (keep_open(&e) < 0)
 		log_error("%s: a crash would begin with nothing", e.text);
 	if (crash_wake_fd() >= 0 && loop_add(&waker, crash_wake_fd(), EPOLLIN) < 0)
@@ -389,7 +393,9 @@ int main(int argc, char **argv)
 	}
 	if (r < 0)
 		cannot_go_on(&e);
-	if (life.state_fd >= 0)
+	if (life.state_fd >= 0) {
 		begin_keeping(&life);
+		inbox_hear(keep_now);
+	}
 	live();
 }

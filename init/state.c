@@ -19,6 +19,7 @@
 #include "kernel/identity.h"
 #include "kernel/log.h"
 #include "kernel/util.h"
+#include "services/inbox.h"
 #include "services/notify.h"
 #include "services/set.h"
 #include "upgrade/upgrade.h"
@@ -70,7 +71,9 @@ void state_write(struct record_writer *w)
 	shutdown_save(w);
 	record_begin(w, "notify", "");
 	record_int(w, "fd", notify_fd());
+	record_int(w, "heard", (int64_t)notify_count());
 	record_end(w);
+	inbox_save(w);
 	control_save(w);
 	upgrade_save(w);
 	set_save(w);
@@ -184,6 +187,8 @@ static int load_notify(const struct record *r, struct error *e)
 {
 	int fd = identity_take((int)record_get_int(r, "fd", -1));
 
+	notify_set_count((uint64_t)record_get_int(r, "heard", 0));
+
 	return fd >= 0 ? notify_adopt(fd, e) : notify_open(e);
 }
 
@@ -204,6 +209,8 @@ static int load_record(const struct record *r, struct error *e)
 		shutdown_load(r);
 	} else if (strcmp(r->kind, "notify") == 0) {
 		result = load_notify(r, e);
+	} else if (strcmp(r->kind, "message") == 0) {
+		inbox_load(r, 0);
 	} else if (strcmp(r->kind, "descriptors") == 0) {
 		load_identities(r);
 	} else if (strcmp(r->kind, "control") == 0) {
@@ -237,6 +244,31 @@ int state_load(int fd, bool doubt, struct error *e)
 
 /* After a crash */
 
+static int load_message(const struct record *r, struct error *e)
+{
+	(void)e;
+	if (strcmp(r->kind, "message") == 0)
+		inbox_load(r, notify_count());
+	return 0;
+}
+
+/* Mostly there is nothing: what was noted is in the state since. */
+static bool is_empty(int fd)
+{
+	struct stat st;
+
+	return fd < 0 || fstat(fd, &st) < 0 || st.st_size == 0;
+}
+
+void state_load_messages(int fd)
+{
+	struct error e = {0};
+
+	if (!is_empty(fd) && each_record(fd, load_message, &e) < 0)
+		log_error("messages of services may be lost in the crash: %s", e.text);
+	inbox_doubt_last();
+}
+
 static int load_note(const struct record *r, struct error *e)
 {
 	if (strcmp(r->kind, "fork") == 0)
@@ -253,11 +285,8 @@ static int load_note(const struct record *r, struct error *e)
 void state_load_notes(int fd)
 {
 	struct error e = {0};
-	struct stat st;
 
-	if (fd < 0 || fstat(fd, &st) < 0 || st.st_size == 0)
-		return; /* mostly: there was nothing in between */
-	if (each_record(fd, load_note, &e) < 0)
+	if (!is_empty(fd) && each_record(fd, load_note, &e) < 0)
 		log_error("what was done last before the crash is not known: %s", e.text);
 }
 

@@ -29,6 +29,9 @@ void state_keep_descriptors(bool keep);
  * crash (`doubt`) descriptors are first compared with what they were when it was written.
  */
 int state_load(int fd, bool doubt, struct error *e);
+/* After a crash, once the state is loaded: the messages that were noted and wait to be heard again;
+ * before the sweep, since they have descriptors. */
+void state_load_messages(int fd);
 /* After a crash: what was noted since the state was written; and closes what nobody knows. */
 void state_load_notes(int fd);
 void state_sweep_descriptors(void);

@@ -88,13 +88,18 @@ static void mark_lost(int fd)
 		*k = (struct known){.lost = true};
 }
 
-bool identity_check(int fd, const char *word)
+bool identity_is(int fd, const char *word)
 {
 	char is[sizeof(table->word)];
 
+	return fd > 2 && look(fd, is, sizeof(is)) && strcmp(is, word) == 0;
+}
+
+bool identity_check(int fd, const char *word)
+{
 	if (fd <= 2)
 		return false;
-	if (!is_own(fd) && look(fd, is, sizeof(is)) && strcmp(is, word) == 0)
+	if (!is_own(fd) && identity_is(fd, word))
 		return true;
 	mark_lost(fd);
 	return false;

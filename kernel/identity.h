@@ -15,6 +15,9 @@
  * fd_close(): asking again costs nothing. Lives until then. */
 const char *identity_of(int fd);
 
+/* Whether fd is what the word says; nothing else. */
+bool identity_is(int fd, const char *word);
+
 /*
  * Whether fd is still what the word says. If not it is marked as lost: what is there of the life
  * before is closed and the number taken by something inert, so that no new descriptor gets it.

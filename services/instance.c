@@ -139,19 +139,23 @@ static void sweep(const struct service *s, int base)
 	(void)closedir(d);
 }
 
-void instance_kill_strays(const struct service *s)
+void instance_kill_strays(struct service *s)
 {
 	int root = s->unit->system_storage && world.storage_path ? world.storage : world.tree;
 	char name[512];
 
 	/* Numbers are given in turn, and each start takes one: two at most in one turn of the loop.
 	 */
-	for (unsigned number = s->last_instance + 1; number <= s->last_instance + 2; number++) {
+	unsigned number = s->last_instance + 1;
+	for (unsigned end = number + 2; number < end; number++) {
 		(void)snprintf(name, sizeof(name), "%s/%u", s->unit->name, number);
 		CLEANUP_FD int fd =
 			openat(root, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 		if (fd < 0)
 			continue;
+		/* The next one gets a cgroup in which nothing was ever killed; see start_command().
+		 */
+		s->last_instance = number;
 		log_warning("%s: a start that was only just begun is begun anew", s->unit->name);
 		int r = cgroup_kill(fd);
 		if (r < 0)
@@ -270,7 +274,6 @@ static pid_t fork_command(
 	char log_path[512];
 
 	spawn->unit = i->service->unit;
-	spawn->cgroup = i->cgroup;
 	spawn->main_pid = i->main.pid;
 	spawn->log_path = log_path;
 	output_path(log_path, sizeof(log_path), i->service->unit->name);
@@ -285,7 +288,11 @@ static pid_t start_service(
 {
 	struct service *s = i->service;
 	CLEANUP_FREE struct passed_fd *list = calloc(s->n_listen + s->n_stored + 1, sizeof(*list));
-	struct spawn spawn = {.command = c, .is_service = true, .passed = list, .handshake = -1};
+	struct spawn spawn = {.command = c,
+		.cgroup = i->cgroup,
+		.is_service = true,
+		.passed = list,
+		.handshake = -1};
 	int r = list ? 0 : -ENOMEM;
 
 	if (r == 0)
@@ -300,10 +307,17 @@ static pid_t start_service(
 	return pid;
 }
 
-static pid_t start_command(
-	struct instance *i, const struct command *c, int *ret_pidfd, int *ret_pipe, struct error *e)
+/*
+ * What runs after everything else of the instance has ended may have been killed gets a cgroup of
+ * its own below: since Linux 6.14 whatever is born into one that cgroup.kill was ever written to is
+ * killed at birth (cgroup_css_set_fork() compares with the count of kills of the parent's cgroup).
+ */
+static pid_t start_command(struct instance *i, const struct command *c, enum service_state state,
+	int *ret_pidfd, int *ret_pipe, struct error *e)
 {
-	struct spawn spawn = {.command = c, .handshake = -1};
+	CLEANUP_FD int after = state == STATE_CLEANUP ? cgroup_make(i->cgroup, "after") : -1;
+	struct spawn spawn = {
+		.command = c, .cgroup = after >= 0 ? after : i->cgroup, .handshake = -1};
 
 	return fork_command(i, &spawn, ret_pidfd, ret_pipe, e);
 }
@@ -362,7 +376,7 @@ int instance_start_control(
 	struct instance *i, const struct command *c, enum service_state state, struct error *e)
 {
 	int pidfd = -1, pipe = -1;
-	pid_t pid = start_command(i, c, &pidfd, &pipe, e);
+	pid_t pid = start_command(i, c, state, &pidfd, &pipe, e);
 
 	return pid < 0 ? pid : watch_control(i, pid, pidfd, pipe, state, e);
 }
@@ -378,11 +392,11 @@ int instance_start_forking(struct instance *i, const struct command *c, struct e
 bool instance_owns(const struct instance *i, pid_t pid)
 {
 	char path[512], own[512];
+	const char *base = i->outside ? world.storage_path : world.tree_path;
 
-	if (cgroup_of_pid(pid, path, sizeof(path)) < 0)
+	if (!base || cgroup_of_pid(pid, path, sizeof(path)) < 0)
 		return false;
-	(void)snprintf(
-		own, sizeof(own), "%s/%s/%u", world.tree_path, i->service->unit->name, i->number);
+	(void)snprintf(own, sizeof(own), "%s/%s/%u", base, i->service->unit->name, i->number);
 	size_t length = strlen(own);
 	return strncmp(path, own, length) == 0 && (path[length] == '\0' || path[length] == '/');
 }

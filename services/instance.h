@@ -31,8 +31,8 @@ int instance_set_main(struct instance *i, pid_t pid);
 /* The number in PIDFile=, whatever it is worth. 0 or negative errno. */
 int instance_read_pid_file(const struct instance *i, pid_t *ret);
 
-/* Kills what is in instances of a higher number than any that is known. */
-void instance_kill_strays(const struct service *s);
+/* Kills what is in instances of a higher number than any that is known; their numbers are used. */
+void instance_kill_strays(struct service *s);
 
 bool instance_is_empty(const struct instance *i);
 /* Whether pid is in its cgroup. */

@@ -7,6 +7,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* systemd takes 4 KiB too (sd_notify(3) says nothing); what is longer is cut off by the kernel and
+ * dropped. */
+#define MESSAGE_MAX 4096
+
 /* One datagram of sd_notify(3). The texts point into what was parsed; NULL: not said. Of a key that
  * is there twice the first counts, as in systemd. */
 struct notification {

@@ -11,15 +11,18 @@
 
 #include "kernel/log.h"
 #include "kernel/util.h"
+#include "services/inbox.h"
 #include "services/message.h"
 #include "services/set.h"
 
-/* systemd takes 4 KiB too (sd_notify(3) says nothing); what is longer is cut off by the kernel and
- * dropped. */
-#define MESSAGE_MAX 4096
 #define FDS_MAX 253 /* SCM_MAX_FD */
 
 static struct loop_source source = {.fd = -1};
+static uint64_t count;
+static int spent[FDS_MAX];
+static size_t n_spent;
+
+void (*notify_heard)(const struct letter *l);
 
 /* What came with a message beside its text. */
 struct ancillary {
@@ -60,21 +63,57 @@ static void take_ancillary(struct msghdr *m, struct ancillary *a)
 
 /* What nobody kept is closed: for BARRIER=1, which comes with one end of a pipe, that is the answer
  * (sd_notify_barrier(3)), and everything that was sent before has been heard by then. */
-static void close_rest(struct ancillary *a)
+static void spend(const struct ancillary *a)
 {
+	notify_close_spent(); /* none, unless the state could not be written */
 	for (size_t i = 0; i < a->n_fds; i++)
-		(void)fd_close(a->fds[i]);
+		if (a->fds[i] >= 0)
+			spent[n_spent++] = a->fds[i];
 }
 
-static void handle_message(char *text, struct ancillary *a)
+bool notify_has_spent(void)
 {
-	struct notification n;
-	unsigned instance;
-	struct service *s;
+	return n_spent > 0;
+}
 
-	if (a->sender <= 0)
-		return;
-	s = set_of_pid(a->sender, &instance);
+void notify_close_spent(void)
+{
+	while (n_spent > 0)
+		(void)fd_close(spent[--n_spent]);
+}
+
+uint64_t notify_count(void)
+{
+	return count;
+}
+
+void notify_set_count(uint64_t value)
+{
+	count = value;
+}
+
+/*
+ * In this order: until it is noted it is in the socket, from then on it is in the notes; and out of
+ * the socket before anybody looks into it, so that no message is there for ever that PID 1 crashes
+ * over. A crash between the two lets it be heard twice.
+ */
+static void take_message(char *text, struct ancillary *a)
+{
+	unsigned instance = 0;
+	struct service *s = a->sender > 0 ? set_of_pid(a->sender, &instance) : NULL;
+	struct notification n;
+
+	if (s && notify_heard) {
+		const struct letter l = {.unit = s->unit->name,
+			.instance = instance,
+			.sender = a->sender,
+			.number = ++count,
+			.text = text,
+			.fds = a->fds,
+			.n_fds = a->n_fds};
+		notify_heard(&l);
+	}
+	(void)recv(source.fd, NULL, 0, MSG_DONTWAIT);
 	if (!s) {
 		log_debug("notification from process %d, which is of no service: ignored",
 			(int)a->sender);
@@ -98,7 +137,7 @@ static void socket_ready(struct loop_source *src, uint32_t events)
 		.msg_controllen = sizeof(control)};
 
 	(void)events;
-	ssize_t n = recvmsg(src->fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	ssize_t n = recvmsg(src->fd, &m, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (n < 0) {
 		if (errno != EAGAIN && errno != EINTR)
 			log_warning(
@@ -108,9 +147,11 @@ static void socket_ready(struct loop_source *src, uint32_t events)
 	struct ancillary a = {.n_fds = 0};
 	take_ancillary(&m, &a);
 	text[n] = '\0';
-	if (!(m.msg_flags & MSG_TRUNC))
-		handle_message(text, &a);
-	close_rest(&a);
+	if (m.msg_flags & MSG_TRUNC)
+		(void)recv(src->fd, NULL, 0, MSG_DONTWAIT);
+	else
+		take_message(text, &a);
+	spend(&a);
 }
 
 int notify_adopt(int fd, struct error *e)

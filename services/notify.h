@@ -4,9 +4,25 @@
 #ifndef MOLT_SERVICES_NOTIFY_H
 #define MOLT_SERVICES_NOTIFY_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "kernel/error.h"
 
 #define NOTIFY_SOCKET_PATH "/run/molt/notify"
+
+/*
+ * Over a crash (inbox.h): each message is noted with this hook before it counts as taken; NULL:
+ * nobody takes notes. How many were, for the state: a note with a higher number is not in it.
+ */
+struct letter;
+extern void (*notify_heard)(const struct letter *l);
+uint64_t notify_count(void);
+void notify_set_count(uint64_t count);
+/* Descriptors that came with a message and that nobody wants are closed only once the state has
+ * what it did: the notes may name them till then. */
+bool notify_has_spent(void);
+void notify_close_spent(void);
 
 /* Opens it at NOTIFY_SOCKET_PATH and watches it. */
 int notify_open(struct error *e);

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from helpers import answer, outside, request, script, service, start, state, stop, wait_file, wait_log
+from helpers import answer, outside, request, script, service, start, state, stop, wait_file, wait_log, wait_said
 from machine import wait_until
 
 STUBBORN = "/bin/sh -c 'trap \"\" TERM; echo up; while :; do sleep 1000; done'"
@@ -121,6 +121,17 @@ def test_stop_post_runs_after_a_start_that_was_broken_off(booted):
         client.stdout.close()
     assert (booted.share / "post").read_text().split() == ["post"] * 5
     booted.run("/bin/true", timeout=10)
+
+
+def test_stop_post_runs_after_what_had_to_be_killed(booted):
+    """Since Linux 6.14 nothing can be born into a cgroup that was killed once."""
+    service(booted, "a", "TimeoutStopSec=200ms", "ExecStopPost=/bin/sh -c 'echo post >>/run/share/post'", start=STUBBORN)
+    start(booted, "a")
+    wait_said(booted, "a", "up")
+    stop(booted, "a", timeout=5)
+    assert (booted.share / "post").read_text() == "post\n", booted.report()
+    wait_log(booted, "had to be killed")
+    assert booted.service_pids("a") == [] and [d for d in booted.cgroups("a.service") if d.name.isdigit()] == []
 
 
 def test_start_timeout(booted):
