@@ -74,7 +74,7 @@ int guard_begin(struct guard *ret, const struct guard_fallback *fallback, uint64
 	(void)fd_close(ends[1]);
 	if (g.pid < 0) {
 		(void)fd_close(g.channel);
-		return error_set(e, g.pid, "cannot fork a guard");
+		return error_set(e, g.pid, "cannot fork a guard%s", process_fork_hint(g.pid));
 	}
 	r = hear(g.channel, e);
 	if (r < 0) {

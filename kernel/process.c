@@ -51,6 +51,12 @@ pid_t process_fork(int cgroup, int *ret_pidfd)
 	return (pid_t)pid;
 }
 
+const char *process_fork_hint(int r)
+{
+	return r == -EAGAIN ? " (a limit on processes: pids.max, RLIMIT_NPROC or kernel.pid_max)"
+			    : "";
+}
+
 static void forget(struct process *p)
 {
 	loop_remove(&p->source);

@@ -36,6 +36,8 @@ struct process {
  * Never waits for the child.
  */
 pid_t process_fork(int cgroup, int *ret_pidfd);
+/* For a sentence about why it failed: what a person can do about it, in brackets, or "". */
+const char *process_fork_hint(int r);
 
 /* Watches pid; takes over `pidfd` (-1: one is opened). 0 or negative errno (pidfd closed then);
  * -EBUSY: p watches one. */

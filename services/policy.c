@@ -18,6 +18,8 @@
 #define POLL_FAST_USEC (2 * USEC_PER_MSEC)
 #define POLL_SLOW_USEC (20 * USEC_PER_MSEC)
 #define POLL_FAST_TIMES 100
+#define SHORT_USEC (100 * USEC_PER_MSEC)
+#define SHORT_TIMES 10
 /* What was killed is gone within this. */
 #define DRAIN_KILL_USEC (5 * USEC_PER_SEC)
 
@@ -50,6 +52,16 @@ void roll_poll_again(struct service *s)
 	timer_set(&s->roll.timer,
 		deadline_in(
 			s->roll.poll_count < POLL_FAST_TIMES ? POLL_FAST_USEC : POLL_SLOW_USEC));
+}
+
+bool roll_ask_later(struct service *s)
+{
+	if (s->roll.n_short == SHORT_TIMES)
+		return false;
+	s->roll.n_short++;
+	s->roll.state = ROLL_SETTLING;
+	timer_set(&s->roll.timer, deadline_in(SHORT_USEC));
+	return true;
 }
 
 static bool settled(const struct service *s)
@@ -191,7 +203,7 @@ void policy_roll(struct service *s, uint64_t target)
 	s->roll.why[0] = '\0';
 	s->roll.refused = false;
 	s->roll.started = s->roll.drain_killed = false;
-	s->roll.poll_count = 0;
+	s->roll.poll_count = s->roll.n_short = 0;
 	s->roll.deadline_usec = deadline_in(s->unit->ready_timeout_usec);
 	s->roll.state = ROLL_SETTLING;
 	if (s->unit->policy == POLICY_KEEP && !must_start(s)) {

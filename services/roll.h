@@ -14,6 +14,9 @@ void roll_end(struct service *s, enum roll_state state);
 /* Undoes what is half done and ends it as failed, for that reason. */
 void __attribute__((format(printf, 2, 3))) roll_fail(struct service *s, const char *format, ...);
 void roll_poll_again(struct service *s);
+/* PID 1 had no process, descriptor or memory left to start it, which may be different in a moment:
+ * asks once more then. False: that has been tried often enough. */
+bool roll_ask_later(struct service *s);
 
 void roll_ask_reexec(struct service *s);
 void roll_check_reexec(struct service *s);

@@ -22,12 +22,15 @@ void roll_ask_handover(struct service *s)
 		return;
 	}
 	s->incoming = instance_new(s, &e);
-	if (!s->incoming ||
-		instance_start_main(s->incoming, &s->unit->exec_start.items[0], s->state, &e) < 0) {
-		roll_fail(s, "%s", e.text);
+	if (s->incoming && instance_start_main(
+				   s->incoming, &s->unit->exec_start.items[0], s->state, &e) == 0) {
+		roll_poll_again(s);
 		return;
 	}
-	roll_poll_again(s);
+	instance_free(s->incoming);
+	s->incoming = NULL;
+	if (!roll_ask_later(s))
+		roll_fail(s, "%s", e.text);
 }
 
 static void drain(struct service *s, struct instance *old)

@@ -19,7 +19,11 @@ void roll_ask_start(struct service *s)
 
 void roll_check_restart(struct service *s)
 {
-	if (s->state == STATE_FAILED || s->state == STATE_BACKOFF)
+	bool failed = s->state == STATE_FAILED || s->state == STATE_BACKOFF;
+
+	if (failed && s->result == RESULT_RESOURCES && s->roll.was_up && roll_ask_later(s))
+		return;
+	if (failed)
 		roll_fail(s, "it did not start again: %s", s->why);
 	else if (s->state == STATE_EXITED || (s->state == STATE_RUNNING && !service_main_pid(s)))
 		roll_end(s, ROLL_DONE);

@@ -142,6 +142,7 @@ struct roll {
 	bool started; /* it was started for this roll, whatever its policy */
 	bool drain_killed; /* what kept it from settling was */
 	unsigned poll_count;
+	unsigned n_short; /* how often PID 1 had not what it takes to start it */
 	char why[256]; /* when it failed */
 };
 

@@ -394,7 +394,8 @@ pid_t spawn_start(const struct spawn *s, int *ret_pidfd, int *ret_pipe, struct e
 	(void)fd_close(ends[1]);
 	if (pid < 0) {
 		(void)fd_close(ends[0]);
-		return error_set(e, pid, "cannot fork for %s", s->command->path);
+		return error_set(
+			e, pid, "cannot fork for %s%s", s->command->path, process_fork_hint(pid));
 	}
 	*ret_pipe = ends[0];
 	return pid;

@@ -18,13 +18,17 @@
 #define ROLLBACK_TRIES_BUSY 60
 #define ROLLBACK_RETRY_USEC (500 * USEC_PER_MSEC)
 
+/* A service that is not as it was, and what can be done about that; "": all of them are. */
+static char not_back[500];
+
 static void rolled_back(const char *but)
 {
-	char text[1200];
+	char text[1800];
 
 	sides_let_go_of_other();
-	(void)snprintf(text, sizeof(text), "rolled back: %s%s%s", tx.why, but ? "; but " : "",
-		but ? but : "");
+	(void)snprintf(text, sizeof(text), "rolled back: %s%s%s%s%s", tx.why, but ? "; but " : "",
+		but ? but : "", not_back[0] ? "; but " : "", not_back);
+	not_back[0] = '\0';
 	finish(RESULT_ROLLED_BACK, text);
 }
 
@@ -52,21 +56,28 @@ void restore_begin(void)
 		restored(e.text);
 }
 
-static void undone(void)
+static void describe(const struct service *s)
 {
-	if (tx.restore)
-		restore_begin();
-	else
-		rolled_back(NULL);
+	const char *advice = "is not on that image (see `initctl status`)";
+
+	if (s->state == STATE_FAILED || s->state == STATE_INACTIVE)
+		advice = "is down: `initctl start` it once that is mended";
+	else if (s->state == STATE_BACKOFF)
+		advice = "is down, and is started again by itself";
+	(void)snprintf(not_back, sizeof(not_back), "%s %s: %s", s->unit->name, advice, s->roll.why);
+	log_error("%s", not_back);
 }
 
 static void services_undone(const struct service *failed)
 {
 	report_end_phase("services", false);
+	not_back[0] = '\0';
 	if (failed)
-		log_error("%s did not get back onto the old image: %s", failed->unit->name,
-			failed->roll.why);
-	undone();
+		describe(failed);
+	if (tx.restore)
+		restore_begin();
+	else
+		rolled_back(NULL);
 }
 
 static const struct rollout_hooks BACKWARDS = {report_rolled, services_undone};

@@ -112,7 +112,7 @@ int check_state(
 		run_init(root, state_fd, ends[1]);
 	(void)fd_close(ends[1]);
 	if (pid < 0)
-		return error_set(e, pid, "cannot ask %s", who);
+		return error_set(e, pid, "cannot ask %s%s", who, process_fork_hint(pid));
 	int r = listen_to(&w, out, deadline_in(timeout_usec));
 	if (r == -ETIMEDOUT) {
 		(void)kill(pid, SIGKILL);

@@ -196,7 +196,8 @@ int judge_begin(const struct image_request *request, void (*emit)(const char *te
 		r = loop_add(&answers, ends[0], EPOLLIN);
 	if (r < 0) {
 		(void)fd_close(ends[0]);
-		return error_set(e, r, "cannot start looking at the image");
+		return error_set(
+			e, r, "cannot start looking at the image%s", process_fork_hint(pid));
 	}
 	forced = request->force;
 	emit_hook = emit;

@@ -67,7 +67,8 @@ static int start_child(struct porter *p, struct error *e)
 	(void)fd_close(ends[1]);
 	if (pid < 0) {
 		(void)fd_close(ends[0]);
-		return error_set(e, pid, "cannot start the child that pivots mount namespaces");
+		return error_set(e, pid, "cannot start the child that pivots mount namespaces%s",
+			process_fork_hint(pid));
 	}
 	p->socket = ends[0];
 	return 0;

@@ -270,7 +270,8 @@ int scout_run(struct namespaces *n, struct error *e)
 		r = receive(n, ends[0], deadline_usec, e);
 	(void)fd_close(ends[0]);
 	if (pid < 0)
-		return error_set(e, pid, "cannot look at the mount namespaces");
+		return error_set(
+			e, pid, "cannot look at the mount namespaces%s", process_fork_hint(pid));
 	end_child(pidfd);
 	if (r == -ETIMEDOUT)
 		return error_say(e, ETIMEDOUT, "looking at the mount namespaces took too long");

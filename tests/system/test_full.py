@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import os
 import pathlib
+import re
 import resource
 import shutil
 
@@ -70,7 +71,7 @@ def pids(machine, spare):
     try:
         (root / "cgroup.procs").write_text(str(machine.pid))
         (root / "pids.max").write_text(str(1 + spare))
-        yield
+        yield root
     finally:
         (root / "pids.max").write_text("max")
         for pid in (root / "cgroup.procs").read_text().split():
@@ -158,3 +159,32 @@ def test_children(subject):
             break
     assert codes[0] == 1 and codes[-1] == 0, codes
     attempt(subject, 0)
+
+
+@pytest.mark.parametrize("lifted", [True, False])
+def test_no_process_for_a_service(machine, lifted):
+    """It was stopped already: it is tried again for a moment, on the way back as well, and what is down then is told."""
+    os.mkfifo(machine.share / "go")
+    for image in machine.images.values():
+        image.conf(services=["slow.service"])
+        image.service("slow", "[Service]\nExecStart=/bin/sleep 1000\n[Upgrade]\nPolicy=restart\n"
+                              "[Service]\nExecStop=/bin/sh -c 'read x </run/share/go'\n")
+    machine.start()
+    machine.wait_state("slow")
+    with pids(machine, 100) as root:
+        client = machine.popen("/usr/bin/initctl", "upgrade", "/run/images/two", cgroup="client")
+        machine.wait_state("slow", "stopping")
+        (root / "pids.max").write_text("0")
+        (machine.share / "go").write_text("x\n")
+        if lifted:
+            wait_until(lambda: "cannot fork for /bin/sleep" in machine.log(), what="the limit")
+            (root / "pids.max").write_text("max")
+        said, _ = client.communicate(timeout=60)
+    assert client.returncode == (0 if lifted else 4), said
+    assert machine.image() == ("two" if lifted else "one")
+    if not lifted:
+        assert re.search(r"rolled back: slow.service: .*cannot fork for /bin/sleep \(a limit on processes: .*; "
+                         r"but slow.service is down: `initctl start` it once that is mended: ", said), said
+        machine.initctl("start", "slow")
+    machine.wait_state("slow")
+    assert trial.frozen_or_traced(machine) is None
