@@ -39,8 +39,9 @@
  *                           image=(directory mount device file) fstype= mode=(ro rw) verity=yes
  *                           device= (that a device or file is mounted from)
  *   mount        PATH       action=(move leave; make: its mount point, and move) fstype=
- *   namespace    PID        another mount namespace, by a process in it: comm=
- *                           action=(swap leave cannot) why= (it cannot)
+ *   namespace    PID        another mount namespace, by a process in it: comm=; nobody is in it:
+ *                           fd= (of that process, which keeps it) or, with PID 0, path= (a bind
+ *                           mount of it) action=(swap leave cannot) why= (it cannot)
  *   carry        PATH       action=(copy bind stays same missing): see Carry= in init.conf(5)
  *   service      NAME       policy= action= (what the upgrade does to it) asked=yes
  *                           (it has a say): a plan line

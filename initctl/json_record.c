@@ -89,6 +89,8 @@ static const struct member plan_members[] = {
 static const struct member namespace_members[] = {
 	{NULL, "pid", MEMBER_NUMBER},
 	{"comm", "comm", MEMBER_TEXT},
+	{"fd", "fd", MEMBER_NUMBER},
+	{"path", "path", MEMBER_TEXT},
 	{"action", "action", MEMBER_TEXT},
 	{"why", "why", MEMBER_TEXT},
 	{0},

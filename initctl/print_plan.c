@@ -70,6 +70,19 @@ static void print_all_mounts(const struct answer *a)
 	free(mounts);
 }
 
+/* "of process 812 (bash)", or what keeps one that nobody is in. */
+static char *describe_namespace(const struct record *r)
+{
+	const char *fd = field(r, "fd"), *path = field(r, "path");
+
+	if (*path)
+		return format_text("that is mounted at %s", path);
+	if (*fd)
+		return format_text("that process %s (%s) has a descriptor of (fd %s)", r->id,
+			field(r, "comm"), fd);
+	return format_text("of process %s (%s)", r->id, field(r, "comm"));
+}
+
 static void print_namespaces(const struct answer *a)
 {
 	size_t n;
@@ -80,15 +93,17 @@ static void print_namespaces(const struct answer *a)
 	for (size_t i = 0; i < n; i++) {
 		const char *action = field(list[i], "action");
 		bool cannot = strcmp(action, "cannot") == 0;
-		char *text = format_text("of process %s (%s)%s%s", list[i]->id,
-			field(list[i], "comm"), cannot ? ": stays on the running image: " : "",
-			cannot ? field(list[i], "why") : "");
+		char *which = describe_namespace(list[i]);
+		char *text =
+			format_text("%s%s%s", which, cannot ? ": stays on the running image: " : "",
+				cannot ? field(list[i], "why") : "");
 		print_paragraph(9,
 			cannot                        ? "  stays  "
 			: strcmp(action, "swap") == 0 ? "  swap   "
 						      : "  leave  ",
 			cannot ? COLOUR_YELLOW : COLOUR_NONE, text);
 		free(text);
+		free(which);
 	}
 	free(list);
 }

@@ -34,14 +34,16 @@ int mount_ns_open(pid_t tid)
 
 int mount_ns_is_ours(int fd, bool *ret)
 {
-	struct stat owner, own;
+	static struct stat own; /* asked once: where a child goes, there need be no /proc */
+	struct stat owner;
 	CLEANUP_FD int user = ioctl(fd, NS_GET_USERNS);
 
 	if (user < 0 && errno == EPERM) { /* an ancestor of ours owns it */
 		*ret = false;
 		return 0;
 	}
-	if (user < 0 || fstat(user, &owner) < 0 || stat("/proc/self/ns/user", &own) < 0)
+	if (user < 0 || fstat(user, &owner) < 0 ||
+		(!own.st_ino && stat("/proc/self/ns/user", &own) < 0))
 		return -errno;
 	*ret = owner.st_ino == own.st_ino;
 	return 0;

@@ -112,10 +112,21 @@ static int parse(struct libmnt_table *table, FILE *f)
 	return mnt_table_get_nents(table) == lines ? 0 : -EAGAIN;
 }
 
-static int read_once(struct mount_table *t)
+/* From a copy of `watch`, or, without one, of the caller's namespace. */
+static int open_table(int watch)
+{
+	if (watch < 0)
+		return open_mountinfo();
+	if (lseek(watch, 0, SEEK_SET) < 0)
+		return -errno;
+	int fd = fcntl(watch, F_DUPFD_CLOEXEC, 3);
+	return fd < 0 ? -errno : fd;
+}
+
+static int read_once(int watch, struct mount_table *t)
 {
 	struct libmnt_table *table = mnt_new_table();
-	CLEANUP_FD int fd = open_mountinfo();
+	CLEANUP_FD int fd = open_table(watch);
 	FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
 	int r = fd < 0 ? fd : f ? 0 : -errno;
 
@@ -133,19 +144,29 @@ static int read_once(struct mount_table *t)
 	return r;
 }
 
-int mount_table_read(struct mount_table *ret, struct error *e)
+static int read_table(int watch, struct mount_table *ret, struct error *e)
 {
 	struct mount_table t = {0};
 	int r = -EAGAIN;
 
 	for (unsigned tries = 0; r == -EAGAIN && tries < READ_TRIES; tries++)
-		r = read_once(&t);
+		r = read_once(watch, &t);
 	if (r < 0) {
 		mount_table_free(&t);
 		return error_set(e, r, "cannot read the mount table from /proc/self/mountinfo");
 	}
 	*ret = t;
 	return 0;
+}
+
+int mount_table_read(struct mount_table *ret, struct error *e)
+{
+	return read_table(-1, ret, e);
+}
+
+int mount_table_read_watched(int watch, struct mount_table *ret, struct error *e)
+{
+	return read_table(watch, ret, e);
 }
 
 void mount_table_free(struct mount_table *t)

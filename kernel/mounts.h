@@ -40,6 +40,9 @@ void mount_proc_at(int proc);
 
 /* Reads /proc/self/mountinfo. *ret is the caller's, mount_table_free(). */
 int mount_table_read(struct mount_table *ret, struct error *e);
+/* The same from a descriptor of mount_watch_open(), of the namespace it was opened in: no matter
+ * which the caller is in, or whether a process is left there. */
+int mount_table_read_watched(int watch, struct mount_table *ret, struct error *e);
 void mount_table_free(struct mount_table *t);
 const struct mount *mount_table_find(const struct mount_table *t, uint64_t id);
 

@@ -13,6 +13,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "kernel/same_file.h"
 #include "kernel/util.h"
 
 int proc_stat_read(pid_t pid, struct proc_stat *ret)
@@ -180,13 +181,11 @@ int proc_link_mount(pid_t pid, const char *link, uint64_t *ret_mount_id)
 bool proc_runs_from_copy_of_root(pid_t pid)
 {
 	uint64_t exe, root;
-	struct stat theirs, ours;
 	char path[48];
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/root", (int)pid);
 	return proc_link_mount(pid, "exe", &exe) == 0 && proc_link_mount(pid, "root", &root) == 0 &&
-	       exe == root && stat(path, &theirs) == 0 && stat("/", &ours) == 0 &&
-	       theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
+	       exe == root && same_file(AT_FDCWD, path, AT_FDCWD, "/") == 1;
 }
 
 int proc_link_text(pid_t pid, const char *link, char *buf, size_t size)

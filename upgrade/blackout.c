@@ -176,6 +176,8 @@ static int plan_migration(struct blackout *b, struct error *e)
 	if (r == 0)
 		r = holders_scan(&b->holders, b->request->tree, ids, (unsigned)count, e);
 	if (r == 0)
+		r = namespaces_verify_held(n, &b->holders, e);
+	if (r == 0)
 		r = migration_plan(&b->migration, &b->holders, new_roots, b->request->tree,
 			b->request->flag_fd, e);
 	return r;

@@ -12,6 +12,7 @@
 #include "kernel/proc_maps.h"
 #include "kernel/util.h"
 #include "upgrade/holders_internal.h"
+#include "upgrade/pins.h"
 
 /* More than that nobody reads, and no blackout can exchange. */
 #define HOLDERS_MAX 20000
@@ -72,6 +73,7 @@ void holders_free(struct holders *h)
 		free(h->list[i].cgroup);
 	}
 	free(h->list);
+	free(h->namespaces);
 	*h = (struct holders){0};
 }
 
@@ -186,12 +188,31 @@ int scan_link(struct scan *s, const char *link, enum held what)
 	return scan_add(s, &h, path, NULL);
 }
 
+/* It may be a mount namespace that nobody is in: namespaces_verify_held(). */
+static int note_namespace(struct scan *s, const struct proc_fd *fd)
+{
+	struct holders *h = s->out;
+
+	for (size_t i = 0; i < h->n_namespaces; i++)
+		if (h->namespaces[i].id == fd->ino)
+			return 0;
+	struct held_namespace *grown =
+		reallocarray(h->namespaces, h->n_namespaces + 1, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	h->namespaces = grown;
+	h->namespaces[h->n_namespaces++] = (struct held_namespace){s->tid, fd->fd, fd->ino};
+	return 0;
+}
+
 static int scan_fd(const struct proc_fd *fd, void *userdata)
 {
 	struct scan *s = userdata;
 	struct holder h = {.what = S_ISDIR(fd->mode) ? HELD_DIRFD : HELD_FILE, .fd = fd->fd};
 	char path[PATH_MAX], link[32];
 
+	if (!s->depth && pin_is_namespace(fd))
+		return note_namespace(s, fd);
 	if (!scan_image(s, fd->mount_id, &h.image))
 		return s->depth && s->depth->fd ? s->depth->fd(s, fd) : 0;
 	if (!s->depth && h.what == HELD_FILE) {

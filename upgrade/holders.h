@@ -55,7 +55,16 @@ struct holder {
 	unsigned image; /* which of the mounts asked about */
 };
 
+/* A descriptor of a namespace of any kind: one of each that holders_scan() came across. */
+struct held_namespace {
+	pid_t tid;
+	int fd;
+	uint64_t id; /* its inode number */
+};
+
 struct holders {
+	struct held_namespace *namespaces;
+	size_t n_namespaces;
 	struct holder *list;
 	size_t count;
 	size_t capacity;

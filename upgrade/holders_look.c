@@ -13,6 +13,7 @@
 #include "kernel/proc_fdinfo.h"
 #include "kernel/proc_lines.h"
 #include "kernel/proc_maps.h"
+#include "kernel/same_file.h"
 #include "kernel/util.h"
 #include "services/service.h"
 #include "upgrade/holders_internal.h"
@@ -21,8 +22,7 @@ struct image {
 	const struct holders_image *asked;
 	uint32_t dev; /* the kernel's; 0: not known */
 	unsigned n_mounts; /* of that file system, in our name space */
-	dev_t root_dev;
-	ino_t root_ino;
+	bool is_up_to_date; /* what has it as its root has the image that runs */
 };
 
 /* Mounts of the images in other mount name spaces; whoever has more has the rest told less of. */
@@ -92,17 +92,16 @@ static int look_at_namespace(struct scan *s)
 {
 	const struct look *l = s->userdata;
 	char path[48];
-	struct stat ns, root;
+	struct stat ns;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)s->pid);
 	if (stat(path, &ns) < 0 || ns.st_ino == l->namespace)
 		return 0;
 	(void)snprintf(path, sizeof(path), "/proc/%d/root", (int)s->pid);
-	if (stat(path, &root) < 0)
-		return 0;
 	for (unsigned i = 0; i < l->n; i++) {
 		struct holder h = {.what = HELD_NAMESPACE, .fd = -1, .image = i};
-		if (root.st_dev != l->images[i].root_dev || root.st_ino != l->images[i].root_ino)
+		if (l->images[i].is_up_to_date ||
+			same_file(AT_FDCWD, path, l->images[i].asked->root, "") <= 0)
 			continue;
 		add_copy(s, i);
 		return scan_add(s, &h, "/", NULL);
@@ -316,10 +315,8 @@ static int prepare(struct look *l, const struct holders_image *images, unsigned 
 		if (images[i].root < 0 || fstat(images[i].root, &st) < 0)
 			continue;
 		/* An older generation of the image that runs: a name space on it is up to date. */
-		if (images[i].is_root || st.st_dev != here.st_dev || st.st_ino != here.st_ino) {
-			l->images[i].root_dev = st.st_dev;
-			l->images[i].root_ino = st.st_ino;
-		}
+		l->images[i].is_up_to_date =
+			!images[i].is_root && st.st_dev == here.st_dev && st.st_ino == here.st_ino;
 		if (kernel_dev(images[i].root, &l->images[i].dev) < 0)
 			l->images[i].dev = (uint32_t)(major(st.st_dev) << 20 | minor(st.st_dev));
 	}

@@ -34,7 +34,10 @@ static void tell(int socket, const struct namespace *ns)
 	(void)snprintf(id, sizeof(id), "%d", (int)ns->pid);
 	proc_comm(ns->pid, comm, sizeof(comm));
 	record_begin(&w, "namespace", id);
-	record_text(&w, "comm", comm);
+	record_text(&w, "comm", ns->pid > 0 ? comm : NULL);
+	if (ns->held_fd >= 0)
+		record_int(&w, "fd", ns->held_fd);
+	record_text(&w, "path", ns->mount);
 	record_text(&w, "action", action_of(ns->fate));
 	record_text(&w, "why", ns->fate == NAMESPACE_BARRED ? ns->why : NULL);
 	record_end(&w);
@@ -56,7 +59,7 @@ int plan_namespaces(int socket, int tree, int root, const char *leave, struct er
 	int r = namespaces_find(&n, tree, e);
 	n.main = &main;
 	n.look_only = true;
-	if (r == 0 && n.count > 0)
+	if (r == 0 && namespaces_to_look_at(&n))
 		r = scout_run(&n, e);
 	for (size_t i = 0; r == 0 && i < n.count; i++)
 		tell(socket, &n.list[i]);

@@ -27,14 +27,12 @@ static int enter(const struct namespace *ns, struct error *e)
 	int r = mount_ns_enter(ns->fd);
 
 	if (r < 0)
-		return error_set(
-			e, r, "cannot enter the mount namespace of process %d", (int)ns->pid);
+		return error_set(e, r, "cannot enter it");
 	/* Entering leads to what is on top: after the pivot, that is the old root on the new one.
 	 */
 	if (ns->pivot.journal->pivoted != STEP_NOT && ns->pivot.journal->settled == STEP_NOT &&
 		(fchdir(ns->pivot.new_root) < 0 || chroot(".") < 0))
-		return error_set(
-			e, errno, "cannot stand on the new root of process %d", (int)ns->pid);
+		return error_set(e, errno, "cannot stand on its new root");
 	return 0;
 }
 
@@ -47,14 +45,16 @@ static int in_each(const struct namespaces *n, bool go_on,
 	for (size_t i = 0; i < n->count && (go_on || result == 0); i++) {
 		const struct namespace *ns = &n->list[i];
 		struct error why;
+		char name[NAMESPACE_NAME_MAX];
 		if (ns->fate != NAMESPACE_SWAPPED)
 			continue;
 		int r = enter(ns, &why);
 		if (r == 0)
 			r = act((struct pivot *)&ns->pivot, &why);
-		if (r < 0)
-			result = error_say(e, -r, "in the mount namespace of process %d: %s",
-				(int)ns->pid, why.text);
+		if (r == 0)
+			continue;
+		namespace_name(ns, name, sizeof(name));
+		result = error_say(e, -r, "in the mount namespace %s: %s", name, why.text);
 	}
 	return result;
 }
@@ -158,10 +158,13 @@ static int group_all(const struct namespaces *n, struct error *e)
 			/* Once more, from where it began: it cannot be taken back any more. */
 			if (r < 0 && mount_set_propagation(ns->pivot.new_root, MS_PRIVATE) == 0)
 				r = group_one(n, grouped, &ns->pivot);
-			if (r < 0)
+			if (r < 0) {
+				char name[NAMESPACE_NAME_MAX];
+				namespace_name(ns, name, sizeof(name));
 				result = error_set(e, r,
-					"cannot share the new root of process %d as the old one was",
-					(int)ns->pid);
+					"cannot share the new root of the mount namespace %s as the old one was",
+					name);
+			}
 			grouped[i] = r != 0;
 			again = again || grouped[i];
 		}

@@ -17,8 +17,10 @@
 #include "kernel/mounts.h"
 #include "kernel/proc.h"
 #include "kernel/process.h"
+#include "kernel/same_file.h"
 #include "kernel/util.h"
 #include "upgrade/answer.h"
+#include "upgrade/pins.h"
 
 #define SCOUT_USEC (5 * USEC_PER_SEC)
 
@@ -29,6 +31,7 @@ enum word {
 	WORD_WATCH,
 	WORD_KEEPER,
 	WORD_MOUNT, /* id, descriptor and path */
+	WORD_NAMESPACE, /* one more, that a mount keeps: its id, its descriptor and where that is */
 	WORD_FAILED, /* nothing can be planned: errno and why */
 	WORD_END,
 };
@@ -46,7 +49,8 @@ struct packet {
 struct scout {
 	int socket;
 	int own; /* PID 1's namespace */
-	const struct namespaces *n;
+	int proc;
+	struct namespaces *n; /* PID 1's, as it was, and what is found since */
 	uint32_t index;
 };
 
@@ -97,11 +101,11 @@ static void fail(const struct scout *s, int r, const char *why)
 /* The same directory of the same file system; what it is mounted as does not matter. */
 static bool root_is_image(const struct scout *s)
 {
-	struct stat here, image;
+	int r = same_file(AT_FDCWD, "/", s->n->main->old_root, "");
 
-	if (stat("/", &here) < 0 || fstat(s->n->main->old_root, &image) < 0)
-		fail(s, -errno, "cannot look at its root");
-	return here.st_dev == image.st_dev && here.st_ino == image.st_ino;
+	if (r < 0)
+		fail(s, r, "cannot look at its root");
+	return r > 0;
 }
 
 static void prepare(const struct scout *s, const struct namespace *ns)
@@ -127,32 +131,82 @@ static void prepare(const struct scout *s, const struct namespace *ns)
 	(void)fd_close(copy);
 }
 
-static void look_at(const struct scout *s, const struct namespace *ns)
+/* Mounts that keep namespaces nobody is in, in the one that was entered */
+
+static int add_kept(uint64_t id, const char *path, void *userdata)
+{
+	struct scout *s = userdata;
+	struct packet p = {.word = WORD_NAMESPACE, .index = (uint32_t)s->n->count, .id = id};
+	struct namespace like = {.id = id, .held_fd = -1, .mount = (char *)path};
+
+	if (namespaces_know(s->n, id))
+		return 0;
+	int fd = pin_open_mount(s->proc, path, id);
+	if (fd < 0)
+		(void)snprintf(like.why, sizeof(like.why), "it cannot be opened there (%s)",
+			fd == -ESTALE ? "something else is mounted over it" : strerror(-fd));
+	int r = namespaces_add(s->n, &like, fd);
+	if (r <= 0)
+		return r;
+	(void)snprintf(p.text, sizeof(p.text), "%s", path);
+	say_packet(s, &p, fd);
+	return 0;
+}
+
+static void look_for_kept(const struct scout *s, enum namespace_fate fate)
+{
+	struct error e;
+	int watch = mount_watch_open();
+
+	if (watch < 0)
+		fail(s, watch, "cannot watch its mount table");
+	/* One that is to be pivoted has its watch, of before its table was read. */
+	if (fate != NAMESPACE_SWAPPED)
+		say(s, WORD_WATCH, 0, watch, "");
+	int r = pins_of_mounts(watch, add_kept, (void *)s, &e);
+	if (r < 0)
+		fail(s, r, "cannot look for mounts of namespaces");
+	(void)fd_close(watch);
+}
+
+/* What became of it; with it entered, if it could be. */
+static enum namespace_fate look_at(const struct scout *s, const struct namespace *ns)
 {
 	int r = mount_ns_enter(ns->fd);
 
 	if (r < 0 && !*ns->why)
 		fail(s, r, "cannot enter it");
-	if (r < 0 || (*ns->why && root_is_image(s)))
-		say(s, WORD_FATE, NAMESPACE_BARRED, -1, ns->why);
-	else if (!root_is_image(s))
+	if (r == 0 && !root_is_image(s)) {
 		say(s, WORD_FATE, NAMESPACE_OWN_ROOT, -1, "");
-	else
-		prepare(s, ns);
+		return NAMESPACE_OWN_ROOT;
+	}
+	if (r < 0 || *ns->why) {
+		say(s, WORD_FATE, NAMESPACE_BARRED, -1, ns->why);
+		return r < 0 ? NAMESPACE_UNKNOWN : NAMESPACE_BARRED;
+	}
+	prepare(s, ns);
+	return NAMESPACE_SWAPPED;
 }
 
-static void __attribute__((noreturn)) scout(const struct namespaces *n, int socket)
+static void __attribute__((noreturn)) scout(struct namespaces *n, int socket)
 {
 	struct scout s = {.socket = socket, .n = n};
+	struct error e;
+	bool ours; /* asked so that it is known where there is no /proc */
 
 	/* There may be no /proc where it goes, or another one. */
-	int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	s.proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	s.own = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
-	if (proc < 0 || s.own < 0)
+	if (s.proc < 0 || s.own < 0 || mount_ns_is_ours(s.own, &ours) < 0)
 		fail(&s, -errno, "cannot open /proc");
-	mount_proc_at(proc);
-	for (; s.index < n->count; s.index++)
-		look_at(&s, &n->list[s.index]);
+	mount_proc_at(s.proc);
+	if (n->pinned && pins_of_mounts(n->watch, add_kept, &s, &e) < 0)
+		fail(&s, -EIO, e.text);
+	for (; s.index < n->count; s.index++) {
+		enum namespace_fate fate = look_at(&s, &n->list[s.index]);
+		if (fate != NAMESPACE_UNKNOWN)
+			look_for_kept(&s, fate);
+	}
 	say(&s, WORD_END, 0, -1, "");
 	_exit(0);
 }
@@ -188,32 +242,63 @@ static int take_fate(struct namespace *ns, const struct packet *p)
 	return ns->fate == NAMESPACE_SWAPPED ? pivot_new_journal(&ns->pivot) : 0;
 }
 
+static int take_of(struct namespace *ns, const struct packet *p, int fd)
+{
+	if (p->word == WORD_ROOT)
+		return take_root(ns, p, fd);
+	if (p->word == WORD_COPY)
+		return take_copy(ns, fd);
+	if (p->word == WORD_WATCH)
+		return keep(&ns->pivot.watch, fd);
+	if (p->word == WORD_KEEPER)
+		return keep(&ns->pivot.keeper, fd);
+	if (p->word == WORD_MOUNT)
+		return pivot_add_mount(&ns->pivot, p->id, p->text, fd, -1);
+	return take_fate(ns, p);
+}
+
+static int take_namespace(struct namespaces *n, const struct packet *p, int fd)
+{
+	struct namespace like = {.id = p->id, .held_fd = -1, .mount = (char *)p->text};
+
+	if (fd < 0)
+		(void)snprintf(
+			like.why, sizeof(like.why), "it cannot be opened where it is mounted");
+	int r = namespaces_add(n, &like, fd);
+	return r < 0 ? r : 0;
+}
+
+static int take_failure(const struct namespaces *n, const struct packet *p, struct error *e)
+{
+	char name[NAMESPACE_NAME_MAX] = "of PID 1";
+
+	if (p->index < n->count)
+		namespace_name(&n->list[p->index], name, sizeof(name));
+	return error_say(
+		e, p->value < 0 ? -p->value : EIO, "in the mount namespace %s: %s", name, p->text);
+}
+
 /* Takes over fd. */
 static int take(struct namespaces *n, const struct packet *p, int fd, struct error *e)
 {
-	struct namespace *ns = &n->list[p->index];
-	char comm[64];
+	struct namespace *ns = p->index < n->count ? &n->list[p->index] : NULL;
 
 	switch ((enum word)p->word) {
-	case WORD_ROOT:
-		return take_root(ns, p, fd);
-	case WORD_COPY:
-		return take_copy(ns, fd);
-	case WORD_WATCH:
-		return keep(&ns->pivot.watch, fd);
-	case WORD_KEEPER:
-		return keep(&ns->pivot.keeper, fd);
-	case WORD_MOUNT:
-		return pivot_add_mount(&ns->pivot, p->id, p->text, fd, -1);
-	case WORD_FATE:
-		return take_fate(ns, p);
+	case WORD_NAMESPACE:
+		return take_namespace(n, p, fd);
 	case WORD_FAILED:
-		proc_comm(ns->pid, comm, sizeof(comm));
-		return error_say(e, p->value < 0 ? -p->value : EIO,
-			"in the mount namespace of process %d (%s): %s", (int)ns->pid, comm,
-			p->text);
+		return take_failure(n, p, e);
 	case WORD_END:
 		return 1;
+	case WORD_ROOT:
+	case WORD_COPY:
+	case WORD_WATCH:
+	case WORD_KEEPER:
+	case WORD_MOUNT:
+	case WORD_FATE:
+		if (ns)
+			return take_of(ns, p, fd);
+		break;
 	}
 	(void)fd_close(fd);
 	return -EBADMSG;
@@ -236,8 +321,7 @@ static int receive(struct namespaces *n, int socket, uint64_t deadline_usec, str
 	if (length < 0)
 		return error_set(e, (int)length,
 			"cannot receive what the child that looks at the mount namespaces found");
-	if (length <= (ssize_t)offsetof(struct packet, text) || p.index > n->count ||
-		(p.index == n->count && p.word != WORD_END)) {
+	if (length <= (ssize_t)offsetof(struct packet, text)) {
 		(void)fd_close(fd);
 		return -EPIPE;
 	}
