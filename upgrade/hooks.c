@@ -1,30 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 #include "upgrade/hooks.h"
 
-#include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include "conf/protocol.h"
 #include "kernel/cgroup.h"
 #include "kernel/log.h"
-#include "kernel/loop.h"
-#include "kernel/process.h"
 #include "kernel/util.h"
-#include "upgrade/answer.h"
+#include "upgrade/child.h"
 #include "upgrade/hook_runner.h"
 #include "upgrade/report.h"
 
 #define CGROUP_NAME "molt-hooks"
 
 static int tree_fd = -1;
-static struct process child = {.source.fd = -1};
-static struct loop_source answers = {.fd = -1};
-static struct loop_timer timer;
+static struct child child = CHILD_NONE;
 static void (*done_hook)(const char *failure);
 
 static enum hook_kind kind;
@@ -39,15 +29,6 @@ void hooks_init(int tree)
 	tree_fd = tree;
 }
 
-static void stop_listening(void)
-{
-	int fd = answers.fd;
-
-	loop_remove(&answers);
-	(void)fd_close(fd);
-	timer_cancel(&timer);
-}
-
 void hooks_kill_left_over(void)
 {
 	CLEANUP_FD int cgroup = cgroup_make(tree_fd, CGROUP_NAME);
@@ -59,10 +40,7 @@ void hooks_kill_left_over(void)
 
 static void end(void)
 {
-	stop_listening();
 	hooks_kill_left_over();
-	/* The child may not have been reaped yet: that is the reaper's. */
-	process_forget(&child);
 	done_hook(failure[0] ? failure : NULL);
 }
 
@@ -70,7 +48,7 @@ static void hook_ended(const struct record *r)
 {
 	const char *why = record_get(r, "failure");
 
-	timer_cancel(&timer);
+	timer_cancel(&child.timer);
 	if (why)
 		(void)snprintf(failure, sizeof(failure), "%s", why);
 	if (current[0])
@@ -79,14 +57,16 @@ static void hook_ended(const struct record *r)
 	current[0] = '\0';
 }
 
-static void take_record(const struct record *r)
+static void take_answer(struct child *c, struct child_answer *a)
 {
+	const struct record *r = a->record;
 	const char *text = record_get(r, "text");
 
+	(void)c;
 	if (strcmp(r->kind, "hook") == 0) {
 		(void)snprintf(current, sizeof(current), "%s", r->id);
 		began_usec = clock_usec();
-		timer_set(&timer, deadline_in(timeout_usec));
+		timer_set(&child.timer, deadline_in(timeout_usec));
 		log_info("upgrade: %s begins", current);
 	} else if (strcmp(r->kind, "line") == 0 && text) {
 		log_info("%s: %s", current, text);
@@ -100,32 +80,10 @@ static void take_record(const struct record *r)
 	}
 }
 
-static void take_packet(const char *buf, size_t length)
+static void ended(struct child *c, int r)
 {
-	struct record_reader *reader;
-	struct record r;
-
-	if (record_reader_new(&reader, buf, length) < 0)
-		return;
-	if (record_next(reader, &r) == 1)
-		take_record(&r);
-	record_reader_free(reader);
-}
-
-static void answers_ready(struct loop_source *s, uint32_t events)
-{
-	static char buf[CONTROL_PACKET_MAX];
-	int fd;
-	ssize_t n = answer_receive(s->fd, buf, sizeof(buf), &fd);
-
-	(void)events;
-	(void)fd_close(fd);
-	if (n == -EAGAIN || n == -EINTR || n == -EMSGSIZE)
-		return;
-	if (n > 0) {
-		take_packet(buf, (size_t)n);
-		return;
-	}
+	(void)c;
+	(void)r;
 	if (!all_done && !failure[0])
 		(void)snprintf(failure, sizeof(failure),
 			"the process that runs the %s hooks ended before they had%s%s",
@@ -133,9 +91,9 @@ static void answers_ready(struct loop_source *s, uint32_t events)
 	end();
 }
 
-static void timer_expired(struct loop_timer *t)
+static void late(struct child *c)
 {
-	(void)t;
+	(void)c;
 	if (current[0])
 		(void)snprintf(failure, sizeof(failure),
 			"%s did not end within %llu ms (HookTimeoutSec=) and was killed", current,
@@ -152,11 +110,10 @@ static void timer_expired(struct loop_timer *t)
 
 void hooks_cancel(void)
 {
-	if (answers.fd < 0)
+	if (!child_is_busy(&child))
 		return;
-	stop_listening();
+	child_cancel(&child);
 	hooks_kill_left_over();
-	process_forget(&child);
 }
 
 /*
@@ -177,43 +134,23 @@ static int make_cgroup(void)
 	return cgroup_make(all, name);
 }
 
-static int start(const struct hooks_request *q, int socket)
+int hooks_begin(const struct hooks_request *q, void (*done)(const char *failure), struct error *e)
 {
+	static const struct child_hooks hooks = {take_answer, ended, late};
 	CLEANUP_FD int cgroup = make_cgroup();
-	int pidfd;
+	int socket;
 
-	if (cgroup < 0)
-		return cgroup;
-	pid_t pid = process_fork(cgroup, &pidfd);
+	pid_t pid = cgroup < 0 ? cgroup
+			       : child_fork(&child, cgroup, &hooks, deadline_in(q->timeout_usec),
+					 &socket);
 	if (pid == 0)
 		hook_runner(q, cgroup, socket);
 	if (pid < 0)
-		return pid;
-	process_forget(&child);
-	return process_watch(&child, pid, pidfd);
-}
-
-int hooks_begin(const struct hooks_request *q, void (*done)(const char *failure), struct error *e)
-{
-	int ends[2];
-
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
-		return error_set(e, errno, "cannot run the %s hooks", hook_kind_name(q->kind));
-	answers.ready = answers_ready;
-	int r = loop_add(&answers, ends[0], EPOLLIN);
-	if (r < 0)
-		(void)fd_close(ends[0]);
-	else if ((r = start(q, ends[1])) < 0)
-		stop_listening();
-	(void)fd_close(ends[1]);
-	if (r < 0)
-		return error_set(e, r, "cannot run the %s hooks", hook_kind_name(q->kind));
+		return error_set(e, pid, "cannot run the %s hooks", hook_kind_name(q->kind));
 	kind = q->kind;
 	timeout_usec = q->timeout_usec;
 	done_hook = done;
 	current[0] = failure[0] = '\0';
 	all_done = false;
-	timer.expired = timer_expired;
-	timer_set(&timer, deadline_in(timeout_usec));
 	return 0;
 }

@@ -2,36 +2,28 @@
 #include "upgrade/look.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#include "conf/protocol.h"
-#include "kernel/loop.h"
-#include "kernel/process.h"
 #include "kernel/util.h"
 #include "upgrade/answer.h"
+#include "upgrade/child.h"
 #include "upgrade/plan.h"
 
 #define LOOKS_MAX 4
 #define LOOK_USEC (60 * USEC_PER_SEC)
 
 struct look {
-	bool busy;
+	struct child child;
 	unsigned id;
 	const struct look_hooks *hooks;
-	struct process child;
-	struct loop_source answers;
-	struct loop_timer timer;
 	bool complete;
 	char why[256];
 };
 
-static struct look looks[LOOKS_MAX];
+static struct look looks[LOOKS_MAX] = {[0 ... LOOKS_MAX - 1] = {.child = CHILD_NONE}};
 
 /* The child's side */
 
@@ -72,18 +64,10 @@ look_as_child(int socket, int tree, const struct look_image *images, unsigned n)
 
 /* PID 1's side */
 
-static void stop(struct look *l)
+static void take_answer(struct child *c, struct child_answer *a)
 {
-	int fd = l->answers.fd;
-
-	loop_remove(&l->answers);
-	(void)fd_close(fd);
-	timer_cancel(&l->timer);
-	l->busy = false;
-}
-
-static void take_record(struct look *l, const struct record *r, const char *raw, size_t length)
-{
+	struct look *l = CONTAINER_OF(c, struct look, child);
+	const struct record *r = a->record;
 	const char *text = record_get(r, "text");
 
 	if (strcmp(r->kind, "looked") == 0)
@@ -91,117 +75,60 @@ static void take_record(struct look *l, const struct record *r, const char *raw,
 	else if (strcmp(r->kind, "incomplete") == 0)
 		(void)snprintf(l->why, sizeof(l->why), "%s", text ? text : "");
 	else if (strcmp(r->kind, "holder") == 0)
-		l->hooks->record(l->id, (unsigned)record_get_int(r, "generation", 0), raw, length);
+		l->hooks->record(
+			l->id, (unsigned)record_get_int(r, "generation", 0), a->text, a->length);
 	else
-		l->hooks->record(l->id, 0, raw, length);
+		l->hooks->record(l->id, 0, a->text, a->length);
 }
 
-static void take_packet(struct look *l, const char *buf, size_t length)
+static void ended(struct child *c, int r)
 {
-	struct record_reader *reader;
-	struct record r;
+	struct look *l = CONTAINER_OF(c, struct look, child);
 
-	if (record_reader_new(&reader, buf, length) < 0)
-		return;
-	if (record_next(reader, &r) == 1)
-		take_record(l, &r, buf, length);
-	record_reader_free(reader);
-}
-
-static void end(struct look *l)
-{
+	(void)r;
 	if (!l->complete && !l->why[0])
 		(void)snprintf(l->why, sizeof(l->why),
 			"the child that looks for holders ended without an answer");
-	stop(l);
 	l->hooks->done(l->id, l->complete ? NULL : l->why);
 }
 
-static void answers_ready(struct loop_source *s, uint32_t events)
+static void late(struct child *c)
 {
-	static char buf[CONTROL_PACKET_MAX];
-	struct look *l = (struct look *)((char *)s - offsetof(struct look, answers));
-	int fd;
-	ssize_t n = answer_receive(s->fd, buf, sizeof(buf), &fd);
+	struct look *l = CONTAINER_OF(c, struct look, child);
 
-	(void)events;
-	(void)fd_close(fd);
-	if (n == -EAGAIN || n == -EINTR || n == -EMSGSIZE)
-		return;
-	if (n > 0)
-		take_packet(l, buf, (size_t)n);
-	else
-		end(l);
-}
-
-static void timer_expired(struct loop_timer *t)
-{
-	struct look *l = (struct look *)((char *)t - offsetof(struct look, timer));
-
-	(void)process_signal(&l->child, SIGKILL);
-	(void)snprintf(l->why, sizeof(l->why), "looking for holders took too long");
-	l->complete = false;
-	end(l);
+	l->hooks->done(l->id, "looking for holders took too long");
 }
 
 void look_cancel_all(void)
 {
-	for (size_t i = 0; i < LOOKS_MAX; i++) {
-		if (!looks[i].busy)
-			continue;
-		(void)process_signal(&looks[i].child, SIGKILL);
-		stop(&looks[i]);
-	}
+	for (size_t i = 0; i < LOOKS_MAX; i++)
+		child_cancel(&looks[i].child);
 }
 
 static struct look *find_free(void)
 {
 	for (size_t i = 0; i < LOOKS_MAX; i++)
-		if (!looks[i].busy)
+		if (!child_is_busy(&looks[i].child))
 			return &looks[i];
 	return NULL;
-}
-
-static int start(struct look *l, int tree, const struct look_image *images, unsigned n)
-{
-	int ends[2], pidfd;
-
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
-		return -errno;
-	pid_t pid = process_fork(-1, &pidfd);
-	if (pid == 0) {
-		(void)close(ends[0]);
-		look_as_child(ends[1], tree, images, n);
-	}
-	(void)fd_close(ends[1]);
-	/* The last one may have said its word and not been reaped yet: that is the reaper's. */
-	process_forget(&l->child);
-	int r = pid < 0 ? pid : process_watch(&l->child, pid, pidfd);
-	if (r == 0)
-		r = loop_add(&l->answers, ends[0], EPOLLIN);
-	if (r < 0)
-		(void)fd_close(ends[0]);
-	return r;
 }
 
 int look_begin(unsigned id, int tree, const struct look_image *images, unsigned n,
 	const struct look_hooks *hooks, struct error *e)
 {
+	static const struct child_hooks own = {take_answer, ended, late};
 	struct look *l = find_free();
+	int socket;
 
 	if (!l)
 		return error_say(
 			e, EBUSY, "busy: several others ask who holds what just now; try again");
-	l->answers.ready = answers_ready;
-	l->timer.expired = timer_expired;
 	l->complete = false;
 	l->why[0] = '\0';
 	l->id = id;
 	l->hooks = hooks;
-	int r = start(l, tree, images, n);
-	if (r < 0)
-		return error_set(e, r, "cannot look for holders");
-	l->busy = true;
-	timer_set(&l->timer, deadline_in(LOOK_USEC));
-	return 0;
+	pid_t pid = child_fork(&l->child, -1, &own, deadline_in(LOOK_USEC), &socket);
+	if (pid == 0)
+		look_as_child(socket, tree, images, n);
+	return pid < 0 ? error_set(e, pid, "cannot look for holders") : 0;
 }
