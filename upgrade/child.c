@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "conf/protocol.h"
+#include "kernel/close_apart.h"
 #include "kernel/util.h"
 #include "upgrade/answer.h"
 
@@ -41,7 +42,10 @@ static void answers_ready(struct loop_source *s, uint32_t events)
 		return;
 	}
 	(void)fd_close(fd);
-	child_leave(c);
+	if (n == 0)
+		child_leave(c);
+	else
+		child_cancel(c);
 	c->hooks->ended(c, (int)n);
 }
 
@@ -100,13 +104,18 @@ bool child_is_busy(const struct child *c)
 	return c->answers.fd >= 0;
 }
 
-void child_leave(struct child *c)
+static int stop_listening(struct child *c)
 {
 	int fd = c->answers.fd;
 
 	loop_remove(&c->answers);
-	(void)fd_close(fd);
 	timer_cancel(&c->timer);
+	return fd;
+}
+
+void child_leave(struct child *c)
+{
+	(void)fd_close(stop_listening(c));
 }
 
 void child_cancel(struct child *c)
@@ -114,5 +123,6 @@ void child_cancel(struct child *c)
 	if (!child_is_busy(c))
 		return;
 	(void)process_signal(&c->process, SIGKILL);
-	child_leave(c);
+	/* A file system may lie in a packet that nobody has read. */
+	(void)fd_close_apart(stop_listening(c));
 }

@@ -22,7 +22,8 @@ struct child;
 /* Each may begin the same child anew, or free it. */
 struct child_hooks {
 	void (*answer)(struct child *c, struct child_answer *a);
-	/* No more answers come: 0, it has ended; or negative errno, one could not be received. */
+	/* No more answers come: 0, it has ended; or negative errno, one could not be received, and
+	 * it was killed. */
 	void (*ended)(struct child *c, int r);
 	/* Its deadline has passed, and it was killed: no more answers come. */
 	void (*late)(struct child *c);
@@ -49,9 +50,9 @@ pid_t child_fork(struct child *c, int cgroup, const struct child_hooks *hooks,
 	uint64_t deadline_usec, int *ret_socket);
 /* Its answers are still to come. */
 bool child_is_busy(const struct child *c);
-/* Hears no more of it. */
+/* Hears no more of one that has sent its last descriptor. */
 void child_leave(struct child *c);
-/* The same, and kills it. Does nothing if none is under way. */
+/* Kills it and hears no more of it. Does nothing if none is under way. */
 void child_cancel(struct child *c);
 
 #endif

@@ -1,45 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 #include "upgrade/judge.h"
 
-#include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include "conf/protocol.h"
 #include "kernel/close_apart.h"
 #include "kernel/log.h"
-#include "kernel/loop.h"
 #include "kernel/process.h"
 #include "kernel/util.h"
-#include "upgrade/answer.h"
+#include "upgrade/child.h"
 #include "upgrade/grafts.h"
 
 /* Beside the time that --check-state may take: opening, reading, scanning. */
 #define JUDGE_USEC (30 * USEC_PER_SEC)
 #define FORCED_MAX 64
 
-static struct process child = {.source.fd = -1};
-static struct loop_source answers = {.fd = -1};
-static struct loop_timer timer;
+static struct child child = CHILD_NONE;
 static bool forced;
 static struct judgement judgement = {.image = -1};
 static void (*emit_hook)(const char *text, size_t length);
 static void (*judged_hook)(const struct judgement *j);
-
-/* An image may lie in a packet that nobody has read: unless all of them were. */
-static void stop_listening(bool all_read)
-{
-	int fd = answers.fd;
-
-	loop_remove(&answers);
-	(void)(all_read ? fd_close(fd) : fd_close_apart(fd));
-	timer_cancel(&timer);
-}
 
 static void drop_outcome(void)
 {
@@ -90,63 +71,34 @@ static void take_blocker(const struct record *r)
 		log_warning("upgrade forced in spite of: %s", text ? text : "");
 }
 
-static void take_record(const struct record *r, const char *raw, size_t length, int fd)
+static void take_answer(struct child *c, struct child_answer *a)
 {
-	if (strcmp(r->kind, "image") == 0 && fd >= 0) {
-		take_image(r, fd);
-		return;
-	}
-	if (strcmp(r->kind, "graft") == 0 && fd >= 0) {
-		if (grafts_add(r->id, fd) < 0)
+	const struct record *r = a->record;
+
+	(void)c;
+	if (strcmp(r->kind, "image") == 0 && a->fd >= 0) {
+		take_image(r, fd_steal(&a->fd));
+	} else if (strcmp(r->kind, "graft") == 0 && a->fd >= 0) {
+		if (grafts_add(r->id, fd_steal(&a->fd)) < 0)
 			(void)snprintf(judgement.unfit, sizeof(judgement.unfit),
 				"too many files are carried into the image");
-		return;
-	}
-	(void)fd_close(fd);
-	if (strcmp(r->kind, "unfit") == 0 || strcmp(r->kind, "same") == 0) {
+	} else if (strcmp(r->kind, "unfit") == 0 || strcmp(r->kind, "same") == 0) {
 		judgement.same = strcmp(r->kind, "same") == 0;
 		copy_field(r, "text", judgement.unfit, sizeof(judgement.unfit));
-		return;
+	} else {
+		if (strcmp(r->kind, "blocker") == 0)
+			take_blocker(r);
+		emit_hook(a->text, a->length);
 	}
-	if (strcmp(r->kind, "blocker") == 0)
-		take_blocker(r);
-	emit_hook(raw, length);
 }
 
-static void take_packet(const char *buf, size_t length, int fd)
+static void ended(struct child *c, int r)
 {
-	struct record_reader *reader;
-	struct record r;
-
-	if (record_reader_new(&reader, buf, length) < 0) {
-		(void)fd_close(fd);
-		return;
-	}
-	if (record_next(reader, &r) == 1)
-		take_record(&r, buf, length, fd);
-	else
-		(void)fd_close(fd);
-	record_reader_free(reader);
-}
-
-static void answers_ready(struct loop_source *s, uint32_t events)
-{
-	static char buf[CONTROL_PACKET_MAX];
-	int fd;
-	ssize_t n = answer_receive(s->fd, buf, sizeof(buf), &fd);
-
-	(void)events;
-	if (n == -EAGAIN || n == -EINTR || n == -EMSGSIZE)
-		return;
-	if (n > 0) {
-		take_packet(buf, (size_t)n, fd);
-		return;
-	}
-	stop_listening(n == 0);
-	if (n < 0)
+	(void)c;
+	if (r < 0)
 		(void)snprintf(judgement.unfit, sizeof(judgement.unfit),
 			"cannot receive what the child that looks at the image found: %s",
-			strerror((int)-n));
+			strerror(-r));
 	if (judgement.image < 0 && !judgement.unfit[0])
 		(void)snprintf(judgement.unfit, sizeof(judgement.unfit),
 			"the child that looks at the image ended without an answer");
@@ -155,11 +107,9 @@ static void answers_ready(struct loop_source *s, uint32_t events)
 	tell();
 }
 
-static void timer_expired(struct loop_timer *t)
+static void late(struct child *c)
 {
-	(void)t;
-	(void)process_signal(&child, SIGKILL);
-	stop_listening(false);
+	(void)c;
 	drop_outcome();
 	(void)snprintf(judgement.unfit, sizeof(judgement.unfit),
 		"opening and checking the image took too long");
@@ -168,41 +118,27 @@ static void timer_expired(struct loop_timer *t)
 
 void judge_cancel(void)
 {
-	if (answers.fd < 0)
+	if (!child_is_busy(&child))
 		return;
-	(void)process_signal(&child, SIGKILL);
-	stop_listening(false);
+	child_cancel(&child);
 	drop_outcome();
 }
 
 int judge_begin(const struct image_request *request, void (*emit)(const char *text, size_t length),
 	void (*judged)(const struct judgement *j), struct error *e)
 {
-	int ends[2], pidfd;
+	static const struct child_hooks hooks = {take_answer, ended, late};
+	uint64_t deadline = deadline_in(usec_add(request->check_usec, JUDGE_USEC));
+	int socket;
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
-		return error_set(e, errno, "cannot start looking at the image");
-	pid_t pid = process_fork(-1, &pidfd);
-	if (pid == 0) {
-		(void)close(ends[0]);
-		image_judge(request, ends[1]);
-	}
-	(void)fd_close(ends[1]);
-	/* The last one may have said its word and not been reaped yet: that is the reaper's. */
-	process_forget(&child);
-	int r = pid < 0 ? pid : process_watch(&child, pid, pidfd);
-	answers.ready = answers_ready;
-	if (r == 0)
-		r = loop_add(&answers, ends[0], EPOLLIN);
-	if (r < 0) {
-		(void)fd_close(ends[0]);
+	pid_t pid = child_fork(&child, -1, &hooks, deadline, &socket);
+	if (pid == 0)
+		image_judge(request, socket);
+	if (pid < 0)
 		return error_set(
-			e, r, "cannot start looking at the image%s", process_fork_hint(pid));
-	}
+			e, pid, "cannot start looking at the image%s", process_fork_hint(pid));
 	forced = request->force;
 	emit_hook = emit;
 	judged_hook = judged;
-	timer.expired = timer_expired;
-	timer_set(&timer, deadline_in(usec_add(request->check_usec, JUDGE_USEC)));
 	return 0;
 }
