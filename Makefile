@@ -64,7 +64,8 @@ EXAMPLES_SRC := $(wildcard services/client/examples/*.c)
 LIB_SRC := $(KERNEL_SRC) $(CONF_SRC) $(SERVICES_SRC) $(UPGRADE_SRC)
 MOLT_SRC := $(LIB_SRC) $(INIT_SRC)
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
-TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(wildcard tests/tools/*.c))
+TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(wildcard tests/tools/*.c)) $(BUILD)/tools/holder
+HOLDER_SRC := $(wildcard tests/tools/holder/*.c)
 CLIENT := $(BUILD)/client/libmolt-client.a
 EXAMPLES := $(patsubst services/client/examples/%.c,$(BUILD)/examples/%,$(EXAMPLES_SRC))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -131,6 +132,14 @@ $(BUILD)/tools/%-static: tests/tools/%.c Makefile
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(WARNINGS) -O2 -g -pthread -static -o $@ $<
 
+$(BUILD)/tools/holder: $(HOLDER_SRC) tests/tools/holder/holder.h Makefile
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(WARNINGS) -O2 -g -pthread -o $@ $(HOLDER_SRC)
+
+$(BUILD)/tools/holder-static: $(HOLDER_SRC) tests/tools/holder/holder.h Makefile
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(WARNINGS) -O2 -g -pthread -static -o $@ $(HOLDER_SRC)
+
 $(BUILD)/tools/seam.so: tests/seam/seam.c tests/seam/seam.h tests/seam/calls.h Makefile
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(WARNINGS) -O2 -g -shared -fPIC -o $@ $<
@@ -176,7 +185,7 @@ uninstall:
 clean:
 	rm -rf $(BUILD)
 
-SOURCES_FORMATTED := $(wildcard */*.c */*.h tests/*/*.c tests/*/*.h services/client/*.[ch] services/client/*/*.c)
+SOURCES_FORMATTED := $(wildcard */*.c */*.h tests/*/*.[ch] tests/tools/*/*.[ch] services/client/*.[ch] services/client/*/*.c)
 format:
 	@clang-format -i $(SOURCES_FORMATTED)
 

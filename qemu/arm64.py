@@ -4,7 +4,7 @@ image, one that is rolled back, a power-off. From another architecture, so in QE
 
     python3 -m qemu.arm64 --build build/arm64 [--cpu max,pauth-impdef=on] [--suite trixie]
 
-The system is only the agent, a service that is renewed, and the holders (tests/tools/holder.c), each
+The system is only the agent, a service that is renewed, and the holders (tests/tools/holder/), each
 of which checks itself.
 """
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What stands below the image's root, or holds a directory of it open: on the new image afterwards, and none disturbed.
 
-Each subject is a program that checks itself (tests/tools/holder.c); the test looks from outside as well.
+Each subject is a program that checks itself (tests/tools/holder/); the test looks from outside as well.
 """
 import contextlib
 import os
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(60)
 
 PLACE = "/opt/place"
 SUBJECTS = ["cwd", "fds", "fsthread", "filesthread", "sleeper", "waiter", "nobody", "seccomp", "stopped", "vfork",
-            "threads", "jail"]
+            "threads", "jail", "leaderless"]
 
 
 def lay_out(machine):
