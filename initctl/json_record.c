@@ -121,6 +121,7 @@ static const struct member holder_members[] = {
 	{"comm", "comm", MEMBER_TEXT},
 	{"unit", "unit", MEMBER_TEXT},
 	{"uid", "uid", MEMBER_NUMBER},
+	{"tid", "tid", MEMBER_NUMBER},
 	{"generation", "generation", MEMBER_NUMBER},
 	{"what", "what", MEMBER_TEXT},
 	{"fd", "fd", MEMBER_NUMBER},

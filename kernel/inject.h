@@ -38,6 +38,8 @@ struct inject_target;
 int inject_check(pid_t tid, struct error *e);
 /* Whether it waits in vfork(2) for its child: it cannot stop before that ends. */
 bool inject_waits_for_vfork(pid_t tid);
+/* The process that traces it; 0: none. */
+pid_t inject_tracer(pid_t tid);
 
 /*
  * Attaches to thread `tid` and asks it to stop; does not wait for the stop, so that many can be

@@ -108,6 +108,15 @@ pid_t inject_thread_group(pid_t tid)
 		       : (pid_t)status_field(status, "\nTgid:", 0);
 }
 
+pid_t inject_tracer(pid_t tid)
+{
+	char status[8192];
+
+	return read_status(tid, status, sizeof(status)) < 0
+		       ? 0
+		       : (pid_t)status_field(status, "\nTracerPid:", 0);
+}
+
 bool inject_waits_for_vfork(pid_t tid)
 {
 	char path[64], text[256];

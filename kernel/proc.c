@@ -21,7 +21,7 @@ int proc_stat_read(pid_t pid, struct proc_stat *ret)
 	char path[32], text[1024];
 	struct proc_stat st = {0};
 	unsigned long long start;
-	int ppid;
+	int ppid, tty;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
 	ssize_t n = file_read(AT_FDCWD, path, text, sizeof(text));
@@ -36,10 +36,13 @@ int proc_stat_read(pid_t pid, struct proc_stat *ret)
 		length = sizeof(st.comm) - 1;
 	memcpy(st.comm, open + 1, length);
 	if (sscanf(close + 1,
-		    " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-		    &st.state, &ppid, &start) != 3)
+		    " %c %d %*d %*d %d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+		    &st.state, &ppid, &tty, &start) != 4)
 		return -EBADMSG;
 	st.ppid = ppid;
+	/* new_encode_dev(), linux/kdev_t.h */
+	unsigned dev = (unsigned)tty;
+	st.tty = makedev((dev >> 8) & 0xfff, (dev & 0xff) | ((dev >> 12) & 0xfff00));
 	st.start_time = start;
 	*ret = st;
 	return 0;
@@ -50,6 +53,23 @@ void proc_comm(pid_t pid, char *buf, size_t size)
 	struct proc_stat st;
 
 	(void)snprintf(buf, size, "%s", proc_stat_read(pid, &st) == 0 ? st.comm : "?");
+}
+
+bool proc_terminal(pid_t pid, char *buf, size_t size)
+{
+	struct proc_stat st;
+
+	if (proc_stat_read(pid, &st) < 0 || st.tty == 0)
+		return false;
+	unsigned n = minor(st.tty);
+	/* Documentation/admin-guide/devices.txt */
+	if (major(st.tty) >= 136 && major(st.tty) <= 143)
+		(void)snprintf(buf, size, "pts/%u", (major(st.tty) - 136) * 256 + n);
+	else if (major(st.tty) == 4)
+		(void)snprintf(buf, size, "tty%s%u", n < 64 ? "" : "S", n < 64 ? n : n - 64);
+	else
+		(void)snprintf(buf, size, "its terminal");
+	return true;
 }
 
 void proc_where(pid_t tid, char *buf, size_t size)

@@ -15,11 +15,15 @@ struct proc_stat {
 	char comm[32];
 	char state; /* R S D T t Z X I */
 	pid_t ppid;
+	dev_t tty; /* its controlling terminal; 0: none */
 	uint64_t start_time; /* clock ticks since boot: with the pid, which process it is */
 };
 int proc_stat_read(pid_t pid, struct proc_stat *ret);
 /* Its name; "?" if it is gone. */
 void proc_comm(pid_t pid, char *buf, size_t size);
+
+/* Its controlling terminal as a person calls it: "pts/3", "tty1". False: it has none. */
+bool proc_terminal(pid_t pid, char *buf, size_t size);
 
 /* "nr wchan" of a task that sleeps, for messages: "in syscall 58 at do_wait". Never fails; "?" at
  * worst. */

@@ -16,6 +16,8 @@
 
 /* More than that nobody reads, and no blackout can exchange. */
 #define HOLDERS_MAX 20000
+/* Of one process; nearly all have one. */
+#define DISTINCT_MAX 8
 
 const char *held_name(enum held what)
 {
@@ -246,9 +248,28 @@ static int scan_files(struct scan *s)
 	return proc_is_gone(r) || r == -EACCES ? 0 : r;
 }
 
-/* Threads share both with their process unless they asked otherwise: once per distinct one. */
+/* Threads that have something of their own, each standing for those that share it. */
+struct distinct {
+	pid_t tids[DISTINCT_MAX];
+	size_t count;
+};
+
+/* Where there are more than are remembered, some are looked at twice. */
+static bool is_distinct(struct distinct *d, pid_t tid, bool (*same)(pid_t a, pid_t b))
+{
+	for (size_t i = 0; i < d->count; i++)
+		if (same(d->tids[i], tid))
+			return false;
+	if (d->count < DISTINCT_MAX)
+		d->tids[d->count++] = tid;
+	return true;
+}
+
+/* Threads share both with their process unless they asked otherwise, or unless its first thread has
+ * ended: that is a zombie with neither until the last one ends. Once per distinct one. */
 static int scan_threads(struct scan *s)
 {
+	struct distinct fs = {{s->pid}, 1}, files = {{s->pid}, 1};
 	struct pid_array threads = {0};
 	int r = proc_has_threads(s->pid);
 
@@ -260,13 +281,47 @@ static int scan_threads(struct scan *s)
 		s->tid = threads.pids[i];
 		if (s->tid == s->pid)
 			continue;
-		if (!proc_same_fs(s->pid, s->tid))
+		if (is_distinct(&fs, s->tid, proc_same_fs))
 			r = scan_fs(s);
-		if (r == 0 && !proc_same_files(s->pid, s->tid))
+		if (r == 0 && is_distinct(&files, s->tid, proc_same_files))
 			r = scan_files(s);
 	}
 	s->tid = s->pid;
 	pid_array_free(&threads);
+	return r;
+}
+
+static bool has_ended(pid_t tid)
+{
+	struct proc_stat st;
+
+	return proc_stat_read(tid, &st) == 0 && (st.state == 'Z' || st.state == 'X');
+}
+
+/* A thread that has the memory of its process still. */
+static pid_t living_thread(pid_t pid)
+{
+	struct pid_array threads = {0};
+	pid_t found = pid;
+
+	if (!has_ended(pid))
+		return pid;
+	if (proc_threads(pid, &threads) < 0)
+		threads.count = 0;
+	for (size_t i = 0; i < threads.count && found == pid; i++)
+		if (threads.pids[i] != pid && !has_ended(threads.pids[i]))
+			found = threads.pids[i];
+	pid_array_free(&threads);
+	return found;
+}
+
+static int run_depth(struct scan *s, int (*look)(struct scan *s))
+{
+	if (!look)
+		return 0;
+	s->tid = living_thread(s->pid);
+	int r = look(s);
+	s->tid = s->pid;
 	return r;
 }
 
@@ -276,7 +331,7 @@ static int scan_process(struct scan *s, pid_t pid)
 
 	s->pid = s->tid = pid;
 	s->out->n_processes++;
-	r = s->depth && s->depth->begin ? s->depth->begin(s) : 0;
+	r = s->depth ? run_depth(s, s->depth->begin) : 0;
 	if (r == 0)
 		r = scan_fs(s);
 	if (r == 0)
@@ -284,7 +339,7 @@ static int scan_process(struct scan *s, pid_t pid)
 	if (r == 0)
 		r = scan_threads(s);
 	if (r == 0 && s->depth)
-		r = s->depth->process(s);
+		r = run_depth(s, s->depth->process);
 	return r;
 }
 
@@ -336,7 +391,7 @@ static int add_writing_map(const struct proc_map *m, void *userdata)
 
 static int find_writing_maps(struct scan *s)
 {
-	int r = proc_maps(s->pid, add_writing_map, s);
+	int r = proc_maps(s->tid, add_writing_map, s);
 
 	return proc_is_gone(r) ? 0 : r;
 }

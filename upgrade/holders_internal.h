@@ -13,7 +13,7 @@ struct scan;
 
 /* What is looked at beyond links and descriptors that lie on the mounts; NULL: nothing. */
 struct scan_depth {
-	int (*begin)(struct scan *s); /* once for each process, before the rest */
+	int (*begin)(struct scan *s); /* once for each process, before the rest: of `tid` */
 	int (*process)(struct scan *s); /* and after it */
 	int (*fd)(struct scan *s, const struct proc_fd *fd); /* what lies on none of the mounts */
 	bool only_writers; /* nothing but files that are open for writing */

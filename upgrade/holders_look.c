@@ -68,7 +68,7 @@ static int add_map(const struct proc_map *m, void *userdata)
 
 static int look_at_maps(struct scan *s)
 {
-	int r = proc_maps(s->pid, add_map, s);
+	int r = proc_maps(s->tid, add_map, s);
 
 	return r == -ENOENT || r == -ESRCH ? 0 : r;
 }
@@ -81,7 +81,7 @@ static void add_copy(struct scan *s, unsigned image)
 	uint64_t mount;
 	unsigned known;
 
-	if (proc_link_mount(s->pid, "root", &mount) < 0 || scan_image(s, mount, &known) ||
+	if (proc_link_mount(s->tid, "root", &mount) < 0 || scan_image(s, mount, &known) ||
 		s->n_mounts == l->n + COPIES_MAX)
 		return;
 	l->mounts[s->n_mounts] = mount;
@@ -94,10 +94,10 @@ static int look_at_namespace(struct scan *s)
 	char path[48];
 	struct stat ns;
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)s->pid);
+	(void)snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)s->tid);
 	if (stat(path, &ns) < 0 || ns.st_ino == l->namespace)
 		return 0;
-	(void)snprintf(path, sizeof(path), "/proc/%d/root", (int)s->pid);
+	(void)snprintf(path, sizeof(path), "/proc/%d/root", (int)s->tid);
 	for (unsigned i = 0; i < l->n; i++) {
 		struct holder h = {.what = HELD_NAMESPACE, .fd = -1, .image = i};
 		if (l->images[i].is_up_to_date ||

@@ -10,6 +10,7 @@
 #include "kernel/util.h"
 #include "upgrade/answer.h"
 #include "upgrade/child.h"
+#include "upgrade/obstacle.h"
 #include "upgrade/plan.h"
 
 #define LOOKS_MAX 4
@@ -27,14 +28,21 @@ static struct look looks[LOOKS_MAX] = {[0 ... LOOKS_MAX - 1] = {.child = CHILD_N
 
 /* The child's side */
 
-static void answer_holder(int socket, const struct holder *h, const struct look_image *images)
+static void answer_holder(
+	int socket, const struct holder *h, const struct look_image *images, struct obstacle *o)
 {
 	struct record_writer w = {0};
+	const char *why = NULL, *remedy = NULL;
 
 	/* A watch does not keep a file system, and of what is under way nobody knows. */
 	if (h->what == HELD_WATCH || h->image == HOLDERS_NO_IMAGE)
 		return;
-	plan_write_holder(&w, h, images[h->image].generation, ACTION_STAYS, NULL);
+	if (held_is_directory(h->what) && h->pid > 0) {
+		obstacle_look(o, h->tid);
+		why = o->why[0] ? o->why : o->delay;
+		remedy = o->advice;
+	}
+	plan_write_holder(&w, h, images[h->image].generation, ACTION_STAYS, why, remedy);
 	answer_send(socket, &w);
 }
 
@@ -43,6 +51,7 @@ look_as_child(int socket, int tree, const struct look_image *images, unsigned n)
 {
 	struct holders_image *asked = calloc(n ? n : 1, sizeof(*asked));
 	struct holders h = {0};
+	struct obstacle obstacle = {0};
 	struct error e;
 	char text[128];
 
@@ -53,7 +62,7 @@ look_as_child(int socket, int tree, const struct look_image *images, unsigned n)
 		_exit(0);
 	}
 	for (size_t i = 0; i < h.count; i++)
-		answer_holder(socket, &h.list[i], images);
+		answer_holder(socket, &h.list[i], images, &obstacle);
 	(void)snprintf(
 		text, sizeof(text), "%zu more references to older images are not listed", h.n_more);
 	if (h.n_more > 0)

@@ -198,6 +198,19 @@ static int seize_leaf(struct migration *m, const struct leaf *l, struct error *e
 	return r;
 }
 
+/* Nothing can be run in it, so what its process holds stays; it stands still as the others do. */
+static void leave_task(struct migration *m, pid_t pid, const struct error *why)
+{
+	log_warning("what process %d holds of the old image stays: %s", (int)pid, why->text);
+	for (size_t i = 0; i < m->n_tasks; i++) {
+		struct relocation *t = &m->tasks[i];
+		if (t->pid != pid || !t->target)
+			continue;
+		t->target = NULL;
+		m->n_left += t->n;
+	}
+}
+
 static int wait_stopped(
 	struct migration *m, struct inject_target *target, uint64_t deadline_usec, struct error *e)
 {
@@ -208,8 +221,10 @@ static int wait_stopped(
 		task->target = NULL; /* killed: nothing is to be moved any more */
 	/* A bystander need not be able to run our syscalls, only to stand still; in vfork(2) it
 	 * does until its child goes on. */
-	bool still = r == -ENOTSUP || r == -ENOEXEC || r == -EBUSY;
-	return r == -ESRCH || (still && !task) ? 0 : r;
+	bool unable = r == -ENOTSUP || r == -ENOEXEC;
+	if (unable && task && task->target)
+		leave_task(m, task->pid, e);
+	return r == -ESRCH || unable || (r == -EBUSY && (!task || !task->target)) ? 0 : r;
 }
 
 /*

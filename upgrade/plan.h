@@ -50,16 +50,18 @@ enum upgrade_policy plan_policy_of(const struct holder *h);
 void plan_describe(const struct holder *h, char *buf, size_t size);
 /* What would be lost, of what forbids. */
 const char *plan_stake(const struct holder *h);
-/* What a person can do about a holder that stays, or that forbids the upgrade. */
-void plan_advice(const struct holder *h, enum holder_action action, char *buf, size_t size);
+/* What a person can do about a holder; "": nothing needs to be done. `remedy` (NULL: none): what
+ * helps without ending anything. */
+void plan_advice(const struct holder *h, enum holder_action action, const char *remedy, char *buf,
+	size_t size);
 
 /* The first service that is in the middle of the last connections it had before the upgrade before,
  * and in which process; NULL: none. It cannot get onto another image until that has ended. */
 const struct service *plan_find_draining(pid_t *ret_pid);
 
 /* One holder as a record of kind "holder"; for plans and for `initctl holders`. `why` may be NULL:
- * why it cannot be migrated, or not now. */
+ * why it cannot be migrated, or not now; `remedy` as above. */
 void plan_write_holder(struct record_writer *w, const struct holder *h, unsigned generation,
-	enum holder_action action, const char *why);
+	enum holder_action action, const char *why, const char *remedy);
 
 #endif

@@ -9,7 +9,6 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "kernel/inject.h"
 #include "kernel/mount_ns.h"
 #include "kernel/mounts.h"
 #include "kernel/proc.h"
@@ -17,6 +16,7 @@
 #include "kernel/util.h"
 #include "services/set.h"
 #include "upgrade/answer.h"
+#include "upgrade/obstacle.h"
 #include "upgrade/pivot.h"
 #include "upgrade/plan.h"
 #include "upgrade/plan_skew.h"
@@ -63,60 +63,16 @@ void plan_describe(const struct holder *h, char *buf, size_t size)
 			who, h->path, more, h->fd);
 }
 
-/* The service that PID 1 holds that socket for; NULL: none that is known. */
-static const struct service *listener_of(const struct holder *h)
-{
-	for (const struct service *s = set_first(); s; s = s->next)
-		for (size_t i = 0; i < s->n_listen; i++)
-			if (strcmp(s->listen[i].address, h->path) == 0)
-				return s;
-	return NULL;
-}
-
-static void advise_service(
-	const struct holder *h, enum holder_action action, const char *unit, char *buf, size_t size)
-{
-	if (action != ACTION_BLOCKS)
-		(void)snprintf(buf, size, "restart %s to release it", unit);
-	else if (h->what == HELD_SOCKET)
-		(void)snprintf(buf, size,
-			"have %s bind it below /run, stop it, or give it Policy=restart", unit);
-	else
-		(void)snprintf(buf, size,
-			"keep what %s writes on a mount of its own, stop it, or give it Policy=restart",
-			unit);
-}
-
-void plan_advice(const struct holder *h, enum holder_action action, char *buf, size_t size)
-{
-	char unit[256], comm[64];
-	const struct service *listener = h->of_init ? listener_of(h) : NULL;
-
-	holder_unit(h, unit, sizeof(unit));
-	proc_comm(h->pid, comm, sizeof(comm));
-	if (listener)
-		(void)snprintf(buf, size, "name a place below /run in ListenStream= of %s",
-			listener->unit->name);
-	else if (set_find(unit))
-		advise_service(h, action, unit, buf, size);
-	else if (h->pid == 0)
-		(void)snprintf(buf, size, "look for who uses %s", h->path);
-	else
-		(void)snprintf(buf, size, "end process %d (%s%s%s) to release it", (int)h->pid,
-			comm, *unit ? ", of " : "", unit);
-}
-
 void plan_write_holder(struct record_writer *w, const struct holder *h, unsigned generation,
-	enum holder_action action, const char *why)
+	enum holder_action action, const char *why, const char *remedy)
 {
-	char comm[64], unit[256], id[16], advice[400] = "";
+	char comm[64], unit[256], id[16], advice[600];
 	int access = h->flags & O_ACCMODE;
 	struct proc_creds creds;
 
 	proc_comm(h->pid, comm, sizeof(comm));
 	holder_unit(h, unit, sizeof(unit));
-	if (action == ACTION_STAYS || action == ACTION_BLOCKS)
-		plan_advice(h, action, advice, sizeof(advice));
+	plan_advice(h, action, remedy, advice, sizeof(advice));
 	(void)snprintf(id, sizeof(id), "%d", (int)h->pid);
 	record_begin(w, "holder", id);
 	record_text(w, "comm", comm);
@@ -148,10 +104,8 @@ void plan_write_holder(struct record_writer *w, const struct holder *h, unsigned
 
 struct telling {
 	int socket, root;
-	pid_t checked; /* the task that these are about */
-	char obstacle[300]; /* why it cannot be injected into; "" if it can */
-	char delay[300]; /* what may hold up the upgrade */
-	struct proc_creds creds;
+	struct obstacle obstacle; /* of the task that was looked at last, */
+	struct proc_creds creds; /* as these are */
 	bool has_creds;
 	pid_t stuck; /* a process whose jail cannot be moved: so nothing of it is */
 	unsigned n_queued, n_replaced; /* warnings so far */
@@ -160,28 +114,10 @@ struct telling {
 
 static void look_at_task(struct telling *t, pid_t tid)
 {
-	struct error e;
-	struct proc_stat stat;
-	char where[128];
-
-	if (t->checked == tid)
+	if (t->obstacle.tid == tid)
 		return;
-	t->checked = tid;
-	t->obstacle[0] = t->delay[0] = '\0';
-	if (inject_check(tid, &e) < 0)
-		(void)snprintf(t->obstacle, sizeof(t->obstacle), "%s", e.text);
+	obstacle_look(&t->obstacle, tid);
 	t->has_creds = proc_creds_read(tid, &t->creds) == 0;
-	if (proc_stat_read(tid, &stat) < 0 || stat.state != 'D')
-		return;
-	proc_where(tid, where, sizeof(where));
-	if (inject_waits_for_vfork(tid))
-		(void)snprintf(t->delay, sizeof(t->delay),
-			"task %d waits in vfork(2) for its child: the upgrade waits for that",
-			(int)tid);
-	else
-		(void)snprintf(t->delay, sizeof(t->delay),
-			"task %d is in an uninterruptible sleep (%s): nothing can freeze before it wakes",
-			(int)tid, where);
 }
 
 static bool has_acl(int fd)
@@ -218,7 +154,7 @@ static const char *find_obstacle(struct telling *t, const struct holder *h, int 
 	if (fd < 0)
 		return "the new image has no such directory";
 	look_at_task(t, h->tid);
-	why = t->obstacle[0] ? t->obstacle : lacks_permission(t, h, fd);
+	why = t->obstacle.why[0] ? t->obstacle.why : lacks_permission(t, h, fd);
 	if (!why && t->stuck == h->pid)
 		why = "its chroot jail cannot be exchanged";
 	if (why && h->what == HELD_ROOT)
@@ -275,7 +211,7 @@ static void tell_replaced_writer(struct telling *t, const struct holder *h)
 
 static bool is_swapped(const struct holder *h)
 {
-	CLEANUP_FD int fd = mount_ns_open(h->pid);
+	CLEANUP_FD int fd = mount_ns_open(h->tid);
 	bool ours = false;
 
 	return fd >= 0 && mount_ns_is_ours(fd, &ours) == 0 && ours;
@@ -284,7 +220,7 @@ static bool is_swapped(const struct holder *h)
 static void tell_holder(struct telling *t, const struct holder *h)
 {
 	struct record_writer w = {0};
-	const char *why = NULL;
+	const char *why = NULL, *remedy = NULL;
 	bool directory = held_is_directory(h->what);
 
 	if (h->what == HELD_QUEUED) {
@@ -301,13 +237,15 @@ static void tell_holder(struct telling *t, const struct holder *h)
 	if (action == ACTION_REPLACE && holder_is_writer(h) && !h->deleted)
 		tell_replaced_writer(t, h);
 	stale_add(&t->stale, h, action);
-	if (action == ACTION_MIGRATE)
-		why = t->delay;
+	if (action == ACTION_MIGRATE && directory)
+		why = t->obstacle.delay;
+	if (why == t->obstacle.why || why == t->obstacle.delay)
+		remedy = t->obstacle.advice;
 	if (h->what == HELD_NAMESPACE && is_swapped(h))
 		action = ACTION_MIGRATE;
 	else if (h->what == HELD_NAMESPACE)
 		why = "its mount name space is owned by another user name space: its mounts are locked";
-	plan_write_holder(&w, h, 0, action, why);
+	plan_write_holder(&w, h, 0, action, why, remedy);
 	answer_send(t->socket, &w);
 }
 
@@ -320,6 +258,11 @@ static void tell_rest(const struct telling *t, const struct holders *h)
 	if (t->n_replaced > WARNINGS_MAX)
 		warn(t, "%u more files are written to until their service is on the new image",
 			t->n_replaced - WARNINGS_MAX);
+}
+
+static void tell_sleeper(void *userdata, const char *text)
+{
+	warn(userdata, "%s", text);
 }
 
 int plan_holders(int socket, int tree, int root, struct error *e)
@@ -337,6 +280,7 @@ int plan_holders(int socket, int tree, int root, struct error *e)
 		tell_holder(&t, &h.list[i]);
 	if (r == 0) {
 		tell_rest(&t, &h);
+		obstacle_find_sleepers(tree, tell_sleeper, &t);
 		plan_skew(socket, root, &t.stale);
 	}
 	holders_free(&h);

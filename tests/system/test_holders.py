@@ -87,6 +87,14 @@ FOUND = {
 }
 
 
+ADVICE = {
+    None: "end {}, or log out of its session, to release it",
+    "watch": "start {} again for it to watch the new image",
+    "mark": "start {} again for it to watch the new image",
+} | {kind: "end {}, or have it write below /run or on a mount of its own" for kind in ("write", "map-shared", "map-latent")} | {
+    kind: "end {}, or have it bind it below /run" for kind in ("listen", "datagram", "relative", "foreign-network")}
+
+
 def rings_have_paths():
     return tuple(int(n) for n in platform.release().split(".")[:2]) >= (6, 13)
 
@@ -109,7 +117,7 @@ def test_each_kind_is_found(writable, kind):
     pid = holders[0]["pid"]
     if expected[3] == "migrate":
         return  # it is swapped as a whole, and test_namespaces.py has how
-    assert holders[0]["advice"] == f"end process {pid} (possess, of session) to release it"
+    assert holders[0]["advice"] == ADVICE.get(kind, ADVICE[None]).format(f"process {pid} (possess, of session)")
     if expected[3] == "blocks":
         assert len(document["blockers"]) == 1 and expected[2] in document["blockers"][0]
         assert f"process {pid} (possess)" in document["blockers"][0]

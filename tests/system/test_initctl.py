@@ -1129,7 +1129,7 @@ def test_what_kind_of_image(init):
 def test_json_holders(init):
     init.answers = [[HOLDERS[3], result()]]
     assert document(run(init, "--json", "holders"))["holders"] == [{
-        "pid": 777, "comm": "rsyslogd", "unit": "syslog.service", "uid": None, "generation": 2, "what": "file",
+        "pid": 777, "comm": "rsyslogd", "unit": "syslog.service", "uid": None, "tid": None, "generation": 2, "what": "file",
         "fd": 7, "mode": "rw", "path": "/var/lib/rsyslog/state", "deleted": False, "more": None, "action": "blocks",
         "why": None, "advice": "restart it, or put /var/lib on a mount of its own",
     }]

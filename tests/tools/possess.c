@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A process that has something of the image, of one kind after another. Unlike holder.c it does not
+ * A process that has something of the image, of one kind after another. Unlike holder/ it does not
  * check itself: it is there to be found.
  *
  * Prints "ready" and goes on until its standard input ends.
@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/io_uring.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -333,6 +334,35 @@ static void leave_zombie(void)
 		err(1, "waitid");
 }
 
+static void __attribute__((noreturn)) go_on(void)
+{
+	char byte;
+
+	puts("ready");
+	(void)fflush(stdout);
+	while (read(STDIN_FILENO, &byte, 1) > 0)
+		;
+	_exit(0);
+}
+
+static void *outlive_leader(void *unused)
+{
+	(void)unused;
+	go_on();
+	return NULL;
+}
+
+/* The last kind of all: what it has is a thread's, its first one is a zombie. */
+static void lose_leader(void)
+{
+	pthread_t thread;
+
+	stand_in_directory();
+	if (pthread_create(&thread, NULL, outlive_leader, NULL) != 0)
+		errx(1, "pthread_create");
+	(void)syscall(SYS_exit, 0);
+}
+
 static const struct kind {
 	const char *name;
 	void (*get)(void);
@@ -366,6 +396,7 @@ static const struct kind {
 	{"traced", traced_child},
 	{"vfork", wait_in_vfork},
 	{"zombie", leave_zombie},
+	{"leaderless", lose_leader},
 };
 
 static void get(const char *name)
@@ -381,16 +412,10 @@ static void get(const char *name)
 
 int main(int argc, char *argv[])
 {
-	char byte;
-
 	if (argc < 3)
 		errx(2, "usage: possess DIRECTORY KIND...");
 	directory = argv[1];
 	for (int i = 2; i < argc; i++)
 		get(argv[i]);
-	puts("ready");
-	(void)fflush(stdout);
-	while (read(STDIN_FILENO, &byte, 1) > 0)
-		;
-	return 0;
+	go_on();
 }
