@@ -90,10 +90,10 @@ def test_connections_outlive_the_program(machine):
     program each time, and nobody who talked noticed."""
     examples(machine)
     machine.images["two"].conf(services=["echo.service", "echo-py.service", "bad.service"])
-    bad = ("[Unit]\nAfter=echo.service echo-py.service\n[Service]\nType=exec\nExecStart=/usr/bin/bad\n"
+    bad = ("[Unit]\nAfter=echo.service echo-py.service\n[Service]\nExecStartPre=/usr/bin/bad\nExecStart=/usr/bin/sleep 1000\n"
            "[Upgrade]\nPolicy=restart\n")
-    machine.images["one"].write("usr/bin/bad", "#!/bin/sh\ntest -e /run/share/fail && exit 7\nexec sleep 1000\n", 0o755)
-    machine.images["two"].write("usr/bin/bad", "#!/bin/sh\nexec sleep 1000\n", 0o755)
+    machine.images["one"].write("usr/bin/bad", "#!/bin/sh\ntest ! -e /run/share/fail || exit 7\n", 0o755)
+    machine.images["two"].write("usr/bin/bad", "#!/bin/sh\n", 0o755)
     for image in machine.images.values():
         image.service("bad", bad)
     machine.start()
