@@ -39,6 +39,7 @@
  *                           image=(directory mount device file) fstype= mode=(ro rw) verity=yes
  *                           device= (that a device or file is mounted from)
  *   mount        PATH       action=(move leave; make: its mount point, and move) fstype=
+ *                           to= (where the new image's symbolic links lead, if there are any)
  *   namespace    PID        another mount namespace, by a process in it: comm=; nobody is in it:
  *                           fd= (of that process, which keeps it) or, with PID 0, path= (a bind
  *                           mount of it) action=(swap leave cannot) why= (it cannot)

@@ -47,7 +47,9 @@ static void print_mounts(const struct record **mounts, const char *action, const
 	for (const struct record **m = mounts; *m; m++) {
 		if (strcmp(field(*m, "action"), action) != 0)
 			continue;
-		char *longer = format_text("%s %s", paths, (*m)->id);
+		const char *to = record_get(*m, "to");
+		char *longer = to ? format_text("%s %s (to %s)", paths, (*m)->id, to)
+				  : format_text("%s %s", paths, (*m)->id);
 		free(paths);
 		paths = longer;
 	}

@@ -9,8 +9,12 @@
 static void __attribute__((format(printf, 2, 0)))
 format_text(struct error *e, const char *format, va_list ap)
 {
-	if (vsnprintf(e->text, sizeof(e->text), format, ap) < 0)
-		e->text[0] = '\0';
+	/* The error's own text may be among the arguments. */
+	char text[sizeof(e->text)];
+
+	if (vsnprintf(text, sizeof(text), format, ap) < 0)
+		text[0] = '\0';
+	(void)memcpy(e->text, text, strlen(text) + 1);
 }
 
 static void append_reason(struct error *e, int code)

@@ -16,15 +16,30 @@
 
 #include "kernel/error.h"
 #include "kernel/mounts.h"
+#include "upgrade/place.h"
 
 /* A mount directly below the old root, and where it goes on the new one. Both are O_PATH, opened
  * before the freeze. */
 struct pivot_mount {
 	uint64_t id;
-	char *path;
-	int from; /* root of the mount */
+	char *path; /* on the old root */
+	char *place; /* on the new one: the same path, as a rule (place.h) */
+	int from; /* root of the mount; -1: hidden, it is opened when it is needed (uncover.h) */
 	int to; /* mount point on the new root; -1: opened when it is needed */
+	bool inside; /* its place is inside of another mount that is moved */
+	bool elsewhere; /* it is mounted inside of another one that is moved, and not to stay there
+			 */
+	bool shared;
 };
+
+/* A mount that hides another one, which cannot be opened as long as it is there (uncover.h). */
+struct pivot_cover {
+	uint64_t id;
+	char *path;
+	size_t hides; /* index of the mount that it hides */
+	size_t mount; /* its own index, COVER_ONLY: it is stacked on one and not among them */
+};
+#define COVER_ONLY SIZE_MAX
 
 /* Where a step stands. A process that is killed in a system call makes it and cannot note that it
  * has: what has begun may have been made or not. */
@@ -32,8 +47,8 @@ enum pivot_step { STEP_NOT, STEP_BEGUN, STEP_DONE };
 
 /* In memory that is shared with children: it outlives the one that keeps it. */
 struct pivot_journal {
-	uint8_t made_private, attached, pivoted, stowed, settled; /* enum pivot_step */
-	uint8_t moved[]; /* for each mount */
+	uint8_t made_private, aside, attached, pivoted, stowed, settled; /* enum pivot_step */
+	uint8_t moved[]; /* for each mount; and then, for each cover, whether it is aside */
 };
 
 struct pivot {
@@ -41,8 +56,14 @@ struct pivot {
 	int new_root; /* a detached mount, or one in the vault */
 	int slot; /* where the old root goes; -1: nowhere */
 	int new_slot; /* where new_root came from and goes back to: -1 for a detached one */
-	struct pivot_mount *mounts;
+	unsigned generation; /* of the new root; 0: none yet */
+	struct pivot_mount *mounts; /* what lies on top comes first */
 	size_t n_mounts;
+	struct pivot_cover *covers; /* in the order in which they are taken away */
+	size_t n_covers;
+	int aside; /* a small file system for the covers that are away; -1: there are none */
+	/* Called when a hidden mount was opened; may be NULL. */
+	void (*uncovered)(const struct pivot *p, size_t mount);
 	char *leave; /* a mount that stays on the old root: where the new image was taken from;
 			NULL: none */
 	uint64_t leave_dev; /* of its file system */
@@ -57,13 +78,20 @@ struct pivot {
 };
 
 /*
- * Fills p for a pivot to new_root: opens "/" and each mount below it with its place on the new
- * root; `leave` (may be NULL) is copied. pivot_done() undoes it, also after a failure. A place that
- * is missing on the new root is made if that can be written to, else -ENOENT with its path in the
- * text.
+ * Fills p for a pivot to new_root, the root of that generation: opens "/" and each mount below it
+ * with its place on the new root; `leave` (may be NULL) is copied. pivot_done() undoes it, also
+ * after a failure. A place that is missing on the new root is made if that can be written to, else
+ * -ENOENT with its path in the text.
  */
-int pivot_prepare(
-	struct pivot *p, int new_root, int slot, int new_slot, const char *leave, struct error *e);
+struct pivot_request {
+	int new_root, slot, new_slot;
+	unsigned generation;
+	const char *leave;
+};
+int pivot_prepare(struct pivot *p, const struct pivot_request *q, struct error *e);
+
+/* For a plan: what pivot_prepare() would find. Makes nothing. */
+int pivot_look(struct pivot *p, int new_root, const char *leave, struct error *e);
 
 /* The same for a namespace that a child has entered, to `new_root`, a copy of main's: no slots, and
  * the same mount is left. */
@@ -94,32 +122,17 @@ int pivot_settle(struct pivot *p, bool groups, struct error *e);
 /* Closes the descriptors and frees; the roots and slots are the caller's. */
 void pivot_done(struct pivot *p);
 
-/* For a pivot that another process has prepared: an empty one, a mount more (takes over `from`),
- * and, when it has them all, the journal. 0 or negative errno. */
+/* For a pivot that another process has prepared: an empty one, a mount or a cover more (the
+ * descriptor is taken over, the texts are copied), and, when it has them all,
+ * the journal. 0 or negative errno. */
 void pivot_init(struct pivot *p);
-int pivot_add_mount(struct pivot *p, uint64_t id, const char *path, int from, int to);
+int pivot_add_mount(struct pivot *p, const struct pivot_mount *m);
+int pivot_add_cover(struct pivot *p, const struct pivot_cover *c);
 int pivot_new_journal(struct pivot *p);
 
-/* Opens the root of a mount, O_PATH. -EEXIST: another mount is stacked on top of it. */
-int open_mount(const struct mount *m, struct error *e);
-
-/*
- * Opens the place for a mount: `path` itself, no symbolic link on the way. Followed, a link could
- * lead below another mount that is moved, and bury this one. A descriptor or negative errno with
- * text.
- */
-int open_mount_point(int root, const char *path, struct error *e);
-
-/* Whether a missing place could be made on the image at `root`. */
-bool can_make_mount_point(int root);
-/* Makes it, a directory or (if the mount's root is one) an empty file, and what leads to it. Opens
- * it; a descriptor or negative errno with text. */
-int make_mount_point(int root, const char *path, int mount, struct error *e);
-
-/*
- * Opens the directory (or file) that is `path` on the image at `root`, with symbolic links kept
- * inside of it. O_PATH unless `flags` say otherwise. A descriptor or negative errno.
- */
-int open_in_root(int root, const char *path, uint64_t flags);
+/* What to say of a step that was made or not; and of one that was taken back or not, which is no
+ * failure where it had only begun. */
+int pivot_step(uint8_t *state, int r);
+int pivot_step_back(uint8_t *state, int r);
 
 #endif

@@ -16,9 +16,7 @@
 #include "services/set.h"
 #include "services/vote.h"
 #include "upgrade/answer.h"
-#include "upgrade/grafts.h"
 #include "upgrade/pivot.h"
-#include "upgrade/sides.h"
 
 void plan_header(int socket, const struct image_request *q, const struct image *image)
 {
@@ -41,49 +39,40 @@ void plan_header(int socket, const struct image_request *q, const struct image *
 	answer_send(socket, &w);
 }
 
-static void send_mount(int socket, const struct mount *m, const char *action)
+static void send_mount(int socket, const struct mount *m, const struct pivot_mount *moved)
 {
 	struct record_writer w = {0};
 
 	record_begin(&w, "mount", m->target);
-	record_text(&w, "action", action);
+	record_text(&w, "action", !moved ? "leave" : moved->to < 0 ? "make" : "move");
 	record_text(&w, "fstype", m->fstype);
+	if (moved && strcmp(moved->place, moved->path) != 0)
+		record_text(&w, "to", moved->place);
 	record_end(&w);
 	answer_send(socket, &w);
 }
 
-static int plan_mount(
-	int socket, const struct mount *m, int root, const char *leave, struct error *e)
+static const struct pivot_mount *find_moved(const struct pivot *p, uint64_t id)
 {
-	if ((leave && strcmp(leave, m->target) == 0) ||
-		grafts_has(sides.current.generation, m->target, m->dev)) {
-		send_mount(socket, m, "leave");
-		return 0;
-	}
-	CLEANUP_FD int from = open_mount(m, e);
-	if (from < 0)
-		return from;
-	CLEANUP_FD int to = open_mount_point(root, m->target, e);
-	bool make = to == -ENOENT && can_make_mount_point(root);
-	if (to < 0 && !make)
-		return to;
-	send_mount(socket, m, make ? "make" : "move");
-	return 0;
+	for (size_t i = 0; i < p->n_mounts; i++)
+		if (p->mounts[i].id == id)
+			return &p->mounts[i];
+	return NULL;
 }
 
 int plan_mounts(int socket, int root, const char *leave, struct error *e)
 {
 	struct mount_table table = {0};
-	uint64_t id;
-	int r = mount_id_at(AT_FDCWD, "/", &id);
+	struct pivot p;
+	int r = pivot_look(&p, root, leave, e);
 
-	if (r < 0)
-		return error_set(e, r, "cannot identify the root mount");
-	r = mount_table_read(&table, e);
+	if (r == 0)
+		r = mount_table_read(&table, e);
 	for (size_t i = 0; r == 0 && i < table.count; i++)
-		if (table.mounts[i].parent == id && table.mounts[i].id != id)
-			r = plan_mount(socket, &table.mounts[i], root, leave, e);
+		if (table.mounts[i].parent == p.old_id && table.mounts[i].id != p.old_id)
+			send_mount(socket, &table.mounts[i], find_moved(&p, table.mounts[i].id));
 	mount_table_free(&table);
+	pivot_done(&p);
 	return r;
 }
 

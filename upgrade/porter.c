@@ -15,6 +15,7 @@
 #include "kernel/log.h"
 #include "kernel/process.h"
 #include "kernel/util.h"
+#include "upgrade/answer.h"
 #include "upgrade/porter_work.h"
 
 #define ANSWER_USEC (500 * USEC_PER_MSEC)
@@ -27,17 +28,34 @@ struct porter {
 	int pidfd;
 };
 
+/* What the child says: how an order has ended; or that it has opened a mount, whose descriptor
+ * comes along, so that another child can do without it. */
 struct outcome {
 	int32_t result;
+	bool uncovered;
+	uint64_t root, mount; /* the old root's mount id, index of the mount */
 	char text[400];
 };
 
 /* The child */
 
+static int to_pid1 = -1;
+
+static void tell_uncovered(const struct pivot *p, size_t mount)
+{
+	struct outcome o = {.uncovered = true, .root = p->old_id, .mount = mount};
+
+	if (answer_packet(to_pid1, &o, sizeof(o), p->mounts[mount].from) < 0)
+		_exit(1);
+}
+
 static void __attribute__((noreturn)) serve(const struct namespaces *n, int socket)
 {
 	char order;
 
+	to_pid1 = socket;
+	for (size_t i = 0; i < n->count; i++)
+		n->list[i].pivot.uncovered = tell_uncovered;
 	porter_work_prepare(n);
 	while (recv(socket, &order, 1, 0) == 1) {
 		struct outcome o = {0};
@@ -74,16 +92,50 @@ static int start_child(struct porter *p, struct error *e)
 	return 0;
 }
 
+/* Takes over fd. */
+static void take_uncovered(struct porter *p, const struct outcome *o, int fd)
+{
+	for (size_t i = 0; i < p->n->count; i++) {
+		struct pivot *pivot = &p->n->list[i].pivot;
+		if (pivot->old_id != o->root || o->mount >= pivot->n_mounts)
+			continue;
+		(void)fd_close(pivot->mounts[o->mount].from);
+		pivot->mounts[o->mount].from = fd_steal(&fd);
+	}
+	(void)fd_close(fd);
+}
+
+/* 1: the outcome of an order; 0: there is nothing to read yet; -EPIPE: the child has ended. */
+static int receive(struct porter *p, struct outcome *o)
+{
+	for (;;) {
+		int fd;
+		ssize_t length = answer_receive(p->socket, (char *)o, sizeof(*o), &fd);
+		if (length == -EAGAIN || length == -EINTR)
+			return 0;
+		if (length == (ssize_t)sizeof(*o) && o->uncovered) {
+			take_uncovered(p, o, fd);
+			continue;
+		}
+		(void)fd_close(fd);
+		o->text[sizeof(o->text) - 1] = '\0';
+		return length == (ssize_t)sizeof(*o) ? 1 : -EPIPE;
+	}
+}
+
 /* Until it is dead it may be in the middle of a step. */
 static void end_child(struct porter *p)
 {
 	struct pollfd dead = {.fd = p->pidfd, .events = POLLIN};
+	struct outcome o;
 
 	if (p->socket < 0)
 		return;
 	(void)syscall(SYS_pidfd_send_signal, p->pidfd, SIGKILL, NULL, 0);
 	if (poll(&dead, 1, DEATH_USEC / USEC_PER_MSEC) != 1)
 		log_error("the child that pivots mount namespaces cannot be killed");
+	while (receive(p, &o) > 0)
+		; /* what it had opened is of use to the next one */
 	p->pidfd = fd_close(p->pidfd);
 	p->socket = fd_close(p->socket);
 }
@@ -112,12 +164,10 @@ static int await(struct porter *p, uint64_t deadline_usec, struct error *e)
 			break;
 		if (poll(&ready, 1, (int)((deadline_usec - now) / USEC_PER_MSEC) + 1) < 0)
 			continue;
-		ssize_t length = recv(p->socket, &o, sizeof(o), MSG_DONTWAIT);
-		if (length == (ssize_t)sizeof(o)) {
-			o.text[sizeof(o.text) - 1] = '\0';
+		int r = receive(p, &o);
+		if (r > 0)
 			return o.result < 0 ? error_say(e, -o.result, "%s", o.text) : 0;
-		}
-		if (length < 0 && (errno == EAGAIN || errno == EINTR))
+		if (r == 0)
 			continue;
 		end_child(p);
 		return error_say(

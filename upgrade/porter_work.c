@@ -17,8 +17,7 @@ void porter_work_prepare(const struct namespaces *n)
 	for (size_t i = 0; i < n->count; i++) {
 		struct pivot *p = &n->list[i].pivot;
 		for (size_t m = 0; m < p->n_mounts; m++)
-			p->mounts[m].to =
-				open_mount_point(p->new_root, p->mounts[m].path, &ignored);
+			p->mounts[m].to = place_open(p, &p->mounts[m], &ignored);
 	}
 }
 
@@ -30,6 +29,9 @@ static int enter(const struct namespace *ns, struct error *e)
 		return error_set(e, r, "cannot enter it");
 	/* Entering leads to what is on top: after the pivot, that is the old root on the new one.
 	 */
+	if (ns->pivot.journal->aside != STEP_NOT &&
+		(fchdir(ns->pivot.old_root) < 0 || chroot(".") < 0))
+		return error_set(e, errno, "cannot stand on the root of process %d", (int)ns->pid);
 	if (ns->pivot.journal->pivoted != STEP_NOT && ns->pivot.journal->settled == STEP_NOT &&
 		(fchdir(ns->pivot.new_root) < 0 || chroot(".") < 0))
 		return error_set(e, errno, "cannot stand on its new root");

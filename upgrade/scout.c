@@ -30,7 +30,9 @@ enum word {
 	WORD_COPY,
 	WORD_WATCH,
 	WORD_KEEPER,
-	WORD_MOUNT, /* id, descriptor and path */
+	WORD_MOUNT, /* id, descriptor, path and place */
+	WORD_COVER, /* id, path, and two indices */
+	WORD_ASIDE,
 	WORD_NAMESPACE, /* one more, that a mount keeps: its id, its descriptor and where that is */
 	WORD_FAILED, /* nothing can be planned: errno and why */
 	WORD_END,
@@ -41,7 +43,9 @@ struct packet {
 	uint32_t index;
 	int32_t value;
 	uint64_t id, peers, master;
-	char text[PATH_MAX];
+	uint64_t hides, mount; /* of a cover */
+	uint8_t inside, elsewhere, shared; /* of a mount */
+	char text[2 * PATH_MAX]; /* the place of a mount comes after its path */
 };
 
 /* The child */
@@ -54,20 +58,57 @@ struct scout {
 	uint32_t index;
 };
 
-static void say_packet(const struct scout *s, const struct packet *p, int fd)
+static void say_packet(const struct scout *s, const struct packet *p, size_t text, int fd)
 {
-	size_t length = offsetof(struct packet, text) + strlen(p->text) + 1;
-
-	if (answer_packet(s->socket, p, length, fd) < 0)
+	if (answer_packet(s->socket, p, offsetof(struct packet, text) + text, fd) < 0)
 		_exit(1);
+}
+
+/* Appends a text to what the packet has already, NUL included. */
+static void put_text(struct packet *p, size_t *length, const char *text)
+{
+	int n = snprintf(p->text + *length, sizeof(p->text) - *length, "%s", text);
+
+	if (n < 0 || (size_t)n >= sizeof(p->text) - *length)
+		_exit(1); /* no path is as long */
+	*length += (size_t)n + 1;
 }
 
 static void say(const struct scout *s, enum word word, int32_t value, int fd, const char *text)
 {
 	struct packet p = {.word = word, .index = s->index, .value = value};
+	size_t length = 0;
 
-	(void)snprintf(p.text, sizeof(p.text), "%s", text);
-	say_packet(s, &p, fd);
+	put_text(&p, &length, text);
+	say_packet(s, &p, length, fd);
+}
+
+static void say_mount(const struct scout *s, const struct pivot_mount *m)
+{
+	struct packet p = {.word = WORD_MOUNT,
+		.index = s->index,
+		.id = m->id,
+		.inside = m->inside,
+		.elsewhere = m->elsewhere,
+		.shared = m->shared};
+	size_t length = 0;
+
+	put_text(&p, &length, m->path);
+	put_text(&p, &length, m->place);
+	say_packet(s, &p, length, m->from);
+}
+
+static void say_cover(const struct scout *s, const struct pivot_cover *c)
+{
+	struct packet p = {.word = WORD_COVER,
+		.index = s->index,
+		.id = c->id,
+		.hides = c->hides,
+		.mount = c->mount};
+	size_t length = 0;
+
+	put_text(&p, &length, c->path);
+	say_packet(s, &p, length, -1);
 }
 
 static void say_pivot(const struct scout *s, const struct pivot *p)
@@ -79,16 +120,17 @@ static void say_pivot(const struct scout *s, const struct pivot *p)
 		.peers = p->peers,
 		.master = p->master};
 
-	say_packet(s, &root, p->old_root);
+	say_packet(s, &root, 1, p->old_root);
 	say(s, WORD_COPY, 0, p->new_root, "");
 	say(s, WORD_WATCH, 0, p->watch, "");
 	if (p->keeper >= 0)
 		say(s, WORD_KEEPER, 0, p->keeper, "");
-	for (size_t i = 0; i < p->n_mounts; i++) {
-		struct packet m = {.word = WORD_MOUNT, .index = s->index, .id = p->mounts[i].id};
-		(void)snprintf(m.text, sizeof(m.text), "%s", p->mounts[i].path);
-		say_packet(s, &m, p->mounts[i].from);
-	}
+	for (size_t i = 0; i < p->n_mounts; i++)
+		say_mount(s, &p->mounts[i]);
+	for (size_t i = 0; i < p->n_covers; i++)
+		say_cover(s, &p->covers[i]);
+	if (p->aside >= 0)
+		say(s, WORD_ASIDE, 0, p->aside, "");
 	say(s, WORD_FATE, NAMESPACE_SWAPPED, -1, "");
 }
 
@@ -148,8 +190,9 @@ static int add_kept(uint64_t id, const char *path, void *userdata)
 	int r = namespaces_add(s->n, &like, fd);
 	if (r <= 0)
 		return r;
-	(void)snprintf(p.text, sizeof(p.text), "%s", path);
-	say_packet(s, &p, fd);
+	size_t length = 0;
+	put_text(&p, &length, path);
+	say_packet(s, &p, length, fd);
 	return 0;
 }
 
@@ -235,6 +278,31 @@ static int take_copy(struct namespace *ns, int fd)
 	return keep(&ns->copy, fd);
 }
 
+/* Takes over fd. */
+static int take_mount(struct namespace *ns, const struct packet *p, size_t text, int fd)
+{
+	size_t path = strlen(p->text) + 1;
+	struct pivot_mount m = {.id = p->id,
+		.path = (char *)p->text,
+		.place = (char *)p->text + path,
+		.from = fd,
+		.to = -1,
+		.inside = p->inside,
+		.elsewhere = p->elsewhere,
+		.shared = p->shared};
+
+	if (path < text)
+		return pivot_add_mount(&ns->pivot, &m);
+	(void)fd_close(fd);
+	return -EBADMSG;
+}
+
+static int take_cover(struct namespace *ns, const struct packet *p)
+{
+	return pivot_add_cover(
+		&ns->pivot, &(struct pivot_cover){p->id, (char *)p->text, p->hides, p->mount});
+}
+
 static int take_fate(struct namespace *ns, const struct packet *p)
 {
 	ns->fate = (enum namespace_fate)p->value;
@@ -242,7 +310,8 @@ static int take_fate(struct namespace *ns, const struct packet *p)
 	return ns->fate == NAMESPACE_SWAPPED ? pivot_new_journal(&ns->pivot) : 0;
 }
 
-static int take_of(struct namespace *ns, const struct packet *p, int fd)
+/* Takes over fd; `text` is the length of the text. */
+static int take_of(struct namespace *ns, const struct packet *p, size_t text, int fd)
 {
 	if (p->word == WORD_ROOT)
 		return take_root(ns, p, fd);
@@ -253,7 +322,11 @@ static int take_of(struct namespace *ns, const struct packet *p, int fd)
 	if (p->word == WORD_KEEPER)
 		return keep(&ns->pivot.keeper, fd);
 	if (p->word == WORD_MOUNT)
-		return pivot_add_mount(&ns->pivot, p->id, p->text, fd, -1);
+		return take_mount(ns, p, text, fd);
+	if (p->word == WORD_COVER)
+		return take_cover(ns, p);
+	if (p->word == WORD_ASIDE)
+		return keep(&ns->pivot.aside, fd);
 	return take_fate(ns, p);
 }
 
@@ -278,8 +351,8 @@ static int take_failure(const struct namespaces *n, const struct packet *p, stru
 		e, p->value < 0 ? -p->value : EIO, "in the mount namespace %s: %s", name, p->text);
 }
 
-/* Takes over fd. */
-static int take(struct namespaces *n, const struct packet *p, int fd, struct error *e)
+/* Takes over fd; `text` is the length of the text. */
+static int take(struct namespaces *n, const struct packet *p, size_t text, int fd, struct error *e)
 {
 	struct namespace *ns = p->index < n->count ? &n->list[p->index] : NULL;
 
@@ -295,9 +368,11 @@ static int take(struct namespaces *n, const struct packet *p, int fd, struct err
 	case WORD_WATCH:
 	case WORD_KEEPER:
 	case WORD_MOUNT:
+	case WORD_COVER:
+	case WORD_ASIDE:
 	case WORD_FATE:
 		if (ns)
-			return take_of(ns, p, fd);
+			return take_of(ns, p, text, fd);
 		break;
 	}
 	(void)fd_close(fd);
@@ -326,7 +401,7 @@ static int receive(struct namespaces *n, int socket, uint64_t deadline_usec, str
 		return -EPIPE;
 	}
 	((char *)&p)[length - 1] = '\0';
-	return take(n, &p, fd, e);
+	return take(n, &p, (size_t)length - offsetof(struct packet, text), fd, e);
 }
 
 static void end_child(int pidfd)

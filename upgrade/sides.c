@@ -15,6 +15,7 @@
 #include "upgrade/grafts.h"
 #include "upgrade/namespaces.h"
 #include "upgrade/pivot.h"
+#include "upgrade/renamed.h"
 #include "upgrade/report.h"
 #include "upgrade/strays.h"
 #include "upgrade/vault.h"
@@ -84,6 +85,16 @@ struct swap {
 	bool done;
 };
 
+/* What now stands elsewhere, for the way back; for what has come back nothing is to be remembered.
+ */
+static void remember_places(const struct swap *s)
+{
+	renamed_forget(s->to.generation);
+	renamed_add(sides.current.generation, &s->pivot);
+	for (size_t i = 0; i < s->namespaces->count; i++)
+		renamed_add(sides.current.generation, &s->namespaces->list[i].pivot);
+}
+
 /* Comes twice if PID 1 crashes in it. */
 static void swapped(void *userdata)
 {
@@ -91,6 +102,7 @@ static void swapped(void *userdata)
 
 	if (!s->done) {
 		s->done = true;
+		remember_places(s);
 		strays_add(s->namespaces, sides.current.generation);
 		/* Attached still since its own upgrade. Not to be let go here: this may be the
 		 * way out of a crash. */
@@ -151,7 +163,8 @@ static int swap_once(struct side to, int slot, int to_slot, struct namespaces *n
 		return r;
 	if (to_slot < 0 && parked.mount_id == to.mount_id)
 		to_slot = parked.slot;
-	r = pivot_prepare(&s.pivot, to.root, slot, to_slot, q->leave, e);
+	r = pivot_prepare(&s.pivot,
+		&(struct pivot_request){to.root, slot, to_slot, to.generation, q->leave}, e);
 	if (r == 0)
 		r = namespaces_prepare(n, &s.pivot, e);
 	if (r == 0)
@@ -213,6 +226,7 @@ static void let_go(struct side *s)
 		log_error("%s", e.text);
 	strays_let_go(s->generation);
 	grafts_forget(s->generation);
+	renamed_forget(s->generation);
 	generations_add(s->generation, s->mount_id, s->root);
 	*s = (struct side){.root = -1};
 }

@@ -8,6 +8,7 @@
 #include "upgrade/generations.h"
 #include "upgrade/grafts.h"
 #include "upgrade/limbo.h"
+#include "upgrade/renamed.h"
 #include "upgrade/report.h"
 #include "upgrade/transaction.h"
 #include "upgrade/vault.h"
@@ -34,6 +35,7 @@ void upgrade_save(struct record_writer *w)
 	report_save(w);
 	generations_save(w);
 	grafts_save(w);
+	renamed_save(w);
 	record_end(w);
 }
 
@@ -76,7 +78,7 @@ int upgrade_load(const struct record *r, struct error *e)
 
 	tx.last_generation = (unsigned)record_get_int(r, "last_generation", 1);
 	if ((result = sides_load(r, e)) < 0 || (result = generations_load(r, e)) < 0 ||
-		(result = grafts_load(r, e)) < 0)
+		(result = grafts_load(r, e)) < 0 || (result = renamed_load(r, e)) < 0)
 		return result;
 	load_phase(r);
 	strays = record_get_int(r, "limbo", 0);

@@ -213,30 +213,6 @@ def test_mount_point_missing_in_an_image_that_can_be_written_to(tmp_path):
             "directory 755 0", "regular empty file 644 0"]
 
 
-def test_symbolic_link_where_a_mount_is_to_go(laid_out):
-    """Followed, it would lead below another mount that is moved: /srv would be buried under /var."""
-    machine = laid_out
-    machine.images["one"].write("data/here", "")
-    (machine.images["two"].directory / "data").symlink_to("var/data")
-    machine.start()
-    machine.run("mount", "-t", "tmpfs", "tmpfs", "/data")
-    reason, _ = refused(machine, "/run/images/two")
-    assert "symbolic link" in reason and "/data" in reason
-    machine.run("umount", "/data")
-    then_upgrades(machine, "one")
-
-
-def test_stacked_mounts_are_refused_by_the_plan_already(laid_out):
-    machine = laid_out.start()
-    machine.run("mount", "-t", "tmpfs", "tmpfs", "/tmp")
-    plan = machine.initctl("plan", "/run/images/two", check=False)
-    assert plan.returncode == 3 and "stacked" in plan.stdout, plan.stdout
-    reason, _ = refused(machine, "/run/images/two")
-    assert "stacked" in reason
-    machine.run("umount", "/tmp")
-    then_upgrades(machine, "two")
-
-
 # Blockers
 
 @pytest.fixture
