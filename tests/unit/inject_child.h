@@ -261,6 +261,15 @@ static inline int64_t run_in(
 	return result;
 }
 
+/* A call that may fail. */
+static inline int try_getpid(struct inject_target *t, uint64_t usec, struct error *e)
+{
+	const uint64_t args[6] = {0};
+	int64_t result;
+
+	return inject_syscall(t, SYS_getpid, args, &result, deadline_in(usec), e);
+}
+
 static inline int apply(pid_t tid, struct inject_change *changes, size_t n)
 {
 	struct inject_target *t = seize_and_stop(tid);

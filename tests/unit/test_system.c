@@ -1,51 +1,26 @@
 /* SPDX-License-Identifier: MIT */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-/* cmocka needs those four before it. */
-#include <cmocka.h>
-
-#include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include "tests/unit/own_root.h"
 
 #include "conf/system.h"
+#include "tests/unit/heard.h"
 
 #define SECOND UINT64_C(1000000)
 #define MAIN "etc/molt/init.conf"
 #define DROPIN(name) "etc/molt/init.conf.d/" name
 
 struct world {
-	char directory[64];
-	int root;
+	struct own_root root;
 	struct system_conf *conf;
 	struct error error;
-	char warnings[1024];
+	struct heard warnings;
 };
-
-static int remove_entry(const char *name, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(name);
-}
 
 static int set_up(void **state)
 {
 	struct world *w = calloc(1, sizeof(*w));
 
 	assert_non_null(w);
-	(void)strcpy(w->directory, "/tmp/molt-test-system-XXXXXX");
-	assert_non_null(mkdtemp(w->directory));
-	w->root = open(w->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	assert_true(w->root >= 0);
+	own_root_make(&w->root);
 	*state = w;
 	return 0;
 }
@@ -55,37 +30,14 @@ static int tear_down(void **state)
 	struct world *w = *state;
 
 	system_conf_free(w->conf);
-	(void)close(w->root);
-	(void)nftw(w->directory, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+	own_root_remove(&w->root);
 	free(w);
 	return 0;
 }
 
-static void make_directories(struct world *w)
-{
-	static const char *const directories[] = {"etc", "etc/molt", "etc/molt/init.conf.d"};
-
-	for (size_t i = 0; i < 3; i++) {
-		if (mkdirat(w->root, directories[i], 0755) < 0)
-			assert_int_equal(errno, EEXIST);
-	}
-}
-
 static void write_file(struct world *w, const char *name, const char *text)
 {
-	make_directories(w);
-	int fd = openat(w->root, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
-	assert_int_equal(close(fd), 0);
-}
-
-static void hear(void *userdata, const char *text)
-{
-	struct world *w = userdata;
-	size_t used = strlen(w->warnings);
-
-	(void)snprintf(w->warnings + used, sizeof(w->warnings) - used, "%s\n", text);
+	own_root_write(&w->root, name, text, strlen(text));
 }
 
 static int load(struct world *w)
@@ -93,8 +45,8 @@ static int load(struct world *w)
 	system_conf_free(w->conf);
 	w->conf = NULL;
 	w->error = (struct error){0};
-	w->warnings[0] = '\0';
-	int r = system_conf_load(&w->conf, w->root, hear, w, &w->error);
+	w->warnings = (struct heard){0};
+	int r = system_conf_load(&w->conf, w->root.fd, hear, &w->warnings, &w->error);
 	assert_true(r == 0 ? w->conf && !w->error.text[0] : !w->conf && w->error.text[0]);
 	return r;
 }
@@ -103,7 +55,7 @@ static void load_well(struct world *w)
 {
 	if (load(w) != 0)
 		fail_msg("%s", w->error.text);
-	assert_string_equal(w->warnings, "");
+	assert_string_equal(w->warnings.text, "");
 }
 
 static void expect_defaults(const struct system_conf *c)
@@ -237,7 +189,7 @@ static void unknown_keys_warn(void **state)
 	write_file(
 		w, MAIN, "[Boot]\nServces=a.service\nX-Note=1\n[Mangaer]\nDebug=yes\n[X-Y]\nA=b\n");
 	assert_int_equal(load(w), 0);
-	assert_string_equal(w->warnings,
+	assert_string_equal(w->warnings.text,
 		"/etc/molt/init.conf:2: Servces= in [Boot] is not supported, ignored\n"
 		"/etc/molt/init.conf:5: Debug= in [Mangaer] is not supported, ignored\n");
 	expect_defaults(w->conf);
@@ -329,12 +281,12 @@ static void what_cannot_be_read_is_an_error(void **state)
 {
 	struct world *w = *state;
 
-	make_directories(w);
-	assert_int_equal(mkfifoat(w->root, MAIN, 0644), 0);
+	own_root_make_parents(&w->root, DROPIN("x.conf"));
+	assert_int_equal(mkfifoat(w->root.fd, MAIN, 0644), 0);
 	assert_int_equal(load(w), -EINVAL);
 	assert_string_equal(w->error.text, "cannot read /etc/molt/init.conf: not a regular file");
-	assert_int_equal(unlinkat(w->root, MAIN, 0), 0);
-	assert_int_equal(mkfifoat(w->root, DROPIN("x.conf"), 0644), 0);
+	assert_int_equal(unlinkat(w->root.fd, MAIN, 0), 0);
+	assert_int_equal(mkfifoat(w->root.fd, DROPIN("x.conf"), 0644), 0);
 	assert_int_equal(load(w), -EINVAL);
 	assert_string_equal(
 		w->error.text, "cannot read /etc/molt/init.conf.d/x.conf: not a regular file");
@@ -344,9 +296,9 @@ static void a_masked_file_says_nothing(void **state)
 {
 	struct world *w = *state;
 
-	make_directories(w);
-	assert_int_equal(symlinkat("/dev/null", w->root, MAIN), 0);
-	assert_int_equal(symlinkat("/dev/null", w->root, DROPIN("x.conf")), 0);
+	own_root_make_parents(&w->root, DROPIN("x.conf"));
+	assert_int_equal(symlinkat("/dev/null", w->root.fd, MAIN), 0);
+	assert_int_equal(symlinkat("/dev/null", w->root.fd, DROPIN("x.conf")), 0);
 	load_well(w);
 	expect_defaults(w->conf);
 }

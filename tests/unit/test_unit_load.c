@@ -1,50 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /* Looking units and their drop-ins up in directories. Each test has a root directory of its own. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-/* cmocka needs those four before it. */
-#include <cmocka.h>
-
-#include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include "tests/unit/own_root.h"
 
 #include "conf/unit.h"
+#include "tests/unit/heard.h"
 
 static const char *const path[] = {"/etc/units", "/run/units", "/lib/units", NULL};
 
 struct world {
-	char directory[64];
-	int root;
+	struct own_root root;
 	struct unit *unit;
 	struct error error;
-	char warnings[1024];
+	struct heard warnings;
 };
-
-static int remove_entry(const char *name, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(name);
-}
 
 static int set_up(void **state)
 {
 	struct world *w = calloc(1, sizeof(*w));
 
 	assert_non_null(w);
-	(void)strcpy(w->directory, "/tmp/molt-test-unit-XXXXXX");
-	assert_non_null(mkdtemp(w->directory));
-	w->root = open(w->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	assert_true(w->root >= 0);
+	own_root_make(&w->root);
 	*state = w;
 	return 0;
 }
@@ -54,49 +29,25 @@ static int tear_down(void **state)
 	struct world *w = *state;
 
 	unit_free(w->unit);
-	(void)close(w->root);
-	(void)nftw(w->directory, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+	own_root_remove(&w->root);
 	free(w);
 	return 0;
 }
 
-static void make_parents(struct world *w, const char *name)
-{
-	char parent[512];
-
-	for (const char *slash = strchr(name, '/'); slash; slash = strchr(slash + 1, '/')) {
-		(void)snprintf(parent, sizeof(parent), "%.*s", (int)(slash - name), name);
-		if (mkdirat(w->root, parent, 0755) < 0)
-			assert_int_equal(errno, EEXIST);
-	}
-}
-
 static void write_bytes(struct world *w, const char *name, const char *text, size_t length)
 {
-	make_parents(w, name);
-	int fd = openat(w->root, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, text, length), length);
-	assert_int_equal(close(fd), 0);
+	own_root_write(&w->root, name, text, length);
 }
 
 static void write_file(struct world *w, const char *name, const char *text)
 {
-	write_bytes(w, name, text, strlen(text));
+	own_root_write(&w->root, name, text, strlen(text));
 }
 
 static void make_link(struct world *w, const char *name, const char *target)
 {
-	make_parents(w, name);
-	assert_int_equal(symlinkat(target, w->root, name), 0);
-}
-
-static void hear(void *userdata, const char *text)
-{
-	struct world *w = userdata;
-	size_t used = strlen(w->warnings);
-
-	(void)snprintf(w->warnings + used, sizeof(w->warnings) - used, "%s\n", text);
+	own_root_make_parents(&w->root, name);
+	assert_int_equal(symlinkat(target, w->root.fd, name), 0);
 }
 
 static int load(struct world *w, const char *name)
@@ -104,7 +55,7 @@ static int load(struct world *w, const char *name)
 	unit_free(w->unit);
 	w->unit = NULL;
 	w->error = (struct error){0};
-	int r = unit_load(&w->unit, w->root, path, name, hear, w, &w->error);
+	int r = unit_load(&w->unit, w->root.fd, path, name, hear, &w->warnings, &w->error);
 	if (r == 0)
 		assert_string_equal(w->error.text, "");
 	else
@@ -209,8 +160,8 @@ static void dropins_are_told_by_file_and_line(void **state)
 	write_file(w, "lib/units/a.service", UNIT("main"));
 	write_file(w, "etc/units/a.service.d/x.conf", "[Service]\nPrivateTmp=yes\n");
 	expect(w, "a", "main");
-	assert_string_equal(w->warnings, "/etc/units/a.service.d/x.conf:2: PrivateTmp= in "
-					 "[Service] is not supported, ignored\n");
+	assert_string_equal(w->warnings.text, "/etc/units/a.service.d/x.conf:2: PrivateTmp= in "
+					      "[Service] is not supported, ignored\n");
 	write_file(w, "etc/units/a.service.d/y.conf", "[Service]\n\nUMask=x\n");
 	expect_error(w, "a", -EINVAL,
 		"/etc/units/a.service.d/y.conf:3: UMask=x: not an octal number up to 0777");
@@ -309,15 +260,15 @@ static void only_regular_files_are_read(void **state)
 {
 	struct world *w = *state;
 
-	make_parents(w, "lib/units/x");
+	own_root_make_parents(&w->root, "lib/units/x");
 	/* Opened like a file, a FIFO would wait for its other end. */
-	assert_int_equal(mkfifoat(w->root, "lib/units/a.service", 0644), 0);
+	assert_int_equal(mkfifoat(w->root.fd, "lib/units/a.service", 0644), 0);
 	expect_error(w, "a", -EINVAL, "cannot read /lib/units/a.service: not a regular file");
-	make_parents(w, "lib/units/b.service/");
+	own_root_make_parents(&w->root, "lib/units/b.service/");
 	expect_error(w, "b", -EISDIR, "cannot read /lib/units/b.service: Is a directory");
 	write_file(w, "lib/units/c.service", UNIT("main"));
-	make_parents(w, "lib/units/c.service.d/x");
-	assert_int_equal(mkfifoat(w->root, "lib/units/c.service.d/x.conf", 0644), 0);
+	own_root_make_parents(&w->root, "lib/units/c.service.d/x");
+	assert_int_equal(mkfifoat(w->root.fd, "lib/units/c.service.d/x.conf", 0644), 0);
 	expect_error(
 		w, "c", -EINVAL, "cannot read /lib/units/c.service.d/x.conf: not a regular file");
 }
@@ -355,7 +306,7 @@ static void no_root_is_the_root(void **state)
 	char directory[128];
 	const char *const here[] = {directory, NULL};
 
-	(void)snprintf(directory, sizeof(directory), "%s/lib/units", w->directory);
+	(void)snprintf(directory, sizeof(directory), "%s/lib/units", w->root.directory);
 	write_file(w, "lib/units/a.service", UNIT("main"));
 	make_link(w, "lib/units/b.service", "/dev/../dev/null");
 	assert_int_equal(unit_load(&w->unit, AT_FDCWD, here, "a", NULL, NULL, &w->error), 0);
