@@ -14,8 +14,11 @@
 #include "kernel/util.h"
 #include "upgrade/upgrade.h"
 
+/* LD_BIND_NOW: what the libraries miss of each other, too, is found out while they are loaded, when
+ * each call is watched (guard.h), and not at some time later. */
 static char *const ENVIRONMENT[] = {
-	"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=linux", NULL};
+	"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=linux",
+	"LD_BIND_NOW=1", NULL};
 
 static int take_fd(const char *text)
 {

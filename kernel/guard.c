@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -87,7 +88,6 @@ int guard_begin(struct guard *ret, const struct guard_fallback *fallback, uint64
 
 void guard_cancel(struct guard *g)
 {
-	/* It has let us go already if it saw the exec fail. */
 	if (g->pidfd >= 0)
 		(void)syscall(SYS_pidfd_send_signal, g->pidfd, SIGKILL, NULL, 0);
 	g->pidfd = fd_close(g->pidfd);
@@ -127,13 +127,16 @@ static void say_exiting(void)
 
 void guard_say_loaded(int channel)
 {
+	char address[24];
+
 	self = getpid();
 	/* Where that cannot be had, each call goes on being watched. */
 	if (channel < 0 || atexit(say_exiting) != 0)
 		return;
 	channel_at_exit = channel;
 	(void)fd_set_cloexec(channel, true);
-	(void)say(channel, GUARD_LOADED, "");
+	(void)snprintf(address, sizeof(address), "%" PRIu64, (uint64_t)(uintptr_t)_exit);
+	(void)say(channel, GUARD_LOADED, address);
 }
 
 void guard_say_up(int channel)

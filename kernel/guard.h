@@ -21,7 +21,9 @@
  * /dev/kmsg: better a system that nobody reaps in than one that panics. A guard that is killed just
  * detaches: the parent goes on unguarded.
  *
- * Not seen: threads other than the first; SIGKILL; a 32-bit program's exit.
+ * Not seen: threads other than the first; a 32-bit program's exit. Not averted, but held as well:
+ * an exec that fails when the program before is gone already. SIGKILL is let happen: it comes from
+ * outside of a PID namespace, and the init of the system gets none.
  */
 #ifndef MOLT_KERNEL_GUARD_H
 #define MOLT_KERNEL_GUARD_H
@@ -63,10 +65,11 @@ int guard_begin(struct guard *ret, const struct guard_fallback *fallback, uint64
 void guard_cancel(struct guard *g);
 
 /*
- * In the new program: it has got to its own code, which does not end by a system call. From here
- * on its calls are not watched, each of which costs some ten microseconds; all the rest is. What
- * ends by one all the same is no longer replaced, unless by exit(3), but is kept from ending. -1 is
- * fine, here and below.
+ * In the new program: it has got to its own code, which ends by libc's _exit(2) or not at all. From
+ * here on not each of its calls is watched, which costs some ten microseconds, but that place: by a
+ * breakpoint of the processor's, or, where it has none to give, by its calls as before. What ends
+ * by a call of its own is not replaced any more, but is kept from ending. -1 is fine, here and
+ * below.
  */
 void guard_say_loaded(int channel);
 /* It can go on alone. Closes the channel. */

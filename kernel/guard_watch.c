@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "kernel/inject_arch.h"
 #include "kernel/inject_exec.h"
 #include "kernel/inject_target.h"
 #include "kernel/proc.h"
@@ -76,11 +77,22 @@ static void interrupt(struct guard_watch *w)
 	w->asked = true;
 }
 
-/* It stops at its end, which can be put off then. */
-static void let_run_free(struct guard_watch *w)
+/* Where it ends it stops at once: _exit(2), which all of libc ends by, is at that address. Where
+ * the processor cannot do that each call goes on being watched. */
+static void let_run_free(struct guard_watch *w, const char *address)
 {
-	w->runs_free = true;
-	(void)trace(w, PTRACE_SETOPTIONS, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXIT);
+	uint64_t at;
+
+	if (parse_u64(address, &at) && at != 0)
+		w->runs_free = inject_arch_break_at(w->tracee, at) == 0;
+}
+
+static void let_go(const struct guard_watch *w, int signal)
+{
+	if (w->runs_free)
+		(void)inject_arch_break_at(w->tracee, 0);
+	(void)trace(w, PTRACE_DETACH, 0, (uintptr_t)signal);
+	say_ready(w);
 }
 
 static enum guard_next hear(struct guard_watch *w)
@@ -94,7 +106,7 @@ static enum guard_next hear(struct guard_watch *w)
 	if (text[0] == GUARD_UP)
 		return GUARD_LET_GO;
 	if (text[0] == GUARD_LOADED) {
-		let_run_free(w);
+		let_run_free(w, text + 1);
 		return GUARD_GO_ON;
 	}
 	(void)snprintf(w->why, sizeof(w->why), "%s", text + 1);
@@ -223,6 +235,7 @@ static enum guard_next entered(struct guard_watch *w, const struct __ptrace_sysc
 	for (size_t i = 0; i < ARRAY_SIZE(args); i++)
 		args[i] = info->entry.args[i];
 	w->entering = true;
+	w->exec_failed = false;
 	w->number = info->arch == NATIVE ? (long)info->entry.nr : -1;
 	if (!w->loaded)
 		return GUARD_GO_ON;
@@ -237,9 +250,12 @@ static enum guard_next left_call(struct guard_watch *w, const struct __ptrace_sy
 
 	w->number = -1;
 	if (number == SYS_execve || number == SYS_execveat) {
-		/* An exec that fails is told by its caller, which goes on as it was. */
-		if (info->exit.rval < 0)
-			return w->loaded ? GUARD_GO_ON : GUARD_LET_GO;
+		/* Its caller goes on as it was, and cancels us; or there is no caller any more:
+		 * is_torn(). */
+		if (info->exit.rval < 0) {
+			w->exec_failed = true;
+			return GUARD_GO_ON;
+		}
 		if (!w->loaded)
 			w->deadline_usec = deadline_in(w->timeout_usec);
 		w->loaded = true;
@@ -260,6 +276,30 @@ static enum guard_next stopped_at_call(struct guard_watch *w)
 	return GUARD_GO_ON;
 }
 
+/* At the first instruction of _exit(2), which has not called the kernel yet. */
+static void stopped_before_exit(struct guard_watch *w)
+{
+	struct inject_registers regs;
+	int code = inject_arch_read(w->tracee, &regs) == 0
+			   ? (int)(inject_arch_argument(&regs, 0) & 0xff)
+			   : 0;
+
+	(void)snprintf(w->why, sizeof(w->why), "exited with code %d while it took over", code);
+}
+
+/*
+ * An exec has failed when the program before was gone already: the kernel kills for that
+ * (bprm_execve() in fs/exec.c). Who is traced and cannot be killed would go on from there, through
+ * what is not mapped, for ever.
+ */
+static bool is_torn(struct guard_watch *w, int signal, const siginfo_t *info)
+{
+	if (!w->exec_failed || signal != SIGSEGV || info->si_code != SI_KERNEL)
+		return false;
+	(void)snprintf(w->why, sizeof(w->why), "was killed by SIGSEGV while it was loaded");
+	return true;
+}
+
 static enum guard_next stopped_by_signal(struct guard_watch *w, int *signal)
 {
 	siginfo_t info = {0};
@@ -271,6 +311,12 @@ static enum guard_next stopped_by_signal(struct guard_watch *w, int *signal)
 	 */
 	if (*signal == SIGSTOP)
 		*signal = 0;
+	if (w->runs_free && *signal == SIGTRAP && info.si_code == TRAP_HWBKPT) {
+		stopped_before_exit(w);
+		return GUARD_FALL_BACK;
+	}
+	if (is_torn(w, *signal, &info))
+		return GUARD_FALL_BACK;
 	if (!w->loaded || !guard_signal_is_the_end(w, *signal, info.si_code, info.si_pid))
 		return GUARD_GO_ON;
 	return GUARD_FALL_BACK;
@@ -301,8 +347,9 @@ static void __attribute__((noreturn)) hold(const struct guard_watch *w, const ch
 }
 
 /*
- * One that runs free ends although it has said that it does not: too late to make it anything else,
- * but not to keep it from being gone. Nobody but another PID namespace can kill it.
+ * It ends, and nothing could be done before: one that runs free and does without libc, or that the
+ * kernel itself puts an end to. Too late to make it anything else, but not to keep it from being
+ * gone. Nobody but another PID namespace, or a memory killer there, can kill it.
  */
 static enum guard_next stopped_at_exit(struct guard_watch *w)
 {
@@ -311,7 +358,12 @@ static enum guard_next stopped_at_exit(struct guard_watch *w)
 	(void)trace(w, PTRACE_GETEVENTMSG, 0, (uintptr_t)&status);
 	if ((status & 0x7f) == SIGKILL)
 		return GUARD_GONE;
-	(void)snprintf(w->why, sizeof(w->why), "ended while it took over (status %lu)", status);
+	if (status & 0x7f)
+		(void)snprintf(w->why, sizeof(w->why), "was killed by SIG%s while it was loaded",
+			sigabbrev_np((int)(status & 0x7f)));
+	else
+		(void)snprintf(w->why, sizeof(w->why), "exited with code %lu while it took over",
+			status >> 8 & 0xff);
 	hold(w, "it is too late for that");
 }
 
@@ -417,7 +469,7 @@ static int seize(struct guard_watch *w)
 {
 	uint64_t deadline = deadline_in(SEIZE_USEC);
 	int status = 0;
-	int r = trace(w, PTRACE_SEIZE, 0, PTRACE_O_TRACESYSGOOD);
+	int r = trace(w, PTRACE_SEIZE, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXIT);
 
 	if (r == 0)
 		r = trace(w, PTRACE_INTERRUPT, 0, 0);
@@ -472,8 +524,7 @@ void guard_watch(struct guard_watch *w)
 		if (next == GUARD_GONE)
 			_exit(0);
 		if (next == GUARD_LET_GO) {
-			(void)trace(w, PTRACE_DETACH, 0, (uintptr_t)signal);
-			say_ready(w);
+			let_go(w, signal);
 			_exit(0);
 		}
 		if (next == GUARD_FALL_BACK) {

@@ -11,7 +11,7 @@
 
 /* The first byte of a message; a failure's text follows. */
 #define GUARD_READY 'r' /* from the guard: it watches, or has let go; a text instead: it cannot */
-#define GUARD_LOADED 'l'
+#define GUARD_LOADED 'l' /* where its _exit(2) is follows, a decimal number */
 #define GUARD_UP 'u'
 #define GUARD_FAILED 'f'
 
@@ -28,10 +28,11 @@ struct guard_watch {
 	bool loaded; /* it is another program now: from here on it counts */
 	bool fallen; /* that is the fallback */
 	uint64_t deadline_usec; /* once loaded */
-	bool runs_free; /* its calls do not stop it; it has said that it ends by none */
+	bool runs_free; /* its calls do not stop it, but its _exit(2) */
 	enum guard_next said; /* by what it said, to be done at the next stop */
 	bool asked; /* an INTERRUPT is pending */
 	bool entering; /* the last stop was the entry of a call */
+	bool exec_failed; /* the last call was an exec, and has failed */
 	long number; /* of that; -1: not one of our architecture */
 	char why[300]; /* how it failed */
 };

@@ -7,6 +7,7 @@
 #include <elf.h>
 #include <endian.h>
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
@@ -145,6 +146,19 @@ void inject_arch_set_ip(struct inject_registers *regs, uint64_t ip)
 {
 	regs->user.pc = ip;
 	regs->user.pstate &= ~(unsigned long long)PSR_BTYPE_MASK;
+}
+
+/* DBGBCR<n>_EL1: all four bytes of an instruction, in user space, enabled. */
+#define BREAK_CONTROL (0xfU << 5 | 2U << 1 | 1U)
+
+int inject_arch_break_at(pid_t tid, uint64_t address)
+{
+	struct user_hwdebug_state state = {0};
+	size_t size = offsetof(struct user_hwdebug_state, dbg_regs[1]);
+
+	state.dbg_regs[0].addr = address;
+	state.dbg_regs[0].ctrl = address ? BREAK_CONTROL : 0;
+	return regset(tid, PTRACE_SETREGSET, NT_ARM_HW_BREAK, &state, &size);
 }
 
 uint64_t inject_arch_stack(const struct inject_registers *regs)

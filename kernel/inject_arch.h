@@ -77,6 +77,13 @@ struct inject_vectors;
 int inject_arch_save_vectors(pid_t tid, struct inject_vectors **ret);
 int inject_arch_restore_vectors(pid_t tid, const struct inject_vectors *vectors);
 
+/*
+ * A breakpoint of the processor's: whoever gets to run the instruction at `address` stops before it
+ * by SIGTRAP, code TRAP_HWBKPT. 0: no such place any more. An exec ends it, a child does not
+ * inherit it, a detach keeps it.
+ */
+int inject_arch_break_at(pid_t tid, uint64_t address);
+
 uint64_t inject_arch_ip(const struct inject_registers *regs);
 void inject_arch_set_ip(struct inject_registers *regs, uint64_t ip);
 uint64_t inject_arch_stack(const struct inject_registers *regs);

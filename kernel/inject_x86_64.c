@@ -117,6 +117,21 @@ int inject_arch_restore_vectors(pid_t tid, const struct inject_vectors *vectors)
 	return 0;
 }
 
+static int set_debug_register(pid_t tid, size_t n, uint64_t value)
+{
+	size_t at = offsetof(struct user, u_debugreg) + n * sizeof(uint64_t);
+
+	return ptrace(PTRACE_POKEUSER, tid, (void *)at, (void *)value) < 0 ? -errno : 0;
+}
+
+/* Intel SDM 3, 18.2: bit 0 of DR7 enables DR0, whose kind and length are 0: to be executed. */
+int inject_arch_break_at(pid_t tid, uint64_t address)
+{
+	int r = address ? set_debug_register(tid, 0, address) : 0;
+
+	return r < 0 ? r : set_debug_register(tid, 7, address != 0);
+}
+
 uint64_t inject_arch_ip(const struct inject_registers *regs)
 {
 	return regs->user.rip;

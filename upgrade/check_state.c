@@ -22,7 +22,8 @@
 static void __attribute__((noreturn)) run_init(int root, int state_fd, int output)
 {
 	char *argv[] = {"/sbin/init", "--check-state", "3", NULL};
-	char *env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
+	/* LD_BIND_NOW: as it will be executed, which finds out what a library misses of another. */
+	char *env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LD_BIND_NOW=1", NULL};
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (fchdir(root) < 0 || chroot(".") < 0 || dup2(output, STDOUT_FILENO) < 0 ||

@@ -4,6 +4,7 @@ and the upgrade is rolled back with the reason. Nobody notices."""
 import os
 import pathlib
 import signal
+import struct
 import subprocess
 import sys
 
@@ -24,6 +25,7 @@ FAILURES = {
     "abort": "the new init was killed by SIGABRT while it took over",
     "smash": "the new init was killed by SIGSEGV while it took over",
     "exit": "the new init exited with code 127 while it took over",
+    "leave": "the new init exited with code 3 while it took over",
     "hang": "the new init did not take over within 700 ms",
     "spin": "the new init did not take over within 700 ms",
     "bare": "the new init was killed by SIGSEGV while it took over",
@@ -154,6 +156,44 @@ def test_way_back_to_an_init_that_fails(tmp_path):
             machine.wait_state(name)
             stands_on(machine, name)
         assert machine.upgrade("three")[0] == 0
+
+
+def stands_still(machine):
+    """Whether PID 1 is stopped by its tracer."""
+    return bool(guards(machine)) and \
+        pathlib.Path(f"/proc/{machine.pid}/stat").read_text().rpartition(")")[2].split()[0] == "t"
+
+
+def broken_program():
+    """molt, but for a part of it that the kernel takes for nonsense: it finds out when there is no way back."""
+    program = bytearray((BUILD / "molt").read_bytes())
+    first, size, count = struct.unpack_from("<Q", program, 32)[0], *struct.unpack_from("<HH", program, 54)
+    last = [at for at in range(first, first + size * count, size) if struct.unpack_from("<I", program, at)[0] == 1][-1]
+    struct.pack_into("<Q", program, last + 40, 0)  # p_memsz below p_filesz
+    return bytes(program)
+
+
+@pytest.mark.parametrize("how", ["raw", "swap"])
+def test_end_that_cannot_be_averted(tmp_path, how):
+    """It ends without libc, or the kernel ends it in the middle of its exec: it is held, and everything else runs on."""
+    with Machine(tmp_path, writable=("two",)) as machine:
+        lay_out_bad(machine, "swap" if how == "swap" else f"yes {how}")
+        (tmp_path / "broken").write_bytes(broken_program())
+        (tmp_path / "broken").chmod(0o755)
+        machine.images["two"].copy(tmp_path / "broken", "usr/sbin/init.next")
+        start(machine)
+        with LoadInside(machine, http=[{"name": "kept", "port": 8080, "keep_alive": True}]) as load:
+            client = machine.popen("/usr/bin/initctl", "upgrade", "--force", "/run/images/two", cgroup="client")
+            # Many times in a row: at a call of its that is watched it stands only for a moment.
+            wait_until(lambda: machine.image() == "two" and all(stands_still(machine) for _ in range(100)),
+                       what="the end of the new init")
+            with LoadInside(machine, http=[{"name": "new", "port": 8080, "keep_alive": False}]) as more:
+                assert machine.run("echo", "alive").stdout == "alive\n"
+            assert more.stats["failed"] == 0, more.stats
+            assert stands_still(machine)
+        client.kill()
+        client.wait(10)
+        assert load.stats["failed"] == 0, load.stats
 
 
 def stands_before_its_exit(machine):

@@ -16,6 +16,9 @@
  *                              abort  calls abort(3)
  *                              smash  destroys its stack, and what it thinks is the heap
  *                              exit   exits with code 127, as the loader does
+ *                              leave  says that it is loaded, and where its _exit(2) is, and exits
+ *                                     with code 3 by that
+ *                              raw    the same, without libc
  *                              hang   sleeps for ever
  *                              spin   computes for ever
  *                              bare   closes all descriptors and is killed by SIGSEGV
@@ -33,6 +36,7 @@
 #include <sys/reboot.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static int answer(const char *how)
@@ -104,11 +108,24 @@ static void smash(void)
 }
 
 /* As kernel/guard.c does it: --molt-guard FD came in. */
-static void say_loaded(char *argv[])
+static void say_loaded(char *argv[], unsigned long address)
 {
+	char text[32] = "l";
+
+	if (address)
+		(void)snprintf(text, sizeof(text), "l%lu", address);
 	for (int i = 1; argv[i] && argv[i + 1]; i += 2)
-		if (strcmp(argv[i], "--molt-guard") == 0 && write(atoi(argv[i + 1]), "l", 1) < 0)
+		if (strcmp(argv[i], "--molt-guard") == 0 &&
+			write(atoi(argv[i + 1]), text, strlen(text)) < 0)
 			err(1, "cannot tell the guard");
+}
+
+static void leave(const char *how, char *argv[])
+{
+	say_loaded(argv, (unsigned long)_exit);
+	if (strcmp(how, "leave") == 0)
+		_exit(3);
+	(void)syscall(SYS_exit_group, 3);
 }
 
 static void clutter(void)
@@ -129,13 +146,15 @@ static void clutter(void)
 static void behave(const char *how, char *argv[])
 {
 	if (strcmp(how, "late") == 0)
-		say_loaded(argv);
+		say_loaded(argv, 0);
 	if (strcmp(how, "segv") == 0 || strcmp(how, "late") == 0)
 		fault();
 	if (strcmp(how, "abort") == 0)
 		abort();
 	if (strcmp(how, "smash") == 0)
 		smash();
+	if (strcmp(how, "leave") == 0 || strcmp(how, "raw") == 0)
+		leave(how, argv);
 	if (strcmp(how, "exit") == 0)
 		_exit(127);
 	while (strcmp(how, "hang") == 0)

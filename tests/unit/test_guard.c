@@ -225,13 +225,47 @@ static pid_t guard_of(pid_t pid)
 	return (pid_t)strtol(strstr(text, "TracerPid:") + strlen("TracerPid:"), NULL, 10);
 }
 
-// It has said that it does not; too late for another program, but not for keeping it.
+// What this program does in the place of bash: it is loaded as an init is, and ends.
+static int behave(const char *how, int channel)
+{
+	guard_say_loaded(channel);
+	if (strcmp(how, "exit") == 0)
+		exit(3);
+	if (strcmp(how, "_exit") == 0)
+		_exit(4);
+	if (strcmp(how, "raw") == 0)
+		(void)syscall(SYS_exit_group, 3);
+	// A child ends as it likes, and so does who is up.
+	pid_t pid = fork();
+	int status = 0;
+	if (pid == 0)
+		_exit(5);
+	if (waitpid(pid, &status, 0) != pid || WEXITSTATUS(status) != 5)
+		_exit(6);
+	guard_say_up(channel);
+	_exit(8);
+}
+
+static void one_that_is_loaded_and_exits_is_replaced(void **state)
+{
+	(void)state;
+	expect_back("echo l >&$1; exit 3", "exited with code 3 while it took over\n");
+	struct outcome o = play("/proc/self/exe", "_exit", BACK);
+	assert_string_equal(o.text, "exited with code 4 while it took over\n");
+	o = play("/proc/self/exe", "exit", BACK);
+	assert_string_equal(o.text, "exited while it took over\n");
+	o = play("/proc/self/exe", "up", BACK);
+	assert_string_equal(o.text, "");
+	assert_int_equal(WEXITSTATUS(o.status), 8);
+}
+
+// Without libc: too late for another program, but not for keeping it.
 static void one_that_is_loaded_does_not_end(void **state)
 {
 	(void)state;
 	pid_t pid = fork();
 	if (pid == 0)
-		become("/bin/bash", "echo l >&$1; exit 3", BACK);
+		become("/proc/self/exe", "raw", BACK);
 	while (!stands_in_its_exit(pid))
 		assert_int_equal(waitpid(pid, NULL, WNOHANG), 0);
 	// Nobody can kill it there; without its guard it goes on to its end.
@@ -277,8 +311,11 @@ static void root_comes_back(void **state)
 	expect_back("cd /proc/1; exit 2", "exited with code 2 while it took over\n");
 }
 
-int main(void)
+int main(int argc, char *argv[])
 {
+	if (argc == 5)
+		return behave(argv[2], atoi(argv[4]));
+
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(faults_are_the_end),
 		cmocka_unit_test(abort_is_the_end),
@@ -290,6 +327,7 @@ int main(void)
 		cmocka_unit_test(one_that_says_so_is_replaced),
 		cmocka_unit_test(one_that_is_late_is_replaced),
 		cmocka_unit_test(one_that_is_loaded_is_replaced_as_well),
+		cmocka_unit_test(one_that_is_loaded_and_exits_is_replaced),
 		cmocka_unit_test(one_that_is_loaded_does_not_end),
 		cmocka_unit_test(one_that_is_up_is_let_go),
 		cmocka_unit_test(an_exec_that_fails_is_only_that),
