@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 
+#include "kernel/mounts.h"
 #include "kernel/proc.h"
 #include "kernel/util.h"
 #include "upgrade/answer.h"
@@ -44,6 +45,53 @@ static void tell(int socket, const struct namespace *ns)
 	answer_send(socket, &w);
 }
 
+/* Whether the new roots will have a group in place of that one (porter_work.c). */
+static bool is_among(const struct namespaces *n, uint64_t group)
+{
+	bool found = n->main->peers == group;
+
+	for (size_t i = 0; i < n->count && !found; i++)
+		found = n->list[i].fate == NAMESPACE_SWAPPED && n->list[i].pivot.peers == group;
+	return found;
+}
+
+/* A slave is a mount of its master's file system, and the new root lies on another one: from a
+ * master that is not swapped as well nothing comes any more. */
+static void warn_lost_masters(int socket, const struct namespaces *n)
+{
+	char name[NAMESPACE_NAME_MAX], text[NAMESPACE_NAME_MAX + 300];
+
+	if (n->main->master)
+		answer_text(socket, "warning",
+			"the root mount is a slave of one outside of this system: what is mounted there on it does not come here any more, since the new root is no mount of that file system (what is mounted below /run, /var and other mounts still does)");
+	for (size_t i = 0; i < n->count; i++) {
+		const struct namespace *ns = &n->list[i];
+		if (ns->fate != NAMESPACE_SWAPPED || !ns->pivot.master ||
+			is_among(n, ns->pivot.master))
+			continue;
+		namespace_name(ns, name, sizeof(name));
+		(void)snprintf(text, sizeof(text),
+			"the root of the mount namespace %s is a slave of a mount that is not exchanged: what is mounted there on it does not come to it any more",
+			name);
+		answer_text(socket, "warning", text);
+	}
+}
+
+static int find_groups(struct pivot *main, struct error *e)
+{
+	struct mount_table table = {0};
+	int r = mount_id_of_fd(main->old_root, &main->old_id);
+
+	if (r < 0)
+		return error_set(e, r, "cannot identify the root mount");
+	r = mount_table_read(&table, e);
+	const struct mount *m = r < 0 ? NULL : mount_table_find(&table, main->old_id);
+	main->peers = m ? m->peers : 0;
+	main->master = m ? m->master : 0;
+	mount_table_free(&table);
+	return r;
+}
+
 int plan_namespaces(int socket, int tree, int root, const char *leave, struct error *e)
 {
 	CLEANUP_FD int own = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -57,12 +105,16 @@ int plan_namespaces(int socket, int tree, int root, const char *leave, struct er
 	main.new_root = root;
 	main.leave = (char *)leave;
 	int r = namespaces_find(&n, tree, e);
+	if (r == 0)
+		r = find_groups(&main, e);
 	n.main = &main;
 	n.look_only = true;
 	if (r == 0 && namespaces_to_look_at(&n))
 		r = scout_run(&n, e);
 	for (size_t i = 0; r == 0 && i < n.count; i++)
 		tell(socket, &n.list[i]);
+	if (r == 0)
+		warn_lost_masters(socket, &n);
 	namespaces_done(&n);
 	return r;
 }

@@ -15,7 +15,7 @@ import sys
 
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS = 0x00020000, 0x02000000, 0x04000000
 CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET = 0x08000000, 0x20000000, 0x40000000
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE, MS_SHARED = 1, 2, 4, 4096, 16384, 1 << 18, 1 << 20
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE, MS_SLAVE, MS_SHARED = 1, 2, 4, 4096, 16384, 1 << 18, 1 << 19, 1 << 20
 MNT_DETACH = 2
 SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}[os.uname().machine]
 
@@ -79,6 +79,10 @@ def mount_image(spec: dict, name: str, target: str) -> None:
 
 def enter_root(spec: dict) -> None:
     root = os.path.join(spec["workdir"], "root")
+    if spec["slave"]:  # as a container manager has it: the master stays in its own name space
+        mount("none", root, "none", MS_SHARED)
+        check(libc.unshare(CLONE_NEWNS), "unshare")
+        mount("none", root, "none", MS_SLAVE)
     os.chdir(root)
     check(libc.syscall(SYS_PIVOT_ROOT, b".", b"."), "pivot_root")
     check(libc.umount2(b".", MNT_DETACH), "umount the old root")

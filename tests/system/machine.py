@@ -96,8 +96,9 @@ class Machine:
     """One running molt. Use as a context manager, or stop() it."""
 
     def __init__(self, tmp, images=("one", "two"), molt=None, arguments=("molt.debug",), shared=False,
-                 writable=(), environment=None):
+                 writable=(), environment=None, slave=False):
         """`images`: their names; the first is booted. `writable`: those that can be written to.
+        `slave`: its root mount is one of a mount that the process which started it has.
         `environment`: of the first life of PID 1."""
         self.tmp = pathlib.Path(tempfile.mkdtemp(prefix="machine-", dir=tmp))
         self.images = {name: Image(self.tmp / "images" / name, name, molt) for name in images}
@@ -106,6 +107,7 @@ class Machine:
         self.share.mkdir()
         self.arguments = list(arguments)
         self.shared = shared
+        self.slave = slave
         self.writable = list(writable)
         self.environment = {"TERM": "linux"} | (environment or {})
         self.process = None
@@ -124,7 +126,7 @@ class Machine:
         (self.tmp / "root").mkdir()
         spec = {
             "workdir": str(self.tmp), "share": str(self.share), "cgroup": str(self.cgroup),
-            "first": self.first, "arguments": self.arguments, "shared": self.shared,
+            "first": self.first, "arguments": self.arguments, "shared": self.shared, "slave": self.slave,
             "writable": self.writable, "environment": self.environment,
             "images": {name: str(image.directory) for name, image in self.images.items()},
         }

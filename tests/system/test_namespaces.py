@@ -230,6 +230,38 @@ def test_twenty_upgrades_leave_no_mount(shared):
     assert [s.verdict() for s in shells] == ["ok", "ok"]
 
 
+@pytest.mark.parametrize("both", [False, True], ids=["slave", "slave and shared"])
+def test_master_outside(tmp_path, both):
+    """A root that is a slave of a mount outside of the machine loses it, for the kernel has slaves within one file system
+    only. The plan says so; what is mounted on other mounts still propagates, and it is shared with whom it was."""
+    with Machine(tmp_path, shared=both, slave=True) as machine:
+        machine.shells = []
+        lay_out(machine)
+        machine.start()
+        master = f"{machine.tmp}/root"
+
+        def comes(place):
+            enter = ["nsenter", "-t", str(machine.process.pid), "-m"]
+            subprocess.run([*enter, "mount", "-t", "tmpfs", "tmpfs", master + place], check=True)
+            found = any(m[3] == place for m in mountinfo(machine.pid))
+            subprocess.run([*enter, "umount", master + place], check=True)
+            return found
+
+        shell = Shell(machine, "fds", "-m", "--propagation", "slave")
+        before = tables(machine.pid, shell.pid)
+        warnings = machine.json("plan", "/run/images/two")["warnings"]
+        assert "the root mount is a slave of one outside of this system" in " ".join(warnings), warnings
+        assert ("a slave of a mount that is not exchanged" in " ".join(warnings)) == (not both), warnings
+        assert comes("/mnt")
+        assert machine.upgrade("two")[0] == 0
+        assert not comes("/mnt")
+        root = [point for point, parent, *_ in before[0] if point == "/"]
+        assert root == ["/"] and len(tables(machine.pid)[0]) == len(before[0])
+        assert next(m[4] for m in mountinfo(machine.pid) if m[3] == "/").keys() == ({"shared"} if both else set())
+        assert next(m[4] for m in mountinfo(shell.pid) if m[3] == "/").keys() == ({"master"} if both else set())
+        assert shell.verdict() == "ok"
+
+
 CALLS = ("syscall", "setns", "umount2", "fchdir", "chroot", "send", "sendmsg", "recv")
 
 
