@@ -49,22 +49,17 @@
  *   hook         PATH       phase=(pre-upgrade post-pivot commit) and, once it has run, usec=
  *                           failed=yes text= (why, or its last line)
  *   holder       PID        comm= unit= uid= generation= what=(root cwd dirfd file exe map socket
- *                (0: not    watch ring mntns) fd= mode=(r w rw) tid= (where it is another than PID)
- *                in sight)  path= deleted=yes more= (as many alike are not listed)
- *                           action=(migrate replace stays blocks) why= (it cannot be migrated, or
- *                           not now) advice= (what the person can do)
- *   skew         NAME       from= to= (build ids of that library in both images, "" where there is
- *                           none) same=yes
- *   blocker      ""         text= (what forbids the upgrade; --force says yes to it)
- *   warning      ""         text=
- *   phase        NAME       usec= (how long) blackout=yes (part of it): one as each phase ends
- *   progress     ""         text= (a line for a person)
- *   blackout     ""         usec= (from freeze to thaw) processes= (looked at) migrated= left=
- *                           tries= (so far: each froze everything)
- *   log          NAME       path=
- *   result       CODE       text= (why; the last line of an upgrade: "committed",
- *                           "not committed yet: ...", "already there: WHY", "rolled back: WHY",
- *                           "refused: WHY")
+ *                (0: not    watch ring mntns mount) fd= mode=(r w rw) tid= (where it is another
+ * than PID) in sight)  path= deleted=yes more= (as many alike are not listed) part= (what=mount: of
+ * the image, which is mounted at path) action=(migrate replace stays blocks) why= (it cannot be
+ * migrated, or not now) advice= (what the person can do) skew         NAME       from= to= (build
+ * ids of that library in both images, "" where there is none) same=yes blocker      "" text= (what
+ * forbids the upgrade; --force says yes to it) warning      ""         text= phase        NAME
+ * usec= (how long) blackout=yes (part of it): one as each phase ends progress     ""         text=
+ * (a line for a person) blackout     ""         usec= (from freeze to thaw) processes= (looked at)
+ * migrated= left= tries= (so far: each froze everything) log          NAME       path= result CODE
+ * text= (why; the last line of an upgrade: "committed", "not committed yet: ...", "already there:
+ * WHY", "rolled back: WHY", "refused: WHY")
  *
  * Unknown kinds and fields are skipped by both sides.
  */

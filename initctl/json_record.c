@@ -127,6 +127,7 @@ static const struct member holder_members[] = {
 	{"fd", "fd", MEMBER_NUMBER},
 	{"mode", "mode", MEMBER_TEXT},
 	{"path", "path", MEMBER_TEXT},
+	{"part", "part", MEMBER_TEXT},
 	{"deleted", "deleted", MEMBER_BOOL},
 	{"more", "more", MEMBER_NUMBER},
 	{"action", "action", MEMBER_TEXT},

@@ -62,8 +62,10 @@ static enum colour action_colour(const char *action)
 static char *describe_path(struct run run)
 {
 	size_t more = count_run(run) - 1;
-	const char *path = field(*run.begin, "path");
+	const char *path = field(*run.begin, "path"), *part = field(*run.begin, "part");
 
+	if (*part && more == 0)
+		return format_text("%s (%s of the image)", path, part);
 	return more > 0 ? format_text("%s and %zu more", path, more) : copy_text(path);
 }
 
@@ -83,7 +85,10 @@ static void add_run(struct table *t, struct run run, bool first_of_process)
 	const char *action = field(r, "action");
 	int64_t generation = record_get_int(r, "generation", 0); /* a plan need not say it */
 
-	table_cell(t, COLOUR_NONE, first_of_process ? r->id : "");
+	table_cell(t, COLOUR_NONE,
+		!first_of_process         ? ""
+		: strcmp(r->id, "0") == 0 ? "-" /* nobody in sight */
+					  : r->id);
 	table_owned(t, COLOUR_NONE, first_of_process ? describe_command(r) : copy_text(""));
 	table_number(t, COLOUR_NONE, first_of_process && generation > 0 ? generation : -1);
 	table_owned(t, COLOUR_NONE, describe_what(run));
@@ -254,7 +259,8 @@ static char *list_strangers(const struct record **strangers, bool planned, size_
 	for (const struct record **r = strangers; *r;) {
 		struct run process = next_run(r, compare_processes);
 
-		if (run_needs_a_person(process, planned) && ++n <= STRANGERS_NAMED) {
+		if (strcmp((*r)->id, "0") != 0 && run_needs_a_person(process, planned) &&
+			++n <= STRANGERS_NAMED) {
 			char *name = holder_name(*r);
 			append(&names, ", ", name);
 			free(name);

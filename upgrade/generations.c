@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "kernel/close_apart.h"
 #include "kernel/log.h"
@@ -19,6 +21,7 @@ struct old_generation {
 	unsigned number;
 	uint64_t mount_id;
 	int root;
+	char *base; /* NULL: not known */
 };
 
 static struct old_generation list[GENERATIONS_MAX];
@@ -35,6 +38,7 @@ static void drop(unsigned at)
 {
 	/* The last that held on to the file system may be us. */
 	(void)fd_close_apart(list[at].root);
+	free(list[at].base);
 	for (unsigned i = at + 1; i < count; i++)
 		list[i - 1] = list[i];
 	count--;
@@ -45,8 +49,10 @@ void generations_let_go(void)
 	timer_cancel(&timer);
 	look_cancel_all();
 	looking = false;
-	while (count > 0)
+	while (count > 0) {
 		(void)fd_close(list[--count].root);
+		free(list[count].base);
+	}
 }
 
 static bool is_held(unsigned number)
@@ -105,8 +111,8 @@ static void looked(unsigned id, const char *why)
 static unsigned describe(struct look_image images[GENERATIONS_MAX])
 {
 	for (unsigned i = 0; i < count; i++)
-		images[i] = (struct look_image){
-			list[i].number, {.mount = list[i].mount_id, .root = list[i].root}};
+		images[i] = (struct look_image){list[i].number,
+			{.mount = list[i].mount_id, .root = list[i].root, .base = list[i].base}};
 	return count;
 }
 
@@ -141,13 +147,15 @@ void generations_resume(void)
 	timer_set(&timer, clock_usec());
 }
 
-void generations_add(unsigned generation, uint64_t mount_id, int root)
+void generations_add(unsigned generation, uint64_t mount_id, int root, const char *base)
 {
 	if (count == GENERATIONS_MAX) {
 		log_warning("generation %u is still held, but no longer watched", list[0].number);
 		drop(0);
 	}
-	list[count++] = (struct old_generation){generation, mount_id, root};
+	/* Without memory for it less is told. */
+	list[count++] =
+		(struct old_generation){generation, mount_id, root, base ? strdup(base) : NULL};
 	generations_resume();
 }
 
@@ -173,8 +181,9 @@ int generations_report(const struct look_image *other, unsigned id, const struct
 void generations_save(struct record_writer *w)
 {
 	for (unsigned i = 0; i < count; i++)
-		record_format(w, "old", "%u %llu %d", list[i].number,
-			(unsigned long long)list[i].mount_id, list[i].root);
+		record_format(w, "old", "%u %llu %d%s%s", list[i].number,
+			(unsigned long long)list[i].mount_id, list[i].root, list[i].base ? " " : "",
+			list[i].base ? list[i].base : "");
 }
 
 int generations_load(const struct record *r, struct error *e)
@@ -183,11 +192,14 @@ int generations_load(const struct record *r, struct error *e)
 
 	for (size_t i = 0; count < GENERATIONS_MAX && (text = record_get_nth(r, "old", i)); i++) {
 		unsigned long long id;
-		struct old_generation g;
-		if (sscanf(text, "%u %llu %d", &g.number, &id, &g.root) != 3)
+		struct old_generation g = {0};
+		int at = 0;
+		if (sscanf(text, "%u %llu %d %n", &g.number, &id, &g.root, &at) != 3)
 			return error_say(e, EBADMSG,
 				"the state's old generation \"%s\" makes no sense", text);
 		g.mount_id = id;
+		if (text[at] == '/') /* versions before did not say it */
+			g.base = strdup(text + at);
 		list[count++] = g;
 	}
 	return 0;

@@ -14,9 +14,10 @@ void generations_init(int tree);
 
 /*
  * A generation whose root was just unmounted lazily. Takes over `root` (O_PATH): as long as it is
- * open, the mount's id is nobody else's.
+ * open, the mount's id is nobody else's. `base` is its path in its file system, by which parts of
+ * it are known that are mounted somewhere; it is copied. NULL: not known.
  */
-void generations_add(unsigned generation, uint64_t mount_id, int root);
+void generations_add(unsigned generation, uint64_t mount_id, int root, const char *base);
 
 /* Which of them that mount was the root of; 0: none. */
 unsigned generations_find(uint64_t mount_id);

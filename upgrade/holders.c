@@ -42,6 +42,8 @@ const char *held_name(enum held what)
 		return "ring";
 	case HELD_NAMESPACE:
 		return "mntns";
+	case HELD_MOUNT:
+		return "mount";
 	case HELD_QUEUED:
 		return "queued";
 	}
@@ -73,6 +75,7 @@ void holders_free(struct holders *h)
 	for (size_t i = 0; i < h->count; i++) {
 		free(h->list[i].path);
 		free(h->list[i].cgroup);
+		free(h->list[i].part);
 	}
 	free(h->list);
 	free(h->namespaces);

@@ -30,6 +30,7 @@ enum held {
 	HELD_WATCH, /* a mark of inotify or fanotify; it does not keep the image in use */
 	HELD_RING, /* a file registered with io_uring */
 	HELD_NAMESPACE, /* a mount name space whose root is a copy of the image's mount */
+	HELD_MOUNT, /* a part of the image that is mounted somewhere */
 	HELD_QUEUED, /* descriptors on their way in a socket: of what, the kernel does not tell */
 };
 
@@ -49,7 +50,8 @@ struct holder {
 	bool reachable; /* HELD_SOCKET: clients come to it by its name */
 	bool of_init; /* HELD_SOCKET: PID 1 holds it too, for a service */
 	unsigned more; /* as many alike of the same process are not listed; HELD_QUEUED: how many */
-	char *path; /* on the image, as PID 1 sees it */
+	char *path; /* on the image, as PID 1 sees it; HELD_MOUNT: where it is mounted */
+	char *part; /* HELD_MOUNT: what of the image that is; else NULL */
 	char *cgroup; /* of the process, relative to the tree */
 	bool outside; /* of the tree: system storage, which nothing freezes and nothing migrates */
 	unsigned image; /* which of the mounts asked about */
@@ -92,6 +94,7 @@ int holders_find_writers(struct holders *h, bool *ret_latent, int tree, const ui
 struct holders_image {
 	uint64_t mount; /* its id */
 	int root; /* O_PATH */
+	const char *base; /* its root in its file system; NULL: not known */
 	bool is_root; /* it is "/" */
 };
 

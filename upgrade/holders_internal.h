@@ -63,4 +63,16 @@ int bound_sockets_add(struct bound_sockets *b, struct scan *s, uint64_t inode, i
 /* Adds those that nobody of the tree was found to hold. */
 int bound_sockets_add_rest(struct bound_sockets *b, struct scan *s, pid_t init);
 
+/* ---- holders_mounts.c: parts of the images that are mounted somewhere ---- */
+
+struct image_mounts;
+
+/* Adds those in the caller's mount name space, as nobody's. *ret is the caller's. 0 or negative
+ * errno with text. */
+int image_mounts_new(struct image_mounts **ret, struct scan *s, const struct holders_image *images,
+	unsigned n, struct error *e);
+/* Adds those in the name space of the process that is scanned, if it is the first in it. */
+int image_mounts_add(struct image_mounts *im, struct scan *s, ino_t namespace);
+void image_mounts_free(struct image_mounts *im); /* NULL is fine */
+
 #endif

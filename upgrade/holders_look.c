@@ -35,6 +35,7 @@ struct look {
 	unsigned *image_of; /* each of those is of */
 	ino_t namespace; /* our own mount name space */
 	struct bound_sockets *sockets;
+	struct image_mounts *parts;
 };
 
 /* Maps */
@@ -97,6 +98,9 @@ static int look_at_namespace(struct scan *s)
 	(void)snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)s->tid);
 	if (stat(path, &ns) < 0 || ns.st_ino == l->namespace)
 		return 0;
+	int r = image_mounts_add(l->parts, s, ns.st_ino);
+	if (r < 0)
+		return r;
 	(void)snprintf(path, sizeof(path), "/proc/%d/root", (int)s->tid);
 	for (unsigned i = 0; i < l->n; i++) {
 		struct holder h = {.what = HELD_NAMESPACE, .fd = -1, .image = i};
@@ -343,6 +347,8 @@ int holders_look(struct holders *h, int tree, const struct holders_image *images
 	if (r == 0)
 		r = bound_sockets_read(&l.sockets, tree, images, n, init, e);
 	if (r == 0)
+		r = image_mounts_new(&l.parts, &s, images, n, e);
+	if (r == 0)
 		r = scan_tree(&s, tree, e);
 	if (r == 0 && world.storage_path) {
 		s.outside = true;
@@ -355,6 +361,7 @@ int holders_look(struct holders *h, int tree, const struct holders_image *images
 			(void)error_set(e, r, "cannot look for sockets");
 	}
 	bound_sockets_free(l.sockets);
+	image_mounts_free(l.parts);
 	free(l.images);
 	free(l.mounts);
 	free(l.image_of);

@@ -26,6 +26,7 @@ static bool is_replaced(const struct holder *h, enum upgrade_policy policy)
 	case HELD_ROOT:
 	case HELD_CWD:
 	case HELD_NAMESPACE:
+	case HELD_MOUNT:
 	case HELD_QUEUED:
 		return false;
 	case HELD_DIRFD:

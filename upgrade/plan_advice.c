@@ -73,12 +73,28 @@ static void advise_stranger(
 		(void)snprintf(buf, size, "end %s, or log out of its session, to release it", who);
 }
 
+static void advise_on_mount(const struct holder *h, char *buf, size_t size)
+{
+	char comm[64], where[128] = "";
+
+	proc_comm(h->pid, comm, sizeof(comm));
+	if (h->pid > 0)
+		(void)snprintf(where, sizeof(where),
+			" in the mount namespace of process %d (%s), or end that,", (int)h->pid,
+			comm);
+	(void)snprintf(buf, size,
+		"unmount %s%s to release it; mounted again it shows the image that runs then",
+		h->path, where);
+}
+
 static void advise(const struct holder *h, enum holder_action action, char *buf, size_t size)
 {
 	char unit[256];
 
 	holder_unit(h, unit, sizeof(unit));
-	if (h->of_init || h->pid == 1)
+	if (h->what == HELD_MOUNT)
+		advise_on_mount(h, buf, size);
+	else if (h->of_init || h->pid == 1)
 		advise_on_init(h, unit, buf, size);
 	else if (h->pid == 0)
 		(void)snprintf(buf, size, "look for who uses %s", h->path);

@@ -72,6 +72,8 @@ void plan_write_holder(struct record_writer *w, const struct holder *h, unsigned
 
 	proc_comm(h->pid, comm, sizeof(comm));
 	holder_unit(h, unit, sizeof(unit));
+	if (h->what == HELD_MOUNT && h->pid == 0)
+		comm[0] = '\0';
 	plan_advice(h, action, remedy, advice, sizeof(advice));
 	(void)snprintf(id, sizeof(id), "%d", (int)h->pid);
 	record_begin(w, "holder", id);
@@ -90,6 +92,7 @@ void plan_write_holder(struct record_writer *w, const struct holder *h, unsigned
 	if (h->tid != h->pid)
 		record_int(w, "tid", h->tid);
 	record_text(w, "path", h->path);
+	record_text(w, "part", h->part);
 	if (h->deleted)
 		record_bool(w, "deleted", true);
 	if (h->more > 0)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 
 #include "kernel/cgroup.h"
@@ -216,18 +217,33 @@ int sides_swap_back(const struct swap_request *q, struct error *e)
 	return slot < 0 ? slot : swap_to(sides.other, slot, q, e);
 }
 
+/* Where in its file system the root of that mount is; "": it is not mounted here. */
+static void find_base(uint64_t mount_id, char *buf, size_t size)
+{
+	struct mount_table table = {0};
+	struct error e;
+
+	if (mount_table_read(&table, &e) < 0)
+		log_warning("%s", e.text);
+	const struct mount *m = mount_table_find(&table, mount_id);
+	(void)snprintf(buf, size, "%s", m ? m->root : "");
+	mount_table_free(&table);
+}
+
 static void let_go(struct side *s)
 {
 	struct error e;
+	char base[PATH_MAX];
 
 	if (!s->generation)
 		return;
+	find_base(s->mount_id, base, sizeof(base));
 	if (vault_release(s->generation, &e) < 0)
 		log_error("%s", e.text);
 	strays_let_go(s->generation);
 	grafts_forget(s->generation);
 	renamed_forget(s->generation);
-	generations_add(s->generation, s->mount_id, s->root);
+	generations_add(s->generation, s->mount_id, s->root, base[0] ? base : NULL);
 	*s = (struct side){.root = -1};
 }
 

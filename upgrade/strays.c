@@ -76,7 +76,7 @@ void strays_let_go(unsigned generation)
 	for (unsigned i = count; i-- > 0;) {
 		if (list[i].generation != generation)
 			continue;
-		generations_add(generation, list[i].mount_id, list[i].root);
+		generations_add(generation, list[i].mount_id, list[i].root, NULL);
 		drop(i);
 	}
 }

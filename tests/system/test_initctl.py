@@ -1130,7 +1130,7 @@ def test_json_holders(init):
     init.answers = [[HOLDERS[3], result()]]
     assert document(run(init, "--json", "holders"))["holders"] == [{
         "pid": 777, "comm": "rsyslogd", "unit": "syslog.service", "uid": None, "tid": None, "generation": 2, "what": "file",
-        "fd": 7, "mode": "rw", "path": "/var/lib/rsyslog/state", "deleted": False, "more": None, "action": "blocks",
+        "fd": 7, "mode": "rw", "path": "/var/lib/rsyslog/state", "part": None, "deleted": False, "more": None, "action": "blocks",
         "why": None, "advice": "restart it, or put /var/lib on a mount of its own",
     }]
 
