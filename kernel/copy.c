@@ -117,20 +117,42 @@ int copy_metadata(int from, int to, const struct stat *st, const char *path, str
 
 /* Files */
 
+static bool is_zero(const char *buf, size_t n)
+{
+	return buf[0] == 0 && memcmp(buf, buf + 1, n - 1) == 0;
+}
+
+static int write_all(int out, const char *buf, size_t n)
+{
+	/* A hole stays one. */
+	if (is_zero(buf, n))
+		return lseek(out, (off_t)n, SEEK_CUR) < 0 ? -errno : 0;
+	for (size_t done = 0; done < n;) {
+		ssize_t w = write(out, buf + done, n - done);
+		if (w < 0)
+			return -errno;
+		done += (size_t)w;
+	}
+	return 0;
+}
+
 static int read_and_write(int in, int out, struct copy_budget *budget)
 {
 	static char buf[CHUNK];
+	uint64_t length = 0;
 	ssize_t n;
 
 	while ((n = read(in, buf, sizeof(buf))) > 0) {
 		if ((uint64_t)n > budget->bytes)
 			return -EFBIG;
 		budget->bytes -= (uint64_t)n;
-		for (ssize_t done = 0, w; done < n; done += w)
-			if ((w = write(out, buf + done, (size_t)(n - done))) < 0)
-				return -errno;
+		length += (uint64_t)n;
+		int r = write_all(out, buf, (size_t)n);
+		if (r < 0)
+			return r;
 	}
-	return n < 0 ? -errno : 0;
+	/* It may end in a hole. */
+	return n < 0 || ftruncate(out, (off_t)length) < 0 ? -errno : 0;
 }
 
 static bool is_same_moment(const struct stat *a, const struct stat *b)

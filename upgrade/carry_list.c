@@ -10,6 +10,7 @@
 #include "kernel/util.h"
 #include "upgrade/carry.h"
 #include "upgrade/pivot.h"
+#include "upgrade/stage.h"
 
 /* glob(3) hands no pointer through to the functions that look for it. */
 static int glob_root;
@@ -30,7 +31,11 @@ static void *glob_opendir(const char *path)
 
 static struct dirent *glob_readdir(void *dir)
 {
-	return readdir(dir);
+	struct dirent *entry = readdir(dir);
+
+	while (entry && stage_is_temporary(entry->d_name))
+		entry = readdir(dir);
+	return entry;
 }
 
 static void glob_closedir(void *dir)

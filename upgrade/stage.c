@@ -14,6 +14,17 @@
 #include "kernel/util.h"
 #include "upgrade/pivot.h"
 
+#define PREFIX ".molt-carry."
+#define DIGITS 8
+
+bool stage_is_temporary(const char *name)
+{
+	size_t prefix = strlen(PREFIX);
+
+	return strncmp(name, PREFIX, prefix) == 0 && strlen(name) == prefix + DIGITS &&
+	       strspn(name + prefix, "0123456789abcdef") == DIGITS;
+}
+
 /* "/etc/ssh/key" -> "/etc/ssh" in `buf`, and "key" */
 static const char *split(const char *path, char buf[PATH_MAX])
 {
@@ -98,7 +109,7 @@ static void sweep(const struct stage *s, int parent)
 		return;
 	}
 	while ((entry = readdir(dir)))
-		if (starts_with(entry->d_name, STAGE_PREFIX) && !is_ours(s, entry->d_name))
+		if (stage_is_temporary(entry->d_name) && !is_ours(s, entry->d_name))
 			(void)copy_remove(parent, entry->d_name);
 	(void)closedir(dir);
 }
@@ -117,7 +128,7 @@ static int note_staged(struct stage *s, const char *path, struct staged **ret)
 	}
 	struct staged *t = &s->list[s->count++];
 	t->path = copy;
-	(void)snprintf(t->name, sizeof(t->name), STAGE_PREFIX "%08x", number);
+	(void)snprintf(t->name, sizeof(t->name), PREFIX "%0*x", DIGITS, number);
 	*ret = t;
 	return 0;
 }
@@ -213,7 +224,9 @@ static int place_one(const struct stage *s, struct staged *t, struct error *e)
 		r = exchange(parent, t->name, name, t->path, e);
 	else
 		r = renameat(parent, t->name, parent, name) < 0
-			    ? error_set(e, errno, "cannot put the copy of %s into place", t->path)
+			    ? error_set(e, errno, "cannot put the copy of %s into place%s", t->path,
+				      errno == EPERM ? " (is the image's own immutable? chattr -i)"
+						     : "")
 			    : 0;
 	if (r < 0)
 		return r;

@@ -7,12 +7,13 @@
 #ifndef MOLT_UPGRADE_STAGE_H
 #define MOLT_UPGRADE_STAGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "kernel/copy.h"
 
-/* Where a temporary that was left by somebody who was killed is known by. */
-#define STAGE_PREFIX ".molt-carry."
+/* Whether that is what a temporary is called: it may have been left by somebody who was killed. */
+bool stage_is_temporary(const char *name);
 
 struct stage {
 	int from, root; /* the running root and the one to copy to; borrowed */

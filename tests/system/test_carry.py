@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: MIT
 """Carry=: files of the running system in the next image, copied into one that can be written to and mounted over those
 of one that cannot; whole or not at all, and where they were again after a way back."""
+import contextlib
+import os
+import pathlib
+import signal
+import struct
 import subprocess
 
 import pytest
-from image_files import ext4, loops_of, small_tree
+from image_files import MAKERS, ext4, loops_of, small_tree
 from machine import Machine, wait_until
 from outside import Snapshot, assert_unchanged, mount_table
 
@@ -120,6 +125,7 @@ def test_plan_says_it_and_does_nothing(system, empty_ext4):
 
 
 HOSTILE = {
+    "socket": ("python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"/etc/it\")'", "neither a file nor a directory"),
     "fifo": ("mkfifo /etc/it", "neither a file nor a directory"),
     "fifo in a directory": ("mkdir /etc/it; echo a > /etc/it/a; mkfifo /etc/it/pipe", "/etc/it/pipe is a fifo"),
     "device": ("mknod /etc/it c 1 5", "neither a file nor a directory"),
@@ -200,14 +206,109 @@ def test_links_lead_nowhere_else(system, empty_ext4):
 
 
 def test_killed_in_the_middle_is_swept_up_the_next_time(system, empty_ext4):
+    """What is called as temporaries are, and nothing else; and no pattern means one of the running system."""
+    machine = system
+    config(machine, "/etc/machine-id", "/etc/.molt*")
+    machine.images["one"].write("etc/.molt-carry.0123abcd", "left over")
+    machine.start()
+    put(machine, empty_ext4)
+    assert look_into(machine, "mkdir etc/.molt-carry.deaddead && echo x > etc/.molt-carry.deaddead/x; "
+                     "echo > etc/.molt-carry.beefbeef; for f in mine beef DEADBEEF beefbeef1; do echo > etc/.molt-carry.$f; done").returncode == 0
+    plan = machine.json("plan", "--mount-options=rw", "/run/share/image")
+    assert {c["path"]: c["action"] for c in plan["carried"]} == {"/etc/machine-id": "copy", "/etc/.molt*": "missing"}
+    assert onto_file(machine).returncode == 0
+    left = {path.name for path in machine.path("/etc").glob(".molt-carry*")}
+    assert left == {".molt-carry.mine", ".molt-carry.beef", ".molt-carry.DEADBEEF", ".molt-carry.beefbeef1"}
+    assert machine.path("/etc/machine-id").read_text() == "of one\n"
+
+
+def test_killed_while_it_copies(system, empty_ext4):
+    """Whoever kills the child, in the middle of a file that it waits for: the next attempt finds and removes the rest."""
+    machine = system
+    config(machine, "/etc/aaa", "/etc/it")
+    machine.start()
+    put(machine, empty_ext4)
+    # What does not stop changing is copied several times: time enough.
+    machine.run("sh", "-c", "echo a > /etc/aaa; truncate -s 200M /etc/it")
+    before = Snapshot(machine)
+    client = machine.popen("/usr/bin/initctl", "upgrade", "--mount-options=rw", "/run/share/image")
+    child = wait_until(lambda: [pid for pid in children(machine) if is_writing_copies(pid)], what="the child that copies")
+    os.kill(child[0], signal.SIGKILL)
+    output, _ = client.communicate(timeout=30)
+    assert client.returncode == 3 and "ended without an answer" in output, output
+    assert_unchanged(machine, before)
+    wait_until(lambda: not loops_of(machine.share / "image"), what="the end of the loop device")
+    assert ".molt-carry." in leftovers(machine)
+    machine.run("truncate", "-s", "10", "/etc/it")
+    result = onto_file(machine)
+    assert result.returncode == 0, result.stdout + machine.report()
+    assert not list(machine.path("/etc").glob(".molt-carry*")) and machine.path("/etc/it").stat().st_size == 10
+
+
+def children(machine):
+    return [int(pid) for pid in pathlib.Path(f"/proc/{machine.pid}/task/{machine.pid}/children").read_text().split()]
+
+
+def is_writing_copies(pid):
+    with contextlib.suppress(OSError):
+        return any("/.molt-carry." in os.readlink(link) for link in pathlib.Path(f"/proc/{pid}/fd").iterdir())
+    return False
+
+
+def acl(*entries):
+    """The attribute as the kernel has it: (tag, permissions, id) each."""
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+NOBODY = 0xffffffff
+ACCESS = acl((1, 6, NOBODY), (2, 4, 12), (4, 0, NOBODY), (16, 4, NOBODY), (32, 0, NOBODY))
+DEFAULT = acl((1, 7, NOBODY), (2, 5, 34), (4, 5, NOBODY), (16, 5, NOBODY), (32, 0, NOBODY))
+
+
+@pytest.mark.parametrize("kind", ("ext4", "xfs", "btrfs"))
+def test_access_lists_holes_and_links(tmp_path, tmp_path_factory, kind):
+    """On each file system that can be written to; nothing is inherited from where the copy is made."""
+    tree = small_tree(tmp_path_factory.mktemp("tree") / "tree", "written")
+    (tree / "etc/keys").mkdir()
+    MAKERS[kind](tree, tmp_path / "image")
+    with Machine(tmp_path, writable=("one",)) as machine:
+        config(machine, "/etc/machine-id", "/etc/keys/*", "/etc/dir", "/etc/holes", "/etc/twice*")
+        machine.start()
+        put(machine, tmp_path / "image")
+        assert look_into(machine, "python3 -c 'import os; os.setxattr(\"etc\", \"system.posix_acl_default\", "
+                         f"bytes.fromhex(\"{DEFAULT.hex()}\"))'").returncode == 0
+        machine.run("sh", "-c", "cd /etc; mkdir keys dir; echo k > keys/a; echo p > keys/plain; echo id > machine-id; echo d > dir/f; "
+                    "echo x > twice; ln twice twice-too; truncate -s 100M holes; echo end >> holes; chown 5:6 keys/a")
+        machine.run("python3", "-c", f"""import os
+os.setxattr("/etc/keys/a", "system.posix_acl_access", {ACCESS!r})
+os.setxattr("/etc/dir", "system.posix_acl_access", {ACCESS!r})
+os.setxattr("/etc/dir", "system.posix_acl_default", {DEFAULT!r})""")
+        result = onto_file(machine)
+        assert result.returncode == 0 and machine.image() == "written", result.stdout + machine.report()
+        read = lambda path: {name: os.getxattr(machine.path(path), name) for name in os.listxattr(machine.path(path))
+                             if name.startswith("system.posix_acl")}
+        assert read("/etc/keys/a") == {"system.posix_acl_access": ACCESS}
+        assert read("/etc/dir") == {"system.posix_acl_access": ACCESS, "system.posix_acl_default": DEFAULT}
+        assert read("/etc/keys/plain") == read("/etc/machine-id") == {}
+        holes = machine.path("/etc/holes").stat()
+        assert holes.st_size == (100 << 20) + 4 and holes.st_blocks * 512 < 1 << 20
+        assert machine.path("/etc/holes").read_bytes()[-5:] == b"\0end\n"
+        links = [machine.path(path).stat() for path in ("/etc/twice", "/etc/twice-too")]
+        assert [st.st_nlink for st in links] == [1, 1] and {st.st_size for st in links} == {2}
+
+
+def test_immutable(system, empty_ext4):
+    """Of the image's own: it is in the way. Of the running one: it does not come along."""
     machine = system
     config(machine, "/etc/machine-id")
     machine.start()
     put(machine, empty_ext4)
-    assert look_into(machine, "mkdir etc/.molt-carry.dead && echo x > etc/.molt-carry.dead/x; echo > etc/.molt-carry.beef").returncode == 0
+    assert look_into(machine, "touch etc/machine-id && chattr +i etc/machine-id").returncode == 0
+    reason = refused(onto_file(machine))
+    assert "/etc/machine-id" in reason and "chattr -i" in reason, reason
+    assert not leftovers(machine)
+    assert look_into(machine, "chattr -i etc/machine-id").returncode == 0
     assert onto_file(machine).returncode == 0
-    assert not list(machine.path("/etc").glob(".molt-carry*"))
-    assert machine.path("/etc/machine-id").read_text() == "of one\n"
 
 
 # Over those of an image that cannot be written to
