@@ -10,7 +10,10 @@
  *   verb                                    fields
  *   status                                  unit=NAME (optional)
  *   start stop restart reload               unit=NAME
- *   plan upgrade                            path=/new (a directory, block device or file)
+ *   plan upgrade                            path=/new (a directory, block device or file, or a
+ *                                           device as TAG=VALUE, CONTROL_IMAGE_TAGS)
+ *                                           seen=DEVICE INODE (of the path for a client whose mount
+ *                                           namespace is another)
  *                                           mount_options=OPTS read_only=yes (how to mount it)
  *                                           verity_hash=PATH root_hash=HEX-OR-PATH
  *                                           root_hash_signature=PATH (dm-verity)
@@ -68,6 +71,9 @@
 
 #define CONTROL_SOCKET "/run/molt/control"
 #define CONTROL_PACKET_MAX 65536
+
+/* By which a block device may be named instead of by its path, as in fstab(5). */
+#define CONTROL_IMAGE_TAGS "UUID", "LABEL", "PARTUUID", "PARTLABEL"
 
 /* The ids of a result record, and initctl's exit codes for them. */
 #define RESULT_OK "ok" /* 0 */

@@ -209,7 +209,8 @@ static void begin_upgrade(struct client *c, const struct record *r, enum upgrade
 			.read_only = record_get_bool(r, "read_only", false),
 			.verity_hash = field(r, "verity_hash"),
 			.root_hash = field(r, "root_hash"),
-			.root_hash_signature = field(r, "root_hash_signature")},
+			.root_hash_signature = field(r, "root_hash_signature"),
+			.seen = field(r, "seen")},
 		.mode = mode,
 		.force = record_get_bool(r, "force", false)};
 	struct error e;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -75,11 +76,30 @@ static int open_socket(int *ret, struct error *e)
 	return 0;
 }
 
+static bool is_namespace_of_init(void)
+{
+	struct stat ours, theirs;
+
+	return stat("/proc/self/ns/mnt", &ours) < 0 || stat("/proc/1/ns/mnt", &theirs) < 0 ||
+	       (ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino);
+}
+
+/* The same path may be something else to PID 1: then it says so. */
+static void write_seen(struct record_writer *w, const char *path)
+{
+	struct stat st;
+
+	if (path && !is_namespace_of_init() && stat(path, &st) == 0)
+		record_format(w, "seen", "%llu %llu", (unsigned long long)st.st_dev,
+			(unsigned long long)st.st_ino);
+}
+
 static void write_request(struct record_writer *w, const struct request *q)
 {
 	record_begin(w, "request", q->verb);
 	record_text(w, "unit", q->unit);
 	record_text(w, "path", q->path);
+	write_seen(w, q->path);
 	record_text(w, "mount_options", q->mount_options);
 	record_text(w, "verity_hash", q->verity_hash);
 	record_text(w, "root_hash", q->root_hash);

@@ -93,7 +93,8 @@ void help_all(void)
 	}
 	(void)puts("\nNAME is that of a service, with or without \".service\". IMAGE is a "
 		   "directory, a mount\n"
-		   "point, a block device or an image file. Without a VERB it is status.\n");
+		   "point, a block device (or UUID=..., LABEL=...) or an image\n"
+		   "file. Without a VERB it is status.\n");
 	print_options(~0U);
 	(void)puts("  -h, --help           this text, or that of one verb\n"
 		   "  --version            the version of initctl\n\n"

@@ -2,6 +2,7 @@
 /* initctl: asks PID 1 over its control socket, and prints for people or as JSON. */
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -197,6 +198,9 @@ static int absolute_path(const char *path, char **ret)
 {
 	if (!*path)
 		return usage_error("the path of the image is empty");
+	if (strlen(path) >= PATH_MAX)
+		return usage_error("a path of %zu bytes leads nowhere: %d are the most",
+			strlen(path), PATH_MAX - 1);
 	if (*path == '/') {
 		*ret = copy_text(path);
 		return 0;
@@ -212,6 +216,16 @@ static int absolute_path(const char *path, char **ret)
 	return 0;
 }
 
+static bool is_tag(const char *text)
+{
+	static const char *const TAGS[] = {CONTROL_IMAGE_TAGS};
+
+	for (size_t i = 0; i < sizeof(TAGS) / sizeof(TAGS[0]); i++)
+		if (strncmp(text, TAGS[i], strlen(TAGS[i])) == 0 && text[strlen(TAGS[i])] == '=')
+			return true;
+	return false;
+}
+
 static int complete_argument(enum subject subject, const char *argument, char **ret)
 {
 	switch (subject) {
@@ -224,6 +238,11 @@ static int complete_argument(enum subject subject, const char *argument, char **
 	case SUBJECT_SERVICE:
 		return full_service_name(argument, ret);
 	case SUBJECT_IMAGE:
+		/* UUID=..., LABEL=... and the like: PID 1 knows which device that is. */
+		if (is_tag(argument)) {
+			*ret = copy_text(argument);
+			return 0;
+		}
 		return absolute_path(argument, ret);
 	case SUBJECT_NONE:
 	case SUBJECT_VERB:

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "kernel/mount_apart.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libmount/libmount.h>
@@ -21,7 +20,6 @@
 
 #define LOOP_CONTROL "/dev/loop-control"
 #define LOOP_CONTROL_MINOR 237 /* Documentation/admin-guide/devices.txt */
-#define CRYPTSETUP "libcryptsetup.so.12" /* the name that libmount loads it by */
 
 /* A kernel with loop devices as a module loads it when this node is opened; without udev nobody
  * has made the node. */
@@ -114,26 +112,5 @@ int mount_apart(const struct apart_request *q, struct apart_mount *ret, struct e
 	if (r < 0)
 		return r;
 	*ret = m;
-	return 0;
-}
-
-int mount_verity_check(struct error *e)
-{
-	const char **features = NULL;
-	bool built_in = false;
-	void *library;
-
-	(void)mnt_get_library_features(&features);
-	for (; features && *features; features++)
-		built_in = built_in || strcmp(*features, "verity") == 0;
-	if (!built_in)
-		return error_say(e, EOPNOTSUPP,
-			"the libmount of the running system is built without dm-verity");
-	library = dlopen(CRYPTSETUP, RTLD_LAZY);
-	if (!library)
-		return error_say(e, ENOENT,
-			"the running system has no %s, which libmount needs for dm-verity",
-			CRYPTSETUP);
-	(void)dlclose(library);
 	return 0;
 }

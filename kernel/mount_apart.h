@@ -5,7 +5,8 @@
  * at the time (one thread, unshare(2) and setns(2)); never for PID 1 itself.
  *
  * Loop devices and dm-verity are libmount's work: the former clear themselves when the last user
- * has gone (LO_FLAGS_AUTOCLEAR), the latter are removed then (deferred removal).
+ * has gone (LO_FLAGS_AUTOCLEAR), the latter are removed then (deferred removal; for the moment
+ * before it is in force see verity.h).
  */
 #ifndef MOLT_KERNEL_MOUNT_APART_H
 #define MOLT_KERNEL_MOUNT_APART_H
@@ -31,9 +32,5 @@ struct apart_mount {
  * libmount had against it and not of what: the caller puts that in front of it.
  */
 int mount_apart(const struct apart_request *q, struct apart_mount *ret, struct error *e);
-
-/* Whether libmount can set up dm-verity here. -EOPNOTSUPP with text: this build of it cannot;
- * -ENOENT: the library it loads for it is missing. */
-int mount_verity_check(struct error *e);
 
 #endif

@@ -4,6 +4,7 @@
 #include <blkid/blkid.h>
 #include <endian.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -77,4 +78,35 @@ int probe_fd(int fd, struct probe *ret)
 		p.needed = erofs_length(fd);
 	*ret = p;
 	return 0;
+}
+
+static int count_devices(blkid_cache cache, const char *tag, const char *value, char *path)
+{
+	blkid_dev_iterate iterator = blkid_dev_iterate_begin(cache);
+	blkid_dev device;
+	int n = 0;
+
+	if (!iterator)
+		return -ENOMEM;
+	if (blkid_dev_set_search(iterator, tag, value) < 0) {
+		blkid_dev_iterate_end(iterator);
+		return -ENOMEM;
+	}
+	while (blkid_dev_next(iterator, &device) == 0)
+		if ((device = blkid_verify(cache, device)) && n++ == 0)
+			(void)snprintf(path, PATH_MAX, "%s", blkid_dev_devname(device));
+	blkid_dev_iterate_end(iterator);
+	return n;
+}
+
+int probe_find(const char *tag, const char *value, char *path)
+{
+	blkid_cache cache;
+
+	/* Not what others have found some time ago, nor for others to be found. */
+	if (blkid_get_cache(&cache, "/dev/null") < 0)
+		return -ENOMEM;
+	int r = blkid_probe_all(cache) < 0 ? -EIO : count_devices(cache, tag, value, path);
+	blkid_put_cache(cache);
+	return r;
 }

@@ -18,4 +18,10 @@ struct probe {
 /* Reads from `fd`. 0 or negative errno. */
 int probe_fd(int fd, struct probe *ret);
 
+/*
+ * Looks at all block devices for one with that tag ("UUID", "LABEL", "PARTUUID", "PARTLABEL"): how
+ * many there are, or negative errno. `path` (of PATH_MAX bytes) is that of one of them.
+ */
+int probe_find(const char *tag, const char *value, char *path);
+
 #endif

@@ -6,12 +6,15 @@ each to the next.
     a directory, dm-verity with libmount of Debian 12 and of Debian 13
 
 After each the root is what was asked for, and the loop and mapper devices are those of the image
-that runs, and no more.
+that runs, and no more. So they are after what is refused: wrong or damaged hashes, a signature that
+nobody knows, a damaged init, and a child that is killed while it makes the mapping.
 """
 
 from __future__ import annotations
 
+import mmap
 import re
+import struct
 from contextlib import contextmanager
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +39,19 @@ STORE, BTRFS, DATA, HASH = (f"/dev/nvme0n{n}" for n in (5, 6, 7, 8))
 DEVICES = """cat /sys/block/loop*/loop/backing_file 2>/dev/null | sed 's|.*/||' | sort
 ls /sys/block | sed -n 's/^dm-.*/mapped/p'"""
 
+BLOCK = 4096  # of what veritysetup hashes
+
+# The judging child has not executed anything: it is called as PID 1 is.
+KILL_AT_MAPPING = """{
+set -- /sys/block/dm-*
+read own < /proc/1/comm
+until [ -e "$1" ]; do set -- /sys/block/dm-*; done
+for child in $(cat /proc/1/task/1/children); do
+    read name < /proc/$child/comm && [ "$name" = "$own" ] && kill -9 $child
+done
+} >/dev/null &
+exec"""
+
 
 def all_kinds(build: Path, log: Path) -> None:
     """Raises AssertionError or MachineError for the first thing that is not as it must be."""
@@ -46,11 +62,12 @@ def all_kinds(build: Path, log: Path) -> None:
         second = room.image("second", "bookworm", [small, marked(room.directory, "12.molted")])
         third = room.image("third", "trixie", [small])
         disks, root_hash = _make_disks(room.directory / "disks", second, third)
+        damaged = _entry_block(room.build / "molt", disks[2])
         with room.machine(first, second, extra=disks) as vm:
             guest = Guest(vm)
             guest.wait_booted()
             guest.wait_until("initctl status agent", 60.0)
-            _story(guest, root_hash)
+            _story(guest, root_hash, damaged)
             guest.send("initctl poweroff")
             vm.wait_off(60.0)
 
@@ -93,6 +110,8 @@ def _make_disks(out: Path, second: Image, third: Image) -> tuple[list[Path], str
     root_hash = _root_hash(child.run([veritysetup, "format", str(data), str(tree)]).stdout)
     two = child.run([veritysetup, "format", str(files / "two.erofs"), str(files / "two.hash")])
     (files / "two.roothash").write_text(_root_hash(two.stdout))
+    (files / "short.hash").write_bytes((files / "two.hash").read_bytes()[:8192])
+    (files / "two.p7s").write_bytes(b"no signature" * 50)
     child.check(["mke2fs", "-q", "-t", "ext4", "-d", str(files), str(store), "2500M"])
     return [store, btrfs, data, tree], root_hash
 
@@ -103,7 +122,25 @@ def _root_hash(said: str) -> str:
     return found.group(1)
 
 
-def _story(guest: Guest, root_hash: str) -> None:
+def _entry_block(program: Path, image: Path) -> int:
+    """Which block of an image that is not compressed has the entry point of the program."""
+    elf = program.read_bytes()
+    entry, table = struct.unpack_from("<QQ", elf, 24)
+    size, count = struct.unpack_from("<HH", elf, 54)
+    for n in range(count):
+        kind, _, offset, address, _, length = struct.unpack_from("<IIQQQQ", elf, table + n * size)
+        if kind == 1 and address <= entry < address + length:
+            offset += entry - address
+            break
+    else:
+        raise AssertionError(f"{program} has no entry point")
+    with image.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as content:
+        found = content.find(elf[offset:offset + 256])
+    assert found >= 0, f"{program} is not in {image}"
+    return found // BLOCK
+
+
+def _story(guest: Guest, root_hash: str, damaged: int) -> None:
     guest.check(f"mkdir -p /var/images /var/b && mount -o ro {STORE} /var/images")
     _onto(guest, "/dev/nvme0n2", "ext4", "12.molted", loops=[])
     # Carried from here on, from one read-only image to the next.
@@ -122,6 +159,7 @@ def _story(guest: Guest, root_hash: str) -> None:
     _refused(guest, f"--verity-hash={HASH} --root-hash={wrong} {DATA}", "root hash")
     _refused(guest, f"--verity-hash=/dev/nvme0n4 --root-hash={root_hash} {DATA}", "dm-verity")
     verified = f"--verity-hash={HASH} --root-hash={root_hash} {DATA}"
+    _verity_that_fails(guest, verified, damaged)
     plan = guest.check(f"initctl plan {verified}")
     assert "squashfs device, read-only, with dm-verity, on /dev/mapper/" in plan, plan
     _settle(guest, [], 0)
@@ -136,6 +174,27 @@ def _story(guest: Guest, root_hash: str) -> None:
     _onto(guest, "/dev/nvme0n2", "ext4", "12.molted", loops=[])
     guest.check("test $(cat /etc/machine-id) = me && "
                 "test $(grep -c ' /etc/machine-id ' /proc/self/mountinfo) = 1")
+
+
+def _verity_that_fails(guest: Guest, verified: str, damaged: int) -> None:
+    two = "--root-hash=/var/images/two.roothash /var/images/two.erofs"
+    _refused(guest, f"--verity-hash=/var/images/short.hash {two}", "cut short")
+    _refused(guest, f"--verity-hash=/var/images/none {two}", "cannot open the device with the hashes")
+    _refused(guest, f"--root-hash-sig=/var/images/two.p7s --verity-hash=/var/images/two.hash {two}",
+             "a signature by a key that the kernel does not know")
+    # The hashes are right, and the init is not what they say.
+    block = f"bs={BLOCK} count=1 status=none"
+    guest.check(f"dd if={DATA} of=/run/block skip={damaged} {block} && "
+                f"dd if=/dev/zero of={DATA} seek={damaged} conv=fsync {block}")
+    done = upgrade(guest, verified, UPGRADE_TIMEOUT)
+    assert done.code == 3 and ("Input/output error" in done.text or "SIGBUS" in done.text), done
+    _settle(guest, [], 0)
+    guest.check(f"dd if=/run/block of={DATA} seek={damaged} conv=fsync {block}")
+    # Killed as soon as there is a mapping: nobody has it removed yet.
+    for _ in range(2):
+        done = guest.run(f"{KILL_AT_MAPPING} initctl upgrade {verified}")
+        assert done.code == 3 and "ended without an answer" in done.output, done
+        _settle(guest, [], 0)
 
 
 def _onto(guest: Guest, image: str, fstype: str, version: str, loops: list[str],

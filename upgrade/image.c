@@ -75,8 +75,10 @@ static int read_elf(int fd, const char *path, Elf64_Ehdr *ret, struct error *e)
 		return cannot_open(fd, path, e);
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || !(st.st_mode & 0111))
 		return error_say(e, ENOEXEC, "%s of the image is no executable file", path);
-	if (pread(fd, ret, sizeof(*ret), 0) != (ssize_t)sizeof(*ret) ||
-		memcmp(ret->e_ident, ELFMAG, SELFMAG) != 0)
+	ssize_t n = pread(fd, ret, sizeof(*ret), 0);
+	if (n < 0)
+		return error_set(e, errno, "cannot read %s of the image", path);
+	if (n != (ssize_t)sizeof(*ret) || memcmp(ret->e_ident, ELFMAG, SELFMAG) != 0)
 		return error_say(e, ENOEXEC, "%s of the image is no ELF program", path);
 	return 0;
 }

@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/stat.h>
 
 #include "kernel/error.h"
 #include "kernel/probe.h"
@@ -30,6 +31,8 @@ struct image_options {
 	const char *verity_hash; /* device or file with the hash tree */
 	const char *root_hash; /* hex digits, or the path of a file with them */
 	const char *root_hash_signature; /* path; PKCS#7 */
+	const char *seen; /* "DEVICE INODE": what the path is in the client's mount namespace, where
+			     that is another than PID 1's */
 };
 
 struct image {
@@ -43,8 +46,9 @@ struct image {
 };
 
 /*
- * Opens the image at `path`. `plan`: only to look at it. `socket`: warnings go there (answer.h). 0,
- * -EALREADY (it is the image that runs) or another negative errno, with text.
+ * Opens the image at `path`, or on the device with the tag that it is. `plan`: only to look at it.
+ * `socket`: warnings go there (answer.h). 0, -EALREADY (it is the image that runs) or another
+ * negative errno, with text.
  */
 int image_open(const char *path, const struct image_options *o, bool plan, int socket,
 	struct image *ret, struct error *e);
@@ -53,6 +57,11 @@ const char *image_kind_name(enum image_kind kind);
 
 /* The decisions, for their tests. */
 
+/* Whether it is what the client means. 0, or -ESTALE with text. */
+int image_check_seen(const char *seen, const struct stat *st, const char *path, struct error *e);
+/* Splits "UUID=VALUE" and the like (conf/protocol.h) into `tag`, and returns the value; NULL: it is
+ * none. */
+const char *image_parse_tag(const char *text, char tag[16]);
 /* What forbids to mount what lies there: 0, or -EINVAL or the like with a text about `path`. */
 int image_check_probe(const struct probe *p, const char *path, struct error *e);
 /* What does not go together, or is no hash. */

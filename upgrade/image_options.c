@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "conf/protocol.h"
 #include "kernel/util.h"
 #include "upgrade/image_open.h"
 
@@ -49,6 +50,33 @@ int image_check_probe(const struct probe *p, const char *path, struct error *e)
 	return error_say(e, EINVAL,
 		"%s holds no file system that could be recognised (is it cut short, or compressed?)",
 		path);
+}
+
+int image_check_seen(const char *seen, const struct stat *st, const char *path, struct error *e)
+{
+	unsigned long long device, inode;
+
+	if (!seen || sscanf(seen, "%llu %llu", &device, &inode) != 2 ||
+		(device == (unsigned long long)st->st_dev &&
+			inode == (unsigned long long)st->st_ino))
+		return 0;
+	return error_say(e, ESTALE,
+		"%s is something else to PID 1: initctl runs in a mount namespace of its own (run it outside, as with nsenter -t 1 -m)",
+		path);
+}
+
+const char *image_parse_tag(const char *text, char tag[16])
+{
+	static const char *const TAGS[] = {CONTROL_IMAGE_TAGS};
+
+	for (size_t i = 0; i < ARRAY_SIZE(TAGS); i++) {
+		size_t n = strlen(TAGS[i]);
+		if (strncmp(text, TAGS[i], n) != 0 || text[n] != '=')
+			continue;
+		(void)snprintf(tag, 16, "%s", TAGS[i]);
+		return text + n + 1;
+	}
+	return NULL;
 }
 
 static int check_hash(const char *text, struct error *e)

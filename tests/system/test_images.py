@@ -228,3 +228,27 @@ def test_file_on_the_running_image(machine, trees):
     result = upgrade(machine, "/opt/image")
     assert result.returncode == 0 and "that image stays in use" in result.stdout, result.stdout
     assert machine.image() == "three"
+
+
+def test_dm_verity_that_cannot_be(machine, trees):
+    """Each thing that is missing is named, before anything is set up. (With all of them: test_qemu_images.py.)"""
+    machine.start()
+    file, inside = put(machine, trees("squashfs", "three"))
+    (machine.share / "hashes").write_bytes(b"x" * 8192)
+    (machine.share / "empty").touch()
+    hashes, none = "--verity-hash=/run/share/hashes", "0" * 64
+    for options, words in (
+            (("--verity-hash=/run/share/none", f"--root-hash={none}"), ("the device with the hashes", "No such file")),
+            (("--verity-hash=/run/share/empty", f"--root-hash={none}"), ("the device with the hashes", "is empty")),
+            (("--verity-hash=/dev/null", f"--root-hash={none}"), ("the device with the hashes", "neither a file nor a block")),
+            ((hashes, "--root-hash=/run/share/none"), ("the file with the root hash", "No such file")),
+            ((hashes, f"--root-hash={none}", "--root-hash-sig=/run/share/empty"), ("the signature", "is empty")),
+            # No hashes at all, or no dm-verity in this kernel.
+            ((hashes, f"--root-hash={none}"), ("with dm-verity",))):
+        reason = refused(machine, inside, *options)
+        assert all(word in reason for word in words) and inside in reason, reason
+    # What libmount loads it by is there and is none.
+    machine.run("sh", "-c", "for f in /usr/lib/*/libcryptsetup.so.12; do [ ! -e $f ] || mount --bind /dev/null $f; done")
+    reason = refused(machine, inside, hashes, f"--root-hash={none}")
+    assert "has no libcryptsetup.so.12, which libmount needs for dm-verity" in reason, reason
+    assert not loops_of(file, machine.share / "hashes")

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "kernel/verity.h"
 #include "upgrade/image_open.h"
 
 #define HASH "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
@@ -129,6 +130,31 @@ static void test_what_is_no_image(void **state)
 	says((struct probe){.bytes = 99, .type = "crypto_LUKS"}, "crypto_LUKS");
 }
 
+static void lacks(struct verity_support s, const char *word)
+{
+	int r = verity_check(&s, &e);
+
+	assert_int_equal(r, word ? -EOPNOTSUPP : 0);
+	if (word && !strstr(e.text, word))
+		fail_msg("\"%s\" has no \"%s\"", e.text, word);
+}
+
+static void test_what_dm_verity_lacks(void **state)
+{
+	(void)state;
+	lacks((struct verity_support){true, true, true, true}, NULL);
+	lacks((struct verity_support){false, true, true, true},
+		"libmount of the running system is built without dm-verity");
+	lacks((struct verity_support){true, false, true, true},
+		"has no libcryptsetup.so.12, which libmount needs");
+	lacks((struct verity_support){true, true, false, false},
+		"no device mapper (is the module dm-mod in");
+	lacks((struct verity_support){true, true, true, false},
+		"no dm-verity (is the module of that name");
+	/* What a person has to see to first. */
+	lacks((struct verity_support){false, false, false, false}, "libmount");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -137,6 +163,7 @@ int main(void)
 		cmocka_unit_test(test_read_only_is_the_last_word),
 		cmocka_unit_test(test_options_that_go_together),
 		cmocka_unit_test(test_what_is_no_image),
+		cmocka_unit_test(test_what_dm_verity_lacks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
