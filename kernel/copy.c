@@ -162,25 +162,23 @@ static bool is_same_moment(const struct stat *a, const struct stat *b)
 	       a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
-/* Its content as it was at one moment; *ret is of that moment. */
-static int copy_content(int in, int out, struct copy_budget *budget, struct stat *ret)
+/* Its content as it was at one moment; *st, what is known of it so far, is of that moment then. */
+static int copy_content(int in, int out, struct copy_budget *budget, struct stat *st)
 {
 	for (unsigned tries = 0; tries < TRIES_MAX; tries++) {
-		struct stat before, after;
-		if (fstat(in, &before) < 0 || lseek(in, 0, SEEK_SET) < 0 ||
-			lseek(out, 0, SEEK_SET) < 0 || ftruncate(out, 0) < 0)
-			return -errno;
+		struct stat before = *st;
 		if ((uint64_t)before.st_size > budget->bytes)
 			return -EFBIG;
+		if (lseek(in, 0, SEEK_SET) < 0 || lseek(out, 0, SEEK_SET) < 0 ||
+			ftruncate(out, 0) < 0)
+			return -errno;
 		int r = read_and_write(in, out, budget);
 		if (r < 0)
 			return r;
-		if (fstat(in, &after) < 0)
+		if (fstat(in, st) < 0)
 			return -errno;
-		if (is_same_moment(&before, &after)) {
-			*ret = after;
+		if (is_same_moment(&before, st))
 			return 0;
-		}
 	}
 	return -EBUSY;
 }
@@ -193,7 +191,7 @@ static int copy_file(int from, int to, const char *name, const char *path,
 
 	name_of(from, link);
 	CLEANUP_FD int in = open(link, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (in < 0)
+	if (in < 0 || fstat(in, &st) < 0)
 		return error_set(e, errno, "cannot read %s", path);
 	CLEANUP_FD int out =
 		openat(to, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
