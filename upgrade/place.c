@@ -250,8 +250,7 @@ static int check_free(
 
 static int resolve(struct pivot *p, struct pivot_mount *m, struct error *e)
 {
-	struct walk *w = calloc(1, sizeof(*w));
-	CLEANUP_FREE struct walk *freed = w;
+	CLEANUP_FREE struct walk *w = calloc(1, sizeof(*w));
 
 	if (!w)
 		return error_set(e, ENOMEM, "cannot plan the move of %s", m->path);
