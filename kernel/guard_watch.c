@@ -7,7 +7,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -19,9 +18,7 @@
 #include <unistd.h>
 
 #include "kernel/inject_arch.h"
-#include "kernel/inject_exec.h"
 #include "kernel/inject_target.h"
-#include "kernel/proc.h"
 #include "kernel/trace.h"
 #include "kernel/util.h"
 
@@ -32,8 +29,6 @@
 #endif
 
 #define SEIZE_USEC (1 * USEC_PER_SEC)
-#define FALL_BACK_USEC (10 * USEC_PER_SEC)
-#define FDS_MAX 65536
 
 static int trace(const struct guard_watch *w, int request, uintptr_t address, uintptr_t data)
 {
@@ -113,8 +108,7 @@ static enum guard_next hear(struct guard_watch *w)
 	return GUARD_FALL_BACK;
 }
 
-/* Its status, 0 where there is none yet, or negative: it has ended. */
-static int collect(const struct guard_watch *w)
+int guard_collect(const struct guard_watch *w)
 {
 	siginfo_t info = {0};
 
@@ -133,7 +127,7 @@ static int wait_stop(struct guard_watch *w)
 {
 	int status;
 
-	while ((status = collect(w)) == 0) {
+	while ((status = guard_collect(w)) == 0) {
 		uint64_t now = clock_usec();
 		uint64_t left = TRACE_LOOK_AGAIN_USEC;
 		if (w->runs_free && w->said == GUARD_GO_ON)
@@ -322,30 +316,6 @@ static enum guard_next stopped_by_signal(struct guard_watch *w, int *signal)
 	return GUARD_FALL_BACK;
 }
 
-/* Where it cannot go on */
-
-static void say_loudly(const char *text)
-{
-	int fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC | O_NOCTTY);
-
-	(void)dprintf(fd >= 0 ? fd : STDERR_FILENO, "%smolt: %s\n", fd >= 0 ? "<2>" : "", text);
-	(void)fd_close(fd);
-}
-
-/* As long as we live and do nothing it stands still: no exit, no panic. */
-static void __attribute__((noreturn)) hold(const struct guard_watch *w, const char *why)
-{
-	char text[800];
-
-	(void)snprintf(text, sizeof(text),
-		"init %s, and the one before cannot be brought back: %s. It is held stopped by process %d: everything else runs on, nothing is started or reaped any more. Save what matters and reboot (reboot -f)",
-		w->why, why, (int)getpid());
-	say_loudly(text);
-	while (collect(w) >= 0)
-		trace_sleep(USEC_PER_SEC);
-	_exit(1);
-}
-
 /*
  * It ends, and nothing could be done before: one that runs free and does without libc, or that the
  * kernel itself puts an end to. Too late to make it anything else, but not to keep it from being
@@ -364,7 +334,7 @@ static enum guard_next stopped_at_exit(struct guard_watch *w)
 	else
 		(void)snprintf(w->why, sizeof(w->why), "exited with code %lu while it took over",
 			status >> 8 & 0xff);
-	hold(w, "it is too late for that");
+	guard_hold(w, "it is too late for that");
 }
 
 static enum guard_next look(struct guard_watch *w, int status, int *ret_signal)
@@ -387,82 +357,6 @@ static enum guard_next look(struct guard_watch *w, int status, int *ret_signal)
 	return next == GUARD_GO_ON && is_late(w) ? GUARD_FALL_BACK : next;
 }
 
-struct fd_list {
-	int *fds;
-	size_t n;
-	int but; /* not this one */
-	int also; /* this one, although it is O_CLOEXEC */
-};
-
-static int add_fd(const struct proc_fd *fd, void *userdata)
-{
-	struct fd_list *list = userdata;
-	int flags = fcntl(fd->fd, F_GETFD);
-
-	if (flags < 0 || fd->fd == list->but || (flags & FD_CLOEXEC && fd->fd != list->also))
-		return 0;
-	if (list->n == FDS_MAX)
-		return -E2BIG;
-	list->fds[list->n++] = fd->fd;
-	return 0;
-}
-
-static int by_number(const void *a, const void *b)
-{
-	return *(const int *)a - *(const int *)b;
-}
-
-/* Our table is a copy of the one it had, and nothing has closed anything in it. */
-static int list_fds(struct fd_list *list)
-{
-	list->fds = malloc(FDS_MAX * sizeof(int)); /* not touched, not there */
-	if (!list->fds)
-		return -ENOMEM;
-	int r = proc_fds(getpid(), add_fd, list);
-	qsort(list->fds, list->n, sizeof(int), by_number);
-	return r;
-}
-
-static int fall_back(struct guard_watch *w, struct error *e)
-{
-	const struct guard_fallback *f = w->fallback;
-	char *argv[GUARD_ARGUMENTS_MAX + 1] = {NULL}, channel[16];
-	struct fd_list list = {.but = w->ours, .also = f->kept};
-	int r = list_fds(&list);
-
-	if (r < 0)
-		return error_set(e, r, "cannot list its descriptors");
-	(void)snprintf(channel, sizeof(channel), "%d", w->theirs);
-	for (size_t i = 0; i < GUARD_ARGUMENTS_MAX && f->argv[i]; i++)
-		argv[i] = i == f->why ? w->why : i == f->channel ? channel : f->argv[i];
-	struct inject_exec x = {.exe = f->exe,
-		.root = f->root,
-		.fds = list.fds,
-		.n_fds = list.n,
-		.argv = argv,
-		.environment = f->environment,
-		.mask = w->mask};
-	r = inject_exec(w->tracee, w->entering, &x, deadline_in(FALL_BACK_USEC), e);
-	free(list.fds);
-	return r;
-}
-
-/* The fallback is watched like the program in whose place it is. */
-static void replace(struct guard_watch *w)
-{
-	struct error e;
-
-	if (w->fallen)
-		hold(w, "it was brought back once");
-	if (fall_back(w, &e) < 0)
-		hold(w, e.text);
-	w->fallen = true;
-	w->entering = w->asked = w->runs_free = false;
-	w->said = GUARD_GO_ON;
-	w->number = -1;
-	w->deadline_usec = USEC_INFINITY; /* late or not, there is nothing better */
-}
-
 /* Its beginning */
 
 static int seize(struct guard_watch *w)
@@ -473,7 +367,7 @@ static int seize(struct guard_watch *w)
 
 	if (r == 0)
 		r = trace(w, PTRACE_INTERRUPT, 0, 0);
-	while (r == 0 && (status = collect(w)) == 0) {
+	while (r == 0 && (status = guard_collect(w)) == 0) {
 		if (clock_usec() > deadline)
 			return -ETIMEDOUT;
 		trace_sleep(TRACE_LOOK_AGAIN_USEC);
@@ -528,7 +422,7 @@ void guard_watch(struct guard_watch *w)
 			_exit(0);
 		}
 		if (next == GUARD_FALL_BACK) {
-			replace(w);
+			guard_replace(w);
 			signal = 0;
 		}
 		(void)trace(w, w->runs_free ? PTRACE_CONT : PTRACE_SYSCALL, 0, (uintptr_t)signal);

@@ -39,6 +39,13 @@ struct guard_watch {
 
 void __attribute__((noreturn)) guard_watch(struct guard_watch *w);
 
+/* The tracee's status, 0 where there is none yet, or negative: it has ended. */
+int guard_collect(const struct guard_watch *w);
+/* Makes it execute the fallback, which is watched then like the program in whose place it is. */
+void guard_replace(struct guard_watch *w);
+/* Keeps it stopped for as long as we live, and says why. */
+void __attribute__((noreturn)) guard_hold(const struct guard_watch *w, const char *why);
+
 /* Of the last stop of the tracee: whether its program has failed by it, w->why filled. */
 bool guard_call_is_the_end(struct guard_watch *w, long number, const uint64_t args[6]);
 bool guard_signal_is_the_end(struct guard_watch *w, int signal, int code, pid_t sender);
