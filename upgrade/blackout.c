@@ -18,6 +18,7 @@
 #include "kernel/util.h"
 #include "upgrade/holders.h"
 #include "upgrade/limbo.h"
+#include "upgrade/listeners.h"
 #include "upgrade/migrate.h"
 #include "upgrade/porter.h"
 #include "upgrade/settle.h"
@@ -160,6 +161,7 @@ static int plan_migration(struct blackout *b, struct error *e)
 {
 	const struct pivot *p = b->request->pivot;
 	const struct namespaces *n = b->request->namespaces;
+	struct listeners *l = b->request->listeners;
 	size_t swapped = namespaces_swapped(n), count = 1 + swapped + strays_roots(n, NULL, NULL);
 	CLEANUP_FREE uint64_t *ids = calloc(count, sizeof(*ids));
 	CLEANUP_FREE int *new_roots = calloc(count, sizeof(*new_roots));
@@ -174,7 +176,12 @@ static int plan_migration(struct blackout *b, struct error *e)
 			? 0
 			: writers_refuse(b->request->tree, p->old_root, n, ids, (unsigned)count, e);
 	if (r == 0)
-		r = holders_scan(&b->holders, b->request->tree, ids, (unsigned)count, e);
+		r = listeners_read(l, e);
+	if (r == 0)
+		r = holders_scan(
+			&b->holders, b->request->tree, ids, (unsigned)count, l->off ? NULL : l, e);
+	if (r == 0 && !l->off)
+		r = listeners_refuse(l, &b->holders, p->old_id, e);
 	if (r == 0)
 		r = namespaces_verify_held(n, &b->holders, e);
 	if (r == 0)

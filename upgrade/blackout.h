@@ -24,6 +24,7 @@ struct blackout_request {
 	int flag_fd; /* its cgroup.freeze, for writing */
 	struct pivot *pivot; /* of PID 1's own namespace */
 	struct namespaces *namespaces; /* the others */
+	struct listeners *listeners; /* sockets that forbid it; off with `force` */
 	uint64_t freeze_usec; /* how long the freeze may take */
 	uint64_t blackout_usec; /* how long everything may take: past it, back */
 	struct tries *tries; /* in a row that has begun; counted here */
@@ -55,8 +56,8 @@ struct blackout_report {
 
 /*
  * 0, or a negative errno with text and everything as before: -ETIMEDOUT it would not freeze, -EROFS
- * somebody writes to the old image, -ESTALE prepare the namespaces again, -EBUSY somebody is
- * in the way at each try of this row.
+ * somebody writes to the old image or listens on it, -ESTALE prepare the namespaces again, -EBUSY
+ * somebody is in the way at each try of this row.
  */
 int blackout_run(const struct blackout_request *b, struct blackout_report *ret, struct error *e);
 

@@ -12,6 +12,7 @@
 #include "kernel/proc_maps.h"
 #include "kernel/util.h"
 #include "upgrade/holders_internal.h"
+#include "upgrade/listeners.h"
 #include "upgrade/pins.h"
 
 /* More than that nobody reads, and no blackout can exchange. */
@@ -210,6 +211,22 @@ static int note_namespace(struct scan *s, const struct proc_fd *fd)
 	return 0;
 }
 
+static int scan_socket(struct scan *s, const struct proc_fd *fd)
+{
+	struct holder h = {.what = HELD_SOCKET, .fd = fd->fd, .reachable = true};
+	const struct bound_socket *bound =
+		listeners_find(s->listeners, fd->ino, s->tid, s->mounts, s->n_mounts, &h.image);
+
+	if (!bound)
+		return 0;
+	h.of_init = bound->of_init;
+	/* Its flags tell whether an exec would close it. */
+	int r = proc_fd_info(s->tid, fd->fd, &h.offset, &h.flags);
+	if (r < 0)
+		return proc_is_gone(r) ? 0 : r;
+	return scan_add(s, &h, bound->socket.name, NULL);
+}
+
 static int scan_fd(const struct proc_fd *fd, void *userdata)
 {
 	struct scan *s = userdata;
@@ -218,6 +235,8 @@ static int scan_fd(const struct proc_fd *fd, void *userdata)
 
 	if (!s->depth && pin_is_namespace(fd))
 		return note_namespace(s, fd);
+	if (s->listeners && S_ISSOCK(fd->mode))
+		return scan_socket(s, fd);
 	if (!scan_image(s, fd->mount_id, &h.image))
 		return s->depth && s->depth->fd ? s->depth->fd(s, fd) : 0;
 	if (!s->depth && h.what == HELD_FILE) {
@@ -334,6 +353,8 @@ static int scan_process(struct scan *s, pid_t pid)
 
 	s->pid = s->tid = pid;
 	s->out->n_processes++;
+	if (s->listeners && listeners_missed(s->listeners, pid))
+		return -ESTALE;
 	r = s->depth ? run_depth(s, s->depth->begin) : 0;
 	if (r == 0)
 		r = scan_fs(s);
@@ -369,12 +390,16 @@ int scan_tree(struct scan *s, int tree, struct error *e)
 		return error_say(e, E2BIG,
 			"more than %d references to the old image are held, the last of them by process %d",
 			HOLDERS_MAX, (int)s->pid);
+	if (r == -ESTALE)
+		return error_say(e, ESTALE,
+			"network name spaces come and go faster than an upgrade can be planned");
 	return r < 0 ? error_set(e, r, "cannot look through the processes for what they hold") : 0;
 }
 
-int holders_scan(struct holders *h, int tree, const uint64_t *mounts, unsigned n, struct error *e)
+int holders_scan(struct holders *h, int tree, const uint64_t *mounts, unsigned n,
+	struct listeners *listeners, struct error *e)
 {
-	struct scan s = {.out = h, .mounts = mounts, .n_mounts = n};
+	struct scan s = {.out = h, .mounts = mounts, .n_mounts = n, .listeners = listeners};
 
 	return scan_tree(&s, tree, e);
 }

@@ -64,6 +64,8 @@ struct held_namespace {
 	uint64_t id; /* its inode number */
 };
 
+struct listeners;
+
 struct holders {
 	struct held_namespace *namespaces;
 	size_t n_namespaces;
@@ -80,8 +82,11 @@ struct holders {
  * mounts, and counts the files they have open there. A root or cwd that is exactly the image's root
  * is left out: pivot_root(2) takes care of those. What exits meanwhile holds nothing. 0 or negative
  * errno with text; -E2BIG: more than can be dealt with.
+ * `listeners` (listeners.h; NULL: none): its sockets are added as well. -ESTALE: somebody is in a
+ * network name space that was not asked for them.
  */
-int holders_scan(struct holders *h, int tree, const uint64_t *mounts, unsigned n, struct error *e);
+int holders_scan(struct holders *h, int tree, const uint64_t *mounts, unsigned n,
+	struct listeners *listeners, struct error *e);
 
 /*
  * Who writes, also for the blackout: files open for writing, or mapped shared and from such.

@@ -30,6 +30,7 @@ struct scan {
 	bool with_root; /* also a root or cwd that is exactly the image's */
 	const char *cgroup;
 	pid_t pid, tid;
+	struct listeners *listeners; /* look for its sockets as well; NULL: no */
 	void *userdata; /* the depth's */
 };
 

@@ -14,6 +14,7 @@
 #include "upgrade/blackout.h"
 #include "upgrade/generations.h"
 #include "upgrade/grafts.h"
+#include "upgrade/listeners.h"
 #include "upgrade/namespaces.h"
 #include "upgrade/pivot.h"
 #include "upgrade/renamed.h"
@@ -81,6 +82,7 @@ void sides_forget_new(void)
 struct swap {
 	struct pivot pivot;
 	struct namespaces *namespaces;
+	struct listeners listeners;
 	struct side to;
 	const struct swap_request *request;
 	bool done;
@@ -126,6 +128,7 @@ static int run_blackout(struct swap *s, struct error *e)
 		.flag_fd = flag_fd,
 		.pivot = &s->pivot,
 		.namespaces = s->namespaces,
+		.listeners = &s->listeners,
 		.freeze_usec = q->conf->freeze_timeout_usec,
 		.blackout_usec = q->conf->blackout_timeout_usec,
 		.tries = q->tries,
@@ -155,7 +158,7 @@ static void clear_slot(unsigned generation)
 static int swap_once(struct side to, int slot, int to_slot, struct namespaces *n,
 	const struct swap_request *q, struct error *e)
 {
-	struct swap s = {.to = to, .namespaces = n, .request = q};
+	struct swap s = {.to = to, .namespaces = n, .listeners.off = true, .request = q};
 	int r = to_slot < 0 && (n->count > 0 || grafts_waiting()) ? park(&to, e) : 0;
 
 	if (r == 0 && grafts_waiting())
@@ -168,12 +171,15 @@ static int swap_once(struct side to, int slot, int to_slot, struct namespaces *n
 		&(struct pivot_request){to.root, slot, to_slot, to.generation, q->leave}, e);
 	if (r == 0)
 		r = namespaces_prepare(n, &s.pivot, e);
+	if (r == 0 && !q->force)
+		r = listeners_prepare(&s.listeners, tree_fd, s.pivot.old_root, e);
 	if (r == 0)
 		r = run_blackout(&s, e);
 	if (r == 0) {
 		clear_slot(to.generation);
 		sides_let_go_of_former();
 	}
+	listeners_done(&s.listeners);
 	pivot_done(&s.pivot);
 	return r;
 }
