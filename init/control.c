@@ -2,9 +2,6 @@
 #include "init/control.h"
 
 #include <errno.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -13,239 +10,21 @@
 #include <unistd.h>
 
 #include "conf/protocol.h"
-#include "init/commands.h"
-#include "init/keep.h"
+#include "init/client.h"
 #include "kernel/identity.h"
 #include "kernel/log.h"
-#include "kernel/loop.h"
 #include "kernel/util.h"
 #include "upgrade/upgrade.h"
 
-#define CLIENTS_MAX 128
-/* Of other users than root, who could keep root out otherwise. */
-#define STRANGERS_MAX 64
-/* Of answers that a client has not read yet. */
-#define QUEUE_MAX_BYTES (8 * 1024 * 1024)
 /* One that connects and asks nothing would hold a place for ever. */
 #define REQUEST_USEC (10 * USEC_PER_SEC)
-/* And so would one that does not read its answer. */
-#define READ_USEC (30 * USEC_PER_SEC)
 /* No descriptor or memory is left for one more: the next are let in after that. */
 #define PAUSE_USEC (100 * USEC_PER_MSEC)
 
-struct packet {
-	struct packet *next;
-	size_t length;
-	char text[];
-};
-
-struct client {
-	struct client *next;
-	int fd;
-	uid_t uid;
-	struct loop_source source;
-	struct loop_timer timer;
-	struct packet *queue, **queue_end;
-	size_t queued_bytes;
-	bool asked; /* its request is being answered */
-	bool upgrade; /* it waits for the end of an upgrade */
-	bool finished; /* its result is sent or queued */
-	char verb[16]; /* what it waits for a service to have done; "" */
-	char unit[256];
-};
-
-static struct client *clients;
-static unsigned n_clients, n_strangers;
 static bool turned_away; /* somebody was, since there last was room: said once */
 static struct loop_source listener = {.fd = -1};
 static struct loop_timer pause_timer;
 static bool pausing; /* said once, until there is room again */
-
-static void drop(struct client *c)
-{
-	struct client **at = &clients;
-
-	while (*at && *at != c)
-		at = &(*at)->next;
-	if (*at)
-		*at = c->next;
-	n_clients--;
-	n_strangers -= c->uid != 0;
-	timer_cancel(&c->timer);
-	loop_remove(&c->source);
-	(void)fd_close(c->fd);
-	for (struct packet *p = c->queue, *next; p; p = next) {
-		next = p->next;
-		free(p);
-	}
-	free(c);
-}
-
-/* 1: sent, 0: not now, negative errno: the client is gone. */
-static int send_now(struct client *c, const char *text, size_t length)
-{
-	if (send(c->fd, text, length, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
-		return 1;
-	return errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM || errno == EINTR ? 0
-											: -errno;
-}
-
-static int enqueue(struct client *c, const char *text, size_t length)
-{
-	struct packet *p;
-
-	if (c->queued_bytes + length > QUEUE_MAX_BYTES)
-		return -ENOBUFS;
-	p = malloc(sizeof(*p) + length);
-	if (!p)
-		return -ENOMEM;
-	p->next = NULL;
-	p->length = length;
-	memcpy(p->text, text, length);
-	*c->queue_end = p;
-	c->queue_end = &p->next;
-	c->queued_bytes += length;
-	return loop_modify(&c->source, EPOLLIN | EPOLLOUT);
-}
-
-/* Not from within whoever is sending: at the loop's next turn. */
-static void drop_soon(struct client *c)
-{
-	c->finished = true;
-	timer_set(&c->timer, clock_usec());
-}
-
-void control_send(struct client *c, const char *text, size_t length)
-{
-	int r;
-
-	if (!c || c->finished)
-		return;
-	r = c->queue ? 0 : send_now(c, text, length);
-	if (r == 0)
-		r = enqueue(c, text, length);
-	if (r < 0)
-		drop_soon(c);
-}
-
-void control_send_record(struct client *c, struct record_writer *w)
-{
-	if (!w->error && c)
-		control_send(c, w->text, w->length);
-	record_writer_done(w);
-}
-
-void control_finish(struct client *c, const char *result, const char *text)
-{
-	struct record_writer w = {0};
-
-	if (!c || c->finished)
-		return;
-	record_begin(&w, "result", result);
-	record_text(&w, "text", text);
-	record_end(&w);
-	if (w.error) {
-		/* The outcome at least, without a word: who waits must not wait for ever. */
-		char bare[64];
-		int n = snprintf(bare, sizeof(bare), "@result %s\n\n", result);
-		control_send(c, bare, (size_t)n);
-	}
-	control_send_record(c, &w);
-	c->finished = true;
-	c->upgrade = false;
-	c->verb[0] = '\0';
-	timer_set(&c->timer, c->queue ? deadline_in(READ_USEC) : clock_usec());
-}
-
-static void flush_queue(struct client *c)
-{
-	while (c->queue) {
-		struct packet *p = c->queue;
-		int r = send_now(c, p->text, p->length);
-		if (r == 0)
-			return;
-		if (r < 0) {
-			drop_soon(c);
-			return;
-		}
-		c->queue = p->next;
-		c->queued_bytes -= p->length;
-		free(p);
-	}
-	c->queue_end = &c->queue;
-	(void)loop_modify(&c->source, EPOLLIN);
-	if (c->finished)
-		drop_soon(c);
-}
-
-static void take_request(struct client *c, char *text, size_t length)
-{
-	struct record_reader *reader;
-	struct record r;
-
-	timer_cancel(&c->timer);
-	c->asked = true;
-	if (length > CONTROL_PACKET_MAX) {
-		control_finish(c, RESULT_USAGE, "the request is too long");
-		return;
-	}
-	if (record_reader_new(&reader, text, length) < 0) {
-		control_finish(c, RESULT_FAILED, "out of memory");
-		return;
-	}
-	keep_note_request(c->fd);
-	if (record_next(reader, &r) == 1 && strcmp(r.kind, "request") == 0)
-		command_run(c, &r);
-	else
-		control_finish(c, RESULT_USAGE, "that is no request");
-	record_reader_free(reader);
-}
-
-static void client_ready(struct loop_source *source, uint32_t events)
-{
-	struct client *c = CONTAINER_OF(source, struct client, source);
-	static char buf[CONTROL_PACKET_MAX];
-
-	if (events & EPOLLOUT)
-		flush_queue(c);
-	if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
-		return;
-	ssize_t n = recv(c->fd, buf, sizeof(buf), MSG_DONTWAIT | MSG_TRUNC);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n <= 0)
-		drop(c);
-	else if (!c->asked)
-		take_request(c, buf, (size_t)n);
-}
-
-static void client_timer_expired(struct loop_timer *t)
-{
-	drop(CONTAINER_OF(t, struct client, timer));
-}
-
-static struct client *add_client(int fd, uid_t uid)
-{
-	bool full = n_clients >= CLIENTS_MAX || (uid != 0 && n_strangers >= STRANGERS_MAX);
-	struct client *c = full ? NULL : calloc(1, sizeof(*c));
-
-	if (!c)
-		return NULL;
-	c->fd = fd;
-	c->uid = uid;
-	c->queue_end = &c->queue;
-	c->source = (struct loop_source){.fd = -1, .ready = client_ready};
-	c->timer.expired = client_timer_expired;
-	if (loop_add(&c->source, fd, EPOLLIN) < 0) {
-		free(c);
-		return NULL;
-	}
-	c->next = clients;
-	clients = c;
-	n_clients++;
-	n_strangers += uid != 0;
-	return c;
-}
 
 static void pause_over(struct loop_timer *t)
 {
@@ -286,7 +65,7 @@ static void listener_ready(struct loop_source *source, uint32_t events)
 	pausing = false;
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &length) < 0)
 		return;
-	struct client *c = add_client(fd, cred.uid);
+	struct client *c = client_add(fd, cred.uid);
 	if (!c && !turned_away)
 		log_warning("too many clients on the control socket: some are turned away");
 	turned_away = !c;
@@ -316,45 +95,6 @@ int control_open(struct error *e)
 	return 0;
 }
 
-bool control_is_root(const struct client *c)
-{
-	return c->uid == 0;
-}
-
-void control_wait(struct client *c, const char *verb, const char *unit)
-{
-	(void)snprintf(c->verb, sizeof(c->verb), "%s", verb);
-	(void)snprintf(c->unit, sizeof(c->unit), "%s", unit);
-}
-
-struct client *control_waiting_client(const char *verb, const char *unit)
-{
-	for (struct client *c = clients; c; c = c->next)
-		if (!c->finished && strcmp(c->verb, verb) == 0 && strcmp(c->unit, unit) == 0)
-			return c;
-	return NULL;
-}
-
-struct client *control_next_upgrade_client(struct client *after)
-{
-	for (struct client *c = after ? after->next : clients; c; c = c->next)
-		if (c->upgrade && !c->finished)
-			return c;
-	return NULL;
-}
-
-void control_set_upgrade_client(struct client *c)
-{
-	c->upgrade = true;
-}
-
-void control_services_changed(void)
-{
-	for (struct client *c = clients; c; c = c->next)
-		if (c->verb[0] && !c->finished)
-			command_check_wait(c, c->verb, c->unit);
-}
-
 /* State */
 
 static void save_client(struct record_writer *w, const struct client *c)
@@ -377,7 +117,7 @@ void control_save(struct record_writer *w)
 	record_begin(w, "control", "");
 	record_int(w, "fd", listener.fd);
 	record_end(w);
-	for (const struct client *c = clients; c; c = c->next)
+	for (struct client *c = NULL; (c = client_next(c));)
 		save_client(w, c);
 }
 
@@ -401,7 +141,7 @@ int control_load_client(const struct record *r, struct error *e)
 	(void)e;
 	if (fd < 0)
 		return 0; /* gone just before a crash */
-	struct client *c = fd >= 0 ? add_client(fd, (uid_t)record_get_int(r, "uid", -1)) : NULL;
+	struct client *c = client_add(fd, (uid_t)record_get_int(r, "uid", -1));
 	if (!c) {
 		log_warning("a client of the control socket could not be taken over");
 		(void)fd_close(fd);
@@ -412,10 +152,10 @@ int control_load_client(const struct record *r, struct error *e)
 	control_wait(c, record_get(r, "verb") ? record_get(r, "verb") : "",
 		record_get(r, "unit") ? record_get(r, "unit") : "");
 	for (size_t i = 0; (text = record_get_nth(r, "queued", i)); i++)
-		(void)enqueue(c, text, strlen(text));
+		(void)client_enqueue(c, text, strlen(text));
 	if (record_get_bool(r, "finished", false)) {
 		c->finished = true;
-		timer_set(&c->timer, c->queue ? deadline_in(READ_USEC) : clock_usec());
+		timer_set(&c->timer, c->queue ? deadline_in(CLIENT_READ_USEC) : clock_usec());
 	} else if (!c->asked) {
 		timer_set(&c->timer, deadline_in(REQUEST_USEC));
 	}
@@ -435,7 +175,7 @@ bool control_adopt_stray(int fd)
 		getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &int_length) < 0 ||
 		listening || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &cred_length) < 0)
 		return false;
-	struct client *c = add_client(fd, cred.uid);
+	struct client *c = client_add(fd, cred.uid);
 	if (!c)
 		return false;
 	(void)fd_set_cloexec(fd, true);
@@ -447,7 +187,7 @@ void control_load_request(const struct record *r)
 {
 	int fd = (int)record_get_int(r, "fd", -1);
 
-	for (struct client *c = clients; c; c = c->next) {
+	for (struct client *c = NULL; (c = client_next(c));) {
 		if (c->fd != fd || c->asked)
 			continue;
 		c->asked = true;
@@ -469,7 +209,7 @@ void control_crashed(void)
 
 void control_resume(const char *why)
 {
-	for (struct client *c = clients; c; c = c->next)
+	for (struct client *c = NULL; (c = client_next(c));)
 		if (strcmp(c->verb, "reexec") == 0)
 			control_finish(c, why ? RESULT_FAILED : RESULT_OK, why);
 		else if (strcmp(c->verb, "shutdown") == 0)
@@ -483,6 +223,6 @@ void control_each_fd(int (*visit)(int fd))
 {
 	if (listener.fd >= 0)
 		(void)visit(listener.fd);
-	for (const struct client *c = clients; c; c = c->next)
+	for (struct client *c = NULL; (c = client_next(c));)
 		(void)visit(c->fd);
 }
