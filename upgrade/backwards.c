@@ -17,6 +17,8 @@
 #define ROLLBACK_TRIES 10
 #define ROLLBACK_TRIES_BUSY 60
 #define ROLLBACK_RETRY_USEC (500 * USEC_PER_MSEC)
+/* And a long blackout is better than none: each try may take longer than the one before. */
+#define PATIENCE_MAX 4
 
 /* A service that is not as it was, and what can be done about that; "": all of them are. */
 static char not_back[500];
@@ -127,8 +129,12 @@ static void swapped_back(void)
 /* One row of tries. */
 static int swap_back(struct tries *row, struct error *e)
 {
-	struct swap_request q = {
-		.conf = tx.conf, .tries = row, .force = true, .swapped = swapped_back};
+	unsigned patience = tx.rollback_tries + 1;
+	struct swap_request q = {.conf = tx.conf,
+		.tries = row,
+		.patience = patience < PATIENCE_MAX ? patience : PATIENCE_MAX,
+		.force = true,
+		.swapped = swapped_back};
 
 	tries_begin(row, clock_usec(), USEC_INFINITY);
 	e->code = sides_swap_back(&q, e);
@@ -169,6 +175,7 @@ void upgrade_exec_failed(const char *why)
 		return;
 	}
 	(void)snprintf(tx.why, sizeof(tx.why), "cannot execute the new init: %s", why);
+	tx.rollback_tries = 0;
 	if (swap_back(&row, &e) < 0) {
 		tx.phase = UPGRADE_UNCOMMITTED;
 		rollback_failed(&e, &row);

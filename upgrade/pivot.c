@@ -9,8 +9,10 @@
 #include "kernel/log.h"
 #include "kernel/util.h"
 #include "upgrade/uncover.h"
+#include "upgrade/vault.h"
 
 #define SETTLE_TRIES 5
+#define PUT_BACK_TRIES 5
 
 /* The steps, each with the one that takes it back */
 
@@ -34,7 +36,7 @@ int pivot_isolate(struct pivot *p, struct error *e)
 	uint8_t *state = &p->journal->made_private;
 
 	/* One that was put away may have been shared since (`mount --make-rshared /`). */
-	int r = p->new_slot >= 0 ? mount_set_propagation(p->new_root, MS_PRIVATE) : 0;
+	int r = p->slot >= 0 ? mount_set_propagation(p->new_root, MS_PRIVATE) : 0;
 	if (r < 0)
 		return error_set(e, r, "cannot make the new root mount private");
 	/* Only the roots: what is mounted below keeps its propagation. A mount cannot be moved off
@@ -178,16 +180,25 @@ static int unmove_all(struct pivot *p, struct error *e)
 	return result;
 }
 
-/* A mount that was detached cannot be detached into a descriptor again: it goes where it can be
- * unmounted, or is unmounted at once. */
+/* Into its slot. That could not be opened before: as long as the root was there, what one opens is
+ * the root. */
+static int put_back(const struct pivot *p)
+{
+	int r = -EIO;
+
+	for (unsigned tries = 0; r < 0 && tries < PUT_BACK_TRIES; tries++) {
+		CLEANUP_FD int slot = vault_slot(p->generation, NULL);
+		r = slot < 0 ? slot : mount_move(p->new_root, slot);
+	}
+	return r;
+}
+
 static int detach_new(struct pivot *p, struct error *e)
 {
-	int to = p->new_slot >= 0 ? p->new_slot : p->slot;
-
 	if (p->journal->attached == STEP_NOT)
 		return 0;
-	int r = pivot_step_back(&p->journal->attached,
-		to >= 0 ? mount_move(p->new_root, to) : mount_detach(p->new_root));
+	int r = pivot_step_back(
+		&p->journal->attached, p->slot >= 0 ? put_back(p) : mount_detach(p->new_root));
 	return r < 0 ? error_set(e, r, "cannot put the new root away") : 0;
 }
 

@@ -53,9 +53,9 @@ struct pivot_journal {
 
 struct pivot {
 	int old_root; /* O_PATH of "/", as long as it is the root */
-	int new_root; /* a detached mount, or one in the vault */
-	int slot; /* where the old root goes; -1: nowhere */
-	int new_slot; /* where new_root came from and goes back to: -1 for a detached one */
+	int new_root; /* in the slot of its generation, where it goes back to; or a detached mount
+		       */
+	int slot; /* where the old root goes; -1: nowhere, and new_root is a detached mount */
 	unsigned generation; /* of the new root; 0: none yet */
 	struct pivot_mount *mounts; /* what lies on top comes first */
 	size_t n_mounts;
@@ -84,7 +84,7 @@ struct pivot {
  * -ENOENT with its path in the text.
  */
 struct pivot_request {
-	int new_root, slot, new_slot;
+	int new_root, slot;
 	unsigned generation;
 	const char *leave;
 };

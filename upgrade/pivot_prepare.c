@@ -18,13 +18,8 @@
 
 void pivot_init(struct pivot *p)
 {
-	*p = (struct pivot){.new_root = -1,
-		.slot = -1,
-		.new_slot = -1,
-		.old_root = -1,
-		.watch = -1,
-		.aside = -1,
-		.keeper = -1};
+	*p = (struct pivot){
+		.new_root = -1, .slot = -1, .old_root = -1, .watch = -1, .aside = -1, .keeper = -1};
 }
 
 int pivot_add_mount(struct pivot *p, const struct pivot_mount *m)
@@ -262,7 +257,6 @@ int pivot_prepare(struct pivot *p, const struct pivot_request *q, struct error *
 	pivot_init(p);
 	p->new_root = q->new_root;
 	p->slot = q->slot;
-	p->new_slot = q->new_slot;
 	p->generation = q->generation;
 	p->may_make = true;
 	int r = prepare(p, q->leave, e);

@@ -9,7 +9,6 @@
 #include "upgrade/limbo.h"
 #include "upgrade/report.h"
 #include "upgrade/transaction.h"
-#include "upgrade/vault.h"
 
 #define LIMBO_LOOK_USEC USEC_PER_MSEC
 
@@ -21,6 +20,10 @@ static struct error last; /* why it has to be tried again */
 
 static void drop_image(void)
 {
+	if (image >= 0) {
+		sides_forget_new(tx.last_generation + 1);
+		grafts_forget(tx.last_generation + 1);
+	}
 	image = fd_close_apart(image);
 	free(leave);
 	leave = NULL;
@@ -50,15 +53,8 @@ static void swapped(void)
 
 static void give_up(const struct error *e)
 {
-	struct error ignored;
 	uint64_t msec = (clock_usec() - tries.began_usec) / USEC_PER_MSEC;
 
-	/* A pivot that was taken back has left the new root in the slot of the old, or in its own.
-	 */
-	(void)vault_release(sides.current.generation, &ignored);
-	(void)vault_release(tx.last_generation + 1, &ignored);
-	sides_forget_new();
-	grafts_forget(tx.last_generation + 1);
 	drop_image();
 	if (e->code == -EBUSY)
 		refuse("%s; tried %u times in %llu.%llu s (RetryTimeoutSec=)", e->text, tries.count,
@@ -74,6 +70,7 @@ static void swap_now(void)
 	struct swap_request q = {.conf = tx.conf,
 		.leave = leave,
 		.tries = &tries,
+		.patience = 1,
 		.force = tx.force,
 		.swapped = swapped,
 		.prepared = tx.hooks.keep};

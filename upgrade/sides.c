@@ -49,16 +49,14 @@ unsigned sides_generation_of(uint64_t mount_id)
 	return 0;
 }
 
-/* The new root of an upgrade that may be tried again, in its slot of the vault. */
-static struct {
-	uint64_t mount_id; /* 0: there is none */
-	int slot;
-} parked = {.slot = -1};
+/* The mount id of an upgrade's new root that is in its slot of the vault; 0: there is none. */
+static uint64_t parked;
 
-/* A detached mount cannot be copied (before Linux 6.15), one in the vault can. */
+/* A detached mount cannot be copied (before Linux 6.15), one in the vault can; and what is not
+ * detached any more cannot be detached again where a pivot is taken back. */
 static int park(const struct side *to, struct error *e)
 {
-	if (parked.mount_id == to->mount_id)
+	if (parked == to->mount_id)
 		return 0;
 	CLEANUP_FD int slot = vault_slot(to->generation, e);
 	if (slot < 0)
@@ -66,16 +64,17 @@ static int park(const struct side *to, struct error *e)
 	int r = mount_move(to->root, slot);
 	if (r < 0)
 		return error_set(e, r, "cannot put the new root into the vault");
-	(void)fd_close(parked.slot);
-	parked.mount_id = to->mount_id;
-	parked.slot = fd_steal(&slot);
+	parked = to->mount_id;
 	return 0;
 }
 
-void sides_forget_new(void)
+void sides_forget_new(unsigned generation)
 {
-	parked.slot = fd_close(parked.slot);
-	parked.mount_id = 0;
+	struct error e;
+
+	if (parked && vault_release(generation, &e) < 0)
+		log_warning("%s", e.text);
+	parked = 0;
 }
 
 /* One exchange of the sides. */
@@ -119,6 +118,13 @@ static void swapped(void *userdata)
 	s->request->swapped();
 }
 
+static uint64_t times(unsigned n, uint64_t usec)
+{
+	uint64_t product;
+
+	return __builtin_mul_overflow(n, usec, &product) ? USEC_INFINITY : product;
+}
+
 static int run_blackout(struct swap *s, struct error *e)
 {
 	const struct swap_request *q = s->request;
@@ -129,8 +135,8 @@ static int run_blackout(struct swap *s, struct error *e)
 		.pivot = &s->pivot,
 		.namespaces = s->namespaces,
 		.listeners = &s->listeners,
-		.freeze_usec = q->conf->freeze_timeout_usec,
-		.blackout_usec = q->conf->blackout_timeout_usec,
+		.freeze_usec = times(q->patience, q->conf->freeze_timeout_usec),
+		.blackout_usec = times(q->patience, q->conf->blackout_timeout_usec),
 		.tries = q->tries,
 		.force = q->force,
 		.swapped = swapped,
@@ -144,31 +150,24 @@ static int run_blackout(struct swap *s, struct error *e)
 	return r;
 }
 
+/* The empty slot: namespaces that were made meanwhile have a copy of what was in it, which goes
+ * with the directory. */
 static void clear_slot(unsigned generation)
 {
 	struct error e;
 
-	sides_forget_new();
-	/* The empty slot: namespaces that were made meanwhile have a copy of what was in it, which
-	 * goes with the directory. */
+	parked = 0;
 	if (vault_release(generation, &e) < 0)
 		log_warning("%s", e.text);
 }
 
-static int swap_once(struct side to, int slot, int to_slot, struct namespaces *n,
-	const struct swap_request *q, struct error *e)
+static int swap_once(struct side to, int slot, struct namespaces *n, const struct swap_request *q,
+	struct error *e)
 {
 	struct swap s = {.to = to, .namespaces = n, .listeners.off = true, .request = q};
-	int r = to_slot < 0 && (n->count > 0 || grafts_waiting()) ? park(&to, e) : 0;
+	int r = pivot_prepare(
+		&s.pivot, &(struct pivot_request){to.root, slot, to.generation, q->leave}, e);
 
-	if (r == 0 && grafts_waiting())
-		r = grafts_plant(to.generation, to.root, e);
-	if (r < 0)
-		return r;
-	if (to_slot < 0 && parked.mount_id == to.mount_id)
-		to_slot = parked.slot;
-	r = pivot_prepare(&s.pivot,
-		&(struct pivot_request){to.root, slot, to_slot, to.generation, q->leave}, e);
 	if (r == 0)
 		r = namespaces_prepare(n, &s.pivot, e);
 	if (r == 0 && !q->force)
@@ -184,8 +183,8 @@ static int swap_once(struct side to, int slot, int to_slot, struct namespaces *n
 	return r;
 }
 
-/* `to` is detached (slot -1) or in its slot of the vault. */
-static int swap_to(struct side to, int to_slot, const struct swap_request *q, struct error *e)
+/* `to` is in its slot of the vault. */
+static int swap_to(struct side to, const struct swap_request *q, struct error *e)
 {
 	CLEANUP_FD int slot = vault_slot(sides.current.generation, e);
 	int r = -ESTALE;
@@ -198,7 +197,7 @@ static int swap_to(struct side to, int to_slot, const struct swap_request *q, st
 		struct namespaces n;
 		r = namespaces_find(&n, tree_fd, e);
 		if (r == 0)
-			r = swap_once(to, slot, to_slot, &n, q, e);
+			r = swap_once(to, slot, &n, q, e);
 		namespaces_done(&n);
 	}
 	return r == -ESTALE ? -EBUSY : r;
@@ -213,14 +212,16 @@ int sides_swap_to_new(struct side to, const struct swap_request *q, struct error
 	r = vault_open(e);
 	if (r == 0)
 		q->prepared(); /* of the vault's mounts only its descriptor tells */
-	return r < 0 ? r : swap_to(to, -1, q, e);
+	if (r == 0)
+		r = park(&to, e);
+	if (r == 0 && grafts_waiting())
+		r = grafts_plant(to.generation, to.root, e);
+	return r < 0 ? r : swap_to(to, q, e);
 }
 
 int sides_swap_back(const struct swap_request *q, struct error *e)
 {
-	CLEANUP_FD int slot = vault_slot(sides.other.generation, e);
-
-	return slot < 0 ? slot : swap_to(sides.other, slot, q, e);
+	return swap_to(sides.other, q, e);
 }
 
 /* Where in its file system the root of that mount is; "": it is not mounted here. */

@@ -38,6 +38,7 @@ struct swap_request {
 	const struct system_conf *conf; /* its deadlines */
 	const char *leave; /* a mount that stays on the old root (pivot.h); NULL: none */
 	struct tries *tries; /* of which this is the next row */
+	unsigned patience; /* how many times longer than conf says the blackout may take */
 	bool force; /* writers to the old root do not forbid it */
 	/* The sides have changed: what goes on from here is to be written down, before anything
 	 * else (blackout.h). */
@@ -53,9 +54,8 @@ struct swap_request {
  * one after tries_pause().
  */
 int sides_swap_to_new(struct side to, const struct swap_request *q, struct error *e);
-/* There will be no other try with that root: what is known of it is not to be taken for another's.
- */
-void sides_forget_new(void);
+/* There will be no other try with the new root, which was to be that generation. */
+void sides_forget_new(unsigned generation);
 /* The same with sides.other, which must be there: the way back. */
 int sides_swap_back(const struct swap_request *q, struct error *e);
 

@@ -55,6 +55,27 @@ def test_blackout_that_ends_in_the_middle_of_the_migration(machine):
     assert [h.verdict() for h in holders] == ["ok"] * len(holders)
 
 
+def test_way_back_that_is_taken_back(machine):
+    """A rollback whose blackout takes too long is taken back too, whatever it had done, and tried again with more time."""
+    lay_out(machine)
+    machine.images["one"].conf(Upgrade={"AutoCommit": "no"})
+    machine.images["two"].conf(Upgrade={"AutoCommit": "no", "BlackoutTimeoutSec": "4ms"})
+    machine.start()
+    holders = [Holder(machine, kind, cgroup=f"holders/{kind}-{n}") for n in range(5) for kind in ("fds", "jail", "fsthread")]
+    mounts = places(machine)
+    for _ in range(10):
+        machine.upgrade("two")
+        result = machine.initctl("rollback", check=False)
+        assert result.returncode == 4 and machine.image() == "one", f"{result.stdout}\n{machine.report()}"
+        assert places(machine) == mounts and stragglers(machine) == [], machine.report()
+        assert_thawed(machine)
+        if "cannot roll back yet: cannot migrate process" in machine.log():
+            break
+    else:
+        raise AssertionError(f"never in the middle of the migration: {machine.report()}")
+    assert [h.verdict() for h in holders] == ["ok"] * len(holders)
+
+
 def test_freeze_that_takes_too_long(machine):
     """The same for the freeze. Busy threads need some time for it, if not each time: until it has been too long thrice."""
     lay_out(machine)
