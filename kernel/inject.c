@@ -309,6 +309,11 @@ int inject_release(struct inject_target *t, uint64_t deadline_usec, struct error
 	return r;
 }
 
+bool inject_is_borrowed(const struct inject_target *t)
+{
+	return t->borrowed;
+}
+
 pid_t inject_tid(const struct inject_target *t)
 {
 	return t->tid;

@@ -93,6 +93,9 @@ int inject_recover(struct inject_target *t, uint64_t deadline_usec, struct error
  */
 int inject_release_stray(pid_t tid);
 
+/* Whether calls may have been run in it: then it goes on as itself by inject_release() alone, and
+ * would crash if only detached from. */
+bool inject_is_borrowed(const struct inject_target *t);
 /* Which of several threads it is. */
 pid_t inject_tid(const struct inject_target *t);
 

@@ -91,6 +91,14 @@ void limbo_release(struct inject_target *t)
 	timer_set(&timer, deadline_in(RETRY_USEC));
 }
 
+bool limbo_bars_exec(void)
+{
+	for (unsigned i = 0; i < count; i++)
+		if (inject_is_borrowed(waiting[i]))
+			return true;
+	return !settle_is_done();
+}
+
 bool limbo_is_empty(void)
 {
 	return count == 0 && n_strays == 0 && settle_is_done();
