@@ -21,6 +21,8 @@
 
 /* Always there, and nobody is looked for in it by the child that hides it from itself. */
 #define MOUNT_AT "/run/molt"
+/* Loop devices over files on loop devices: nobody stacks that many. */
+#define DEPTH_MAX 8
 
 /* What image_open() is about, as far as it is known. */
 struct opening {
@@ -84,6 +86,22 @@ static int refuse_fuse(const struct opening *o, const char *path, struct error *
 		o->name, m->target);
 }
 
+/* Of a loop device the file that is behind it, and what that lies on. */
+static int refuse_fuse_behind(
+	const struct opening *o, dev_t device, unsigned depth, struct error *e)
+{
+	char sys[64], file[PATH_MAX];
+
+	(void)snprintf(sys, sizeof(sys), "/sys/dev/block/%u:%u/loop/backing_file", major(device),
+		minor(device));
+	if (depth == 0 || file_read(AT_FDCWD, sys, file, sizeof(file)) <= 0)
+		return 0;
+	file[strcspn(file, "\n")] = '\0';
+	int r = refuse_fuse(o, file, e);
+	const struct mount *m = r == 0 ? mount_of(o, file) : NULL;
+	return m ? refuse_fuse_behind(o, m->dev, depth - 1, e) : r;
+}
+
 static int check_path(const char *path, struct error *e)
 {
 	if (strlen(path) >= PATH_MAX)
@@ -123,7 +141,10 @@ static int find_place(struct opening *o, struct error *e)
 				: "cannot open the image %s",
 			o->name);
 	r = mount_table_read(&o->mounts, e);
-	return r < 0 ? r : refuse_fuse(o, o->real, e);
+	if (r < 0 || (r = refuse_fuse(o, o->real, e)) < 0)
+		return r;
+	const struct mount *m = mount_of(o, o->real);
+	return m ? refuse_fuse_behind(o, m->dev, DEPTH_MAX, e) : 0;
 }
 
 static int find_kind(struct opening *o, struct error *e)
@@ -147,19 +168,6 @@ static int find_kind(struct opening *o, struct error *e)
 	if (image_is_running(&o->st) && (!o->options->verity_hash || image_is_verified()))
 		return say_same(o->name, e);
 	return image_check_options(o->image.kind, o->options, e);
-}
-
-/* Of a loop device somebody has set up, the file that is behind it. */
-static int refuse_fuse_behind(const struct opening *o, struct error *e)
-{
-	char sys[64], file[PATH_MAX];
-
-	(void)snprintf(sys, sizeof(sys), "/sys/dev/block/%u:%u/loop/backing_file",
-		major(o->st.st_rdev), minor(o->st.st_rdev));
-	if (file_read(AT_FDCWD, sys, file, sizeof(file)) <= 0)
-		return 0;
-	file[strcspn(file, "\n")] = '\0';
-	return refuse_fuse(o, file, e);
 }
 
 /* Directories */
@@ -370,7 +378,8 @@ static int open_found(struct opening *o, struct error *e)
 
 	if (r < 0 || (r = find_kind(o, e)) < 0)
 		return r;
-	if (o->image.kind == IMAGE_DEVICE && (r = refuse_fuse_behind(o, e)) < 0)
+	if (o->image.kind == IMAGE_DEVICE &&
+		(r = refuse_fuse_behind(o, o->st.st_rdev, DEPTH_MAX, e)) < 0)
 		return r;
 	if (o->image.kind == IMAGE_DEVICE || o->image.kind == IMAGE_FILE)
 		r = open_and_mount(o, e);

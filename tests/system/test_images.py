@@ -191,11 +191,13 @@ def test_child_that_is_killed_leaves_no_loop_device(machine, trees, tmp_path):
     assert_unchanged(machine, before)
 
 
-FUSE = """import ctypes, os, time
+FUSE = """import ctypes, os, sys, time
 fd = os.open("/dev/fuse", os.O_RDWR)
-os.makedirs("/run/fuse")
-options = f"fd={fd},rootmode=40000,user_id=0,group_id=0"
-assert ctypes.CDLL(None, use_errno=True).mount(b"x", b"/run/fuse", b"fuse.x", 0, options.encode()) == 0
+place, mode = sys.argv[1:]
+if mode == "40000":
+    os.makedirs(place)
+options = f"fd={fd},rootmode={mode},user_id=0,group_id=0"
+assert ctypes.CDLL(None, use_errno=True).mount(b"x", place.encode(), b"fuse.x", 0, options.encode()) == 0
 print("mounted", flush=True)
 time.sleep(1000)
 """
@@ -204,11 +206,36 @@ time.sleep(1000)
 def test_image_on_fuse(machine):
     """Its daemon never answers, and nobody waits for it."""
     machine.start()
-    (machine.share / "fuse.py").write_text(FUSE)
-    server = machine.popen("python3", "/run/share/fuse.py", cgroup="fuse")
-    assert server.stdout.readline() == "mounted\n"
+    mount_fuse(machine, "/run/fuse", "40000")
     reason = refused(machine, "/run/fuse")
     assert "FUSE mount at /run/fuse" in reason, reason
+
+
+def test_image_on_a_loop_device_on_fuse(machine, trees, tmp_path):
+    """However deep: a directory, a file and a device whose blocks only that daemon has."""
+    below, _ = put(machine, trees("ext4", "three"), "below")
+    device = subprocess.run(["/sbin/losetup", "--find", "--show", str(below)], check=True, capture_output=True,
+                            text=True).stdout.strip()
+    try:
+        machine.start()
+        machine.run("mount", device, "/mnt")
+        machine.run("cp", "/mnt/etc/os-release", "/mnt/file")
+        # Its path as the kernel tells it is the one that the machine has it by.
+        backing = pathlib.Path(f"/sys/block/{pathlib.Path(device).name}/loop/backing_file").read_text().strip()
+        machine.run("sh", "-c", f"mkdir -p {pathlib.Path(backing).parent} && : > {backing}")
+        mount_fuse(machine, backing, "100000")
+        for path in ("/mnt", "/mnt/home", "/mnt/file", device):
+            reason = refused(machine, path)
+            assert f"FUSE mount at {backing}" in reason and path in reason, reason
+    finally:
+        machine.stop()
+        subprocess.run(["/sbin/losetup", "-d", device], check=False)
+
+
+def mount_fuse(machine, place, mode):
+    (machine.share / "fuse.py").write_text(FUSE)
+    server = machine.popen("python3", "/run/share/fuse.py", place, mode, cgroup="fuse")
+    assert server.stdout.readline() == "mounted\n"
 
 
 def test_restrictions_of_the_mount_are_not_those_of_the_root(machine):

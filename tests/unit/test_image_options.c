@@ -130,6 +130,36 @@ static void test_what_is_no_image(void **state)
 	says((struct probe){.bytes = 99, .type = "crypto_LUKS"}, "crypto_LUKS");
 }
 
+static void test_what_the_client_sees(void **state)
+{
+	(void)state;
+	const struct stat st = {.st_dev = 7, .st_ino = 12};
+
+	assert_int_equal(image_check_seen(NULL, &st, "/new", &e), 0);
+	assert_int_equal(image_check_seen("7 12", &st, "/new", &e), 0);
+	assert_int_equal(image_check_seen("nonsense", &st, "/new", &e), 0);
+	assert_int_equal(image_check_seen("7 13", &st, "/new", &e), -ESTALE);
+	assert_int_equal(image_check_seen("8 12", &st, "/new", &e), -ESTALE);
+	assert_non_null(strstr(e.text, "/new is something else to PID 1"));
+}
+
+static void test_tags(void **state)
+{
+	(void)state;
+	char tag[16];
+
+	assert_string_equal(image_parse_tag("UUID=a-b", tag), "a-b");
+	assert_string_equal(tag, "UUID");
+	assert_string_equal(image_parse_tag("PARTLABEL=x=y z", tag), "x=y z");
+	assert_string_equal(tag, "PARTLABEL");
+	assert_string_equal(image_parse_tag("LABEL=", tag), "");
+	assert_null(image_parse_tag("/UUID=a", tag));
+	assert_null(image_parse_tag("UUID", tag));
+	assert_null(image_parse_tag("UUIDX=a", tag));
+	assert_null(image_parse_tag("uuid=a", tag));
+	assert_null(image_parse_tag("", tag));
+}
+
 static void lacks(struct verity_support s, const char *word)
 {
 	int r = verity_check(&s, &e);
@@ -164,6 +194,8 @@ int main(void)
 		cmocka_unit_test(test_options_that_go_together),
 		cmocka_unit_test(test_what_is_no_image),
 		cmocka_unit_test(test_what_dm_verity_lacks),
+		cmocka_unit_test(test_what_the_client_sees),
+		cmocka_unit_test(test_tags),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
