@@ -187,7 +187,7 @@ static int copy_file(int from, int to, const char *name, const char *path,
 	struct copy_budget *budget, struct error *e)
 {
 	char link[32];
-	struct stat st;
+	struct stat st = {0};
 
 	name_of(from, link);
 	CLEANUP_FD int in = open(link, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
