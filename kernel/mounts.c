@@ -204,6 +204,20 @@ int mount_watch_changed(int fd)
 	return n == 1 && (p.revents & (POLLPRI | POLLERR)) ? 1 : 0;
 }
 
+bool mount_is_directory(int fd)
+{
+	struct statx st;
+	char path[48];
+
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &st) == 0 && st.stx_mode)
+		return S_ISDIR(st.stx_mode);
+	/* A FUSE mount that its user keeps to himself does not tell. */
+	(void)snprintf(path, sizeof(path), "%sself/fd/%d", proc_dir < 0 ? "/proc/" : "", fd);
+	CLEANUP_FD int directory =
+		openat(proc_dir < 0 ? AT_FDCWD : proc_dir, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return directory >= 0 || errno != ENOTDIR;
+}
+
 static int statx_mount_id(int dirfd, const char *path, int flags, uint64_t *ret_id)
 {
 	struct statx st;

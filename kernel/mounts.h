@@ -53,6 +53,10 @@ const struct mount *mount_table_find(const struct mount_table *t, uint64_t id);
 int mount_watch_open(void); /* a descriptor or negative errno */
 int mount_watch_changed(int fd); /* 1, 0 or negative errno */
 
+/* Whether the mount that `fd` is the root of lies on a directory, not on a file. Its file system is
+ * not asked. */
+bool mount_is_directory(int fd);
+
 /* The id of the mount that fd lies on. */
 int mount_id_of_fd(int fd, uint64_t *ret_id);
 /* The same of a path below dirfd; follows a final symbolic link, triggers no automount. */

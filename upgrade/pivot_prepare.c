@@ -11,6 +11,7 @@
 #include "kernel/log.h"
 #include "kernel/util.h"
 #include "upgrade/grafts.h"
+#include "upgrade/mount_open.h"
 #include "upgrade/pivot.h"
 #include "upgrade/renamed.h"
 #include "upgrade/sides.h"
@@ -110,11 +111,15 @@ static bool is_left(const struct pivot *p, const struct mount *m)
 /* 1: it cannot be seen from here, another one is over it. */
 static int open_mount(const struct mount *m, int *ret, struct error *e)
 {
-	CLEANUP_FD int fd = open(m->target, O_PATH | O_CLOEXEC | O_NOFOLLOW);
+	CLEANUP_FD int fd = mount_open(m); /* never waits for an automount */
 	uint64_t id;
 
-	if (fd < 0 && errno != ENOENT && errno != ENOTDIR)
-		return error_set(e, errno, "cannot open the mount at %s", m->target);
+	if (fd == -ETIMEDOUT)
+		return error_say(e, EBUSY,
+			"the automount at %s is being mounted or unmounted just now, and its daemon does not get done",
+			m->target);
+	if (fd < 0 && fd != -ENOENT && fd != -ENOTDIR)
+		return error_set(e, fd, "cannot open the mount at %s", m->target);
 	int r = fd < 0 ? 1 : mount_id_of_fd(fd, &id);
 	if (r < 0)
 		return error_set(e, r, "cannot identify the mount at %s", m->target);

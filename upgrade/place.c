@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "kernel/log.h"
+#include "kernel/mounts.h"
 #include "kernel/util.h"
 #include "upgrade/pivot.h"
 
@@ -60,13 +61,12 @@ bool can_make_mount_point(int root)
 }
 
 /* What the kernel knows of it already: a file system whose server does not answer is not asked. */
-static mode_t kind_of(int fd)
+static bool is_link(int fd)
 {
 	struct statx st;
 
-	return statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &st) < 0
-		       ? S_IFDIR
-		       : (mode_t)(st.stx_mode & S_IFMT);
+	return statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &st) == 0 &&
+	       S_ISLNK(st.stx_mode);
 }
 
 static int make_at(int parent, const char *name, bool directory)
@@ -105,7 +105,7 @@ int make_mount_point(int root, const char *path, int mount, struct error *e)
 	char copy[PATH_MAX];
 
 	(void)snprintf(copy, sizeof(copy), "%s", path);
-	int r = make_all(root, copy, mount < 0 || kind_of(mount) == S_IFDIR);
+	int r = make_all(root, copy, mount < 0 || mount_is_directory(mount));
 	if (r < 0)
 		return error_set(
 			e, r, "cannot make a place for the mount at %s in the image", path);
@@ -191,7 +191,7 @@ static int step_into(struct walk *w, const char *name, const char *rest)
 	if (n < 0 || (size_t)n >= sizeof(next))
 		return -ENAMETOOLONG;
 	CLEANUP_FD int fd = mount_placed_at(w->p, next) ? -1 : open_placed(w->p, next);
-	if (fd >= 0 && kind_of(fd) == S_IFLNK)
+	if (fd >= 0 && is_link(fd))
 		return follow(w, fd, rest);
 	/* What is missing on the image may be made. */
 	if (fd < 0 && !mount_placed_at(w->p, next) && (fd != -ENOENT || mount_above(w->p, next)))

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "kernel/mounts.h"
 #include "kernel/util.h"
 
 /* Finding out what hides what */
@@ -133,14 +134,6 @@ int uncover_prepare(struct pivot *p, struct error *e)
 
 /* Taking away and putting back */
 
-static bool is_directory(int fd)
-{
-	struct statx st;
-
-	return statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &st) < 0 ||
-	       S_ISDIR(st.stx_mode);
-}
-
 static int open_spot(const struct pivot *p, size_t cover, bool file)
 {
 	char name[32];
@@ -178,7 +171,7 @@ static int take(struct pivot *p, size_t cover, struct error *e)
 	if (mount < 0)
 		return error_set(e, opened < 0 ? opened : -ESTALE,
 			"cannot open the mount at %s, which hides another one", c->path);
-	CLEANUP_FD int spot = open_spot(p, cover, !is_directory(mount));
+	CLEANUP_FD int spot = open_spot(p, cover, !mount_is_directory(mount));
 	*state_of(p, cover) = STEP_BEGUN;
 	int r = pivot_step(state_of(p, cover), spot < 0 ? spot : mount_move(mount, spot));
 	return r < 0 ? error_set(e, r, "cannot move the upper mount at %s aside", c->path) : 0;
