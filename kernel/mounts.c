@@ -106,7 +106,9 @@ static int parse(struct libmnt_table *table, FILE *f)
 
 	if (lines < 0)
 		return lines;
-	int r = mnt_table_parse_stream(table, f, "/proc/self/mountinfo");
+	/* A name would be resolved, to see whose table it is: in another namespace on a file system
+	 * whose server may not answer. */
+	int r = mnt_table_parse_stream(table, f, "");
 	if (r)
 		return r < 0 ? r : -EBADMSG;
 	return mnt_table_get_nents(table) == lines ? 0 : -EAGAIN;

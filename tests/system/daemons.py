@@ -9,7 +9,7 @@ import subprocess
 # What its one file says, "hello" in the root directory (or the root itself, if that is a file).
 SERVED = "served\n"
 
-# fuse.py PLACE [user=N] [file] [hang]
+# fuse.py PLACE [user=N] [file] [hang], or hangs once there is a /run/hang
 FUSE = """
 import ctypes, os, stat, struct, sys
 place, options = sys.argv[1], sys.argv[2:]
@@ -57,7 +57,7 @@ while True:
         continue
     if op != INIT:
         print("asked", flush=True)
-        if "hang" in options:
+        if "hang" in options or os.path.exists("/run/hang"):
             continue
     got = answer(op, node, packet[40:])
     error, body = (got, b"") if isinstance(got, int) else (0, got)

@@ -8,28 +8,12 @@ import time
 
 import pytest
 import trial
+from daemons import FUSE, Daemon
 from machine import wait_until
 from outside import events, stragglers
 from test_migrate import Holder, own_pids
 
 pytestmark = pytest.mark.timeout(60)
-
-# Answers the mount's first request and then no other.
-HANGING = """
-import ctypes, os, struct
-libc = ctypes.CDLL(None, use_errno=True)
-fd = os.open("/dev/fuse", os.O_RDWR)
-options = b"fd=%d,rootmode=40000,user_id=0,group_id=0" % fd
-assert libc.mount(b"hang", b"/run/share/hang", b"fuse", 0, options) == 0, os.strerror(ctypes.get_errno())
-unique = struct.unpack("<IIQ", os.read(fd, 1 << 20)[:16])[2]
-body = struct.pack("<IIIIHHI", 7, 31, 65536, 0, 12, 10, 65536).ljust(64, bytes(1))
-os.write(fd, struct.pack("<IiQ", 16 + len(body), 0, unique) + body)
-print("mounted", flush=True)
-while True:
-    os.read(fd, 1 << 20)
-    print("asked", flush=True)
-"""
-
 
 @pytest.fixture
 def subject(tmp_path):
@@ -54,11 +38,8 @@ def end(machine, process, *cgroups):
 
 
 def hang(subject, inside):
-    machine = subject.machine
-    (machine.share / "hang").mkdir(exist_ok=True)
-    options = {} if inside else {"cgroup": "../outside"}
-    daemon = machine.popen("/usr/bin/python3", "-c", HANGING, **({"cgroup": "daemon"} | options))
-    assert daemon.stdout.readline() == "mounted\n", daemon.stdout.read()
+    (subject.machine.share / "hang").mkdir(exist_ok=True)
+    daemon = Daemon(subject.machine, FUSE, "/run/share/hang", "hang", inside=inside)
     subject.places = subject.mounts()
     return daemon
 
@@ -68,12 +49,12 @@ def test_file_system_that_hangs(subject, inside):
     machine = subject.machine
     daemon = hang(subject, inside)
     waiter = machine.popen("/usr/bin/stat", "/run/share/hang/x", cgroup="waiter")
-    assert daemon.stdout.readline() == "asked\n"
+    daemon.asked()
     for _ in range(2):
         said = attempt(subject, 3)
         assert re.search(r"did not freeze within 300 ms: \d+ \(stat, of waiter\) is in syscall \d+ at \w+", said), said
         assert "freeze " in said and not re.search(r"thaw +\d{3}", said), f"time of the freeze: {said}"
-    end(machine, daemon, "daemon" if inside else "../outside")
+    end(machine, daemon.process, daemon.cgroup)
     waiter.communicate(timeout=10)  # nobody answers it any more: an error
     machine.run("umount", "/run/share/hang")
     subject.places = subject.mounts()
