@@ -193,6 +193,7 @@ int inject_to_syscall_stop(struct inject_target *t, uint64_t deadline_usec, stru
 			int signal = t->signal;
 
 			t->signal = 0;
+			t->unable = true;
 			return error_say(e, EFAULT,
 				"task %d got signal %d instead of running a system call", t->tid,
 				signal);
@@ -312,6 +313,16 @@ int inject_release(struct inject_target *t, uint64_t deadline_usec, struct error
 bool inject_is_borrowed(const struct inject_target *t)
 {
 	return t->borrowed;
+}
+
+void inject_note_unable(struct inject_target *t)
+{
+	t->unable = true;
+}
+
+bool inject_is_unable(const struct inject_target *t)
+{
+	return t->unable;
 }
 
 pid_t inject_tid(const struct inject_target *t)

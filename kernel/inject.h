@@ -96,6 +96,13 @@ int inject_release_stray(pid_t tid);
 /* Whether calls may have been run in it: then it goes on as itself by inject_release() alone, and
  * would crash if only detached from. */
 bool inject_is_borrowed(const struct inject_target *t);
+
+/*
+ * After a failure: whether that was the target's own doing. No descriptor free, no memory, a vDSO
+ * that is none: so it would fail the next time as well, and for nobody else.
+ */
+bool inject_is_unable(const struct inject_target *t);
+
 /* Which of several threads it is. */
 pid_t inject_tid(const struct inject_target *t);
 

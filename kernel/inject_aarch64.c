@@ -12,6 +12,8 @@
 #include <sys/ptrace.h>
 #include <sys/uio.h>
 
+#include "kernel/inject_memory.h"
+
 /* Instructions are little endian whatever the data are. */
 const unsigned char inject_arch_instruction[] = {0x01, 0x00, 0x00, 0xd4}; /* svc #0 */
 const size_t inject_arch_instruction_size = sizeof(inject_arch_instruction);
@@ -93,32 +95,35 @@ int inject_arch_cancel(pid_t tid)
 }
 
 /* Eight bytes from an address that is a multiple of eight, which never cross the end of a page. */
-static bool instruction_at(pid_t tid, uint64_t address, uint32_t *ret)
+static int instruction_at(pid_t tid, uint64_t address, uint32_t *ret)
 {
 	unsigned char bytes[8];
 	uint32_t instruction;
 
+	if (inject_memory_readable(tid, address & ~7ULL, sizeof(bytes)) < sizeof(bytes))
+		return -EFAULT;
 	errno = 0;
 	/* Not process_vm_readv(2): memory may be executable and not readable. */
 	long word = ptrace(PTRACE_PEEKTEXT, tid, (void *)(uintptr_t)(address & ~7ULL), NULL);
+	*ret = 0; /* no instruction at all */
 	if (errno || address & 3)
-		return false;
+		return 0;
 	memcpy(bytes, &word, sizeof(bytes));
 	memcpy(&instruction, bytes + (address & 4), sizeof(instruction));
 	*ret = le32toh(instruction);
-	return true;
+	return 0;
 }
 
 /*
  * The pc of a call to be restarted is back at its instruction; and a task that has not made its
  * call yet, but is just about to, may as well be met in it.
  */
-bool inject_arch_meets_entry(pid_t tid, const struct inject_registers *regs)
+int inject_arch_meets_entry(pid_t tid, const struct inject_registers *regs)
 {
 	uint32_t instruction;
+	int r = instruction_at(tid, regs->user.pc, &instruction);
 
-	return instruction_at(tid, regs->user.pc, &instruction) &&
-	       (instruction & SVC_MASK) == SVC_BITS;
+	return r < 0 ? r : (instruction & SVC_MASK) == SVC_BITS;
 }
 
 /* Its number, by which the kernel tells restart_syscall(2), is all that it changes (do_signal()).

@@ -62,9 +62,10 @@ int inject_arch_cancel(pid_t tid);
 
 /*
  * Whether the call that a task is in, or about to make, has to be met at its entry (see above), to
- * which the task has then to be led before anything else is run in it. Never on x86-64.
+ * which the task has then to be led before anything else is run in it. Never on x86-64. 1, 0, or
+ * -EFAULT: that cannot be seen.
  */
-bool inject_arch_meets_entry(pid_t tid, const struct inject_registers *regs);
+int inject_arch_meets_entry(pid_t tid, const struct inject_registers *regs);
 /* There: takes what the kernel restarts into the registers to be put back. */
 int inject_arch_learn_entry(pid_t tid, struct inject_registers *saved);
 

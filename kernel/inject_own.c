@@ -14,9 +14,14 @@
 static int find_own_call(struct inject_target *t, uint64_t deadline_usec, struct error *e)
 {
 	t->own = INJECT_OWN_NONE;
-	if (t->dispatch.mode || !inject_arch_meets_entry(t->tid, &t->saved))
+	int r = t->dispatch.mode ? 0 : inject_arch_meets_entry(t->tid, &t->saved);
+	if (r < 0) {
+		t->unable = true;
+		return error_say(e, -r, "cannot see whether task %d is in a call", t->tid);
+	}
+	if (r == 0)
 		return 0;
-	int r = inject_to_syscall_stop(t, deadline_usec, e);
+	r = inject_to_syscall_stop(t, deadline_usec, e);
 	if (r < 0)
 		return r;
 	r = inject_arch_learn_entry(t->tid, &t->saved);

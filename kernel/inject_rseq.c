@@ -13,18 +13,8 @@
 #include <linux/rseq.h>
 #include <stddef.h>
 #include <sys/ptrace.h>
-#include <sys/uio.h>
 
-static int read_memory(pid_t tid, uint64_t address, void *buf, size_t size)
-{
-	struct iovec local = {.iov_base = buf, .iov_len = size};
-	struct iovec remote = {.iov_base = (void *)(uintptr_t)address, .iov_len = size};
-	ssize_t n = process_vm_readv(tid, &local, 1, &remote, 1, 0);
-
-	if (n < 0)
-		return -errno;
-	return (size_t)n == size ? 0 : -EFAULT;
-}
+#include "kernel/inject_memory.h"
 
 int inject_leave_rseq(pid_t tid, struct inject_registers *regs)
 {
@@ -42,12 +32,15 @@ int inject_leave_rseq(pid_t tid, struct inject_registers *regs)
 		return errno == ESRCH ? -ESRCH : 0;
 	if (!area.rseq_abi_pointer)
 		return 0;
-	/* What cannot be read, the kernel cannot read either: it kills the task at the next return.
-	 */
-	if (read_memory(tid, area.rseq_abi_pointer + offsetof(struct rseq, rseq_cs), &pointer,
-		    sizeof(pointer)) < 0 ||
-		!pointer || read_memory(tid, pointer, &section, sizeof(section)) < 0)
+	/* The kernel looks at the pointer whenever it goes back to a task that it has preempted:
+	 * one that is not there leads to no section. */
+	if (inject_memory_read(tid, area.rseq_abi_pointer + offsetof(struct rseq, rseq_cs),
+		    &pointer, sizeof(pointer)) < 0 ||
+		!pointer)
 		return 0;
+	/* It may be one all the same, in a page of a file that is to be read again. */
+	if (inject_memory_read(tid, pointer, &section, sizeof(section)) < 0)
+		return -ENOEXEC;
 	if (inject_arch_ip(regs) - section.start_ip < section.post_commit_offset)
 		inject_arch_set_ip(regs, section.abort_ip);
 	return 0;

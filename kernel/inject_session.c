@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "kernel/inject.h"
+#include "kernel/inject_memory.h"
 #include "kernel/proc.h"
 #include "kernel/util.h"
 
@@ -36,6 +37,7 @@ int inject_call_failed(struct inject_session *s, int64_t result, const char *wha
 {
 	if (s->lost)
 		return s->lost;
+	inject_note_unable(s->t);
 	return error_set(s->e, (int)result, "cannot %s in task %d", what, inject_tid(s->t));
 }
 
@@ -98,7 +100,9 @@ static int borrow_stack(struct inject_session *s, int64_t reason)
 
 	s->scratch = (top - sizeof(struct inject_scratch)) & ~15ULL;
 	s->on_stack = true;
-	if (transfer(s, s->before, sizeof(s->before), s->scratch, false) == 0)
+	if (inject_memory_writable(inject_tid(s->t), s->scratch, sizeof(s->before)) ==
+			sizeof(s->before) &&
+		transfer(s, s->before, sizeof(s->before), s->scratch, false) == 0)
 		return 0;
 	s->scratch = 0;
 	return inject_call_failed(s, reason, "get a page of memory");

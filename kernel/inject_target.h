@@ -38,6 +38,7 @@ struct inject_target {
 	enum inject_stop stop;
 	int signal; /* INJECT_STOP_SIGNAL: which; 0 once it must not be delivered */
 	bool asked; /* an INTERRUPT is pending: the next stop of any kind uses it up */
+	bool unable; /* a call failed in it, or it did something else instead */
 	bool astray; /* a call went wrong half way: no further one */
 	bool borrowed; /* the fields below are valid and are to be put back */
 	struct inject_registers saved;
@@ -74,6 +75,8 @@ int inject_leave_rseq(pid_t tid, struct inject_registers *regs);
 
 /* Lets the kernel restart a call that it would end with EINTR, where nothing can be lost by it. */
 void inject_spare_eintr(struct inject_registers *regs);
+
+void inject_note_unable(struct inject_target *t);
 
 /* Text for a refused PTRACE_SEIZE. Returns the errno that fits best. */
 int inject_explain_refusal(pid_t tid, int code, struct error *e);

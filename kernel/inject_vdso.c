@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "kernel/inject_memory.h"
+#include "kernel/proc_lines.h"
 #include "kernel/util.h"
 
 /* x86-64 and arm64 have two pages of it, of which we look at the first four. */
@@ -45,25 +47,37 @@ static int vdso_from_auxv(pid_t tid, uint64_t *ret)
 	return -ENOEXEC;
 }
 
+struct vdso {
+	uint64_t start;
+	size_t size;
+};
+
+/* "start-end perms offset device inode name": only the kernel's own mapping has no file and that
+ * name. */
+static int find_vdso_line(char *line, void *userdata)
+{
+	struct vdso *ret = userdata;
+	unsigned long long start, end, inode;
+	int name = 0;
+
+	if (sscanf(line, "%llx-%llx %*s %*x %*s %llu %n", &start, &end, &inode, &name) != 3 ||
+		inode != 0 || name == 0 || strcmp(line + name, "[vdso]") != 0)
+		return 0;
+	*ret = (struct vdso){.start = start, .size = end - start};
+	if (ret->size > VDSO_MAX)
+		ret->size = VDSO_MAX;
+	return 1;
+}
+
 /* Slow for a task with many mappings, but follows a vDSO that was moved (mremap by a checkpointer).
  */
-static int vdso_from_maps(pid_t tid, uint64_t *ret)
+static int vdso_from_maps(pid_t tid, struct vdso *ret)
 {
-	char path[64], line[512];
-	int r = -ENOEXEC;
+	char path[64];
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/maps", tid);
-	FILE *f = fopen(path, "re");
-	if (!f)
-		return -errno;
-	while (r < 0 && fgets(line, sizeof(line), f)) {
-		if (!strstr(line, " [vdso]\n"))
-			continue;
-		*ret = strtoull(line, NULL, 16);
-		r = 0;
-	}
-	(void)fclose(f);
-	return r;
+	int r = proc_lines(path, find_vdso_line, ret);
+	return r < 0 ? r : r > 0 ? 0 : -ENOEXEC;
 }
 
 /* Offset of the instruction in [from, to) of the image, or -ENOEXEC. */
@@ -111,17 +125,20 @@ static ssize_t search_segments(const unsigned char *image, size_t size)
 	return -ENOEXEC;
 }
 
-/* The kernel maps the image of a vDSO as it is, so an offset in it is an offset from its start. */
-static int search_at(pid_t tid, uint64_t base, uint64_t *ret_address)
+/*
+ * The kernel maps the image of a vDSO as it is, so an offset in it is an offset from its start.
+ * `size`: how much of it may be read; what follows it may be anything.
+ */
+static int search_at(pid_t tid, uint64_t base, size_t size, uint64_t *ret_address)
 {
 	unsigned char image[VDSO_MAX];
-	struct iovec local = {.iov_base = image, .iov_len = sizeof(image)};
-	struct iovec remote = {.iov_base = (void *)(uintptr_t)base, .iov_len = sizeof(image)};
-	ssize_t size = process_vm_readv(tid, &local, 1, &remote, 1, 0);
+	struct iovec local = {.iov_base = image, .iov_len = size};
+	struct iovec remote = {.iov_base = (void *)(uintptr_t)base, .iov_len = size};
+	ssize_t n = size > 0 ? process_vm_readv(tid, &local, 1, &remote, 1, 0) : 0;
 
-	if (size < 0)
+	if (n < 0)
 		return errno == ESRCH ? -ESRCH : -ENOEXEC;
-	ssize_t offset = search_segments(image, (size_t)size);
+	ssize_t offset = search_segments(image, (size_t)n);
 	if (offset < 0)
 		return (int)offset;
 	*ret_address = base + (uint64_t)offset;
@@ -134,11 +151,12 @@ int inject_find_instruction(pid_t tid, uint64_t *ret_address, struct error *e)
 	int r = vdso_from_auxv(tid, &base);
 
 	if (r == 0)
-		r = search_at(tid, base, ret_address);
+		r = search_at(tid, base, inject_memory_readable(tid, base, VDSO_MAX), ret_address);
 	if (r == -ENOEXEC) {
-		r = vdso_from_maps(tid, &base);
+		struct vdso vdso = {0};
+		r = vdso_from_maps(tid, &vdso);
 		if (r == 0)
-			r = search_at(tid, base, ret_address);
+			r = search_at(tid, vdso.start, vdso.size, ret_address);
 	}
 	if (r == -ENOTSUP)
 		return error_say(

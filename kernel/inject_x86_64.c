@@ -89,11 +89,11 @@ int inject_arch_cancel(pid_t tid)
 	return inject_arch_write(tid, &regs);
 }
 
-bool inject_arch_meets_entry(pid_t tid, const struct inject_registers *regs)
+int inject_arch_meets_entry(pid_t tid, const struct inject_registers *regs)
 {
 	(void)tid;
 	(void)regs;
-	return false;
+	return 0;
 }
 
 int inject_arch_learn_entry(pid_t tid, struct inject_registers *saved)

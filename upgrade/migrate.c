@@ -293,6 +293,21 @@ static int leave_process(struct migration *m, pid_t pid, uint64_t deadline_usec,
 	return 0;
 }
 
+/*
+ * Its own limits keep it from being moved, or its memory is not as a program's is: as who is traced
+ * by a stranger it stays, or any user could keep the whole machine from an upgrade, and from a
+ * rollback.
+ */
+static int leave_unable(
+	struct migration *m, struct relocation *t, uint64_t deadline_usec, struct error *e)
+{
+	log_warning("what process %d holds of the old image stays: %s", (int)t->pid, e->text);
+	for (size_t i = 0; i < m->n_tasks; i++)
+		if (m->tasks[i].pid == t->pid && m->tasks[i].target)
+			m->n_left += m->tasks[i].n;
+	return leave_process(m, t->pid, deadline_usec, e);
+}
+
 static int apply(struct migration *m, struct relocation *t, uint64_t deadline_usec, struct error *e)
 {
 	if (!t->target)
@@ -300,6 +315,8 @@ static int apply(struct migration *m, struct relocation *t, uint64_t deadline_us
 	int r = relocation_apply(t, deadline_usec, &m->n_left, e);
 	if (r == -EACCES)
 		r = leave_process(m, t->pid, deadline_usec, e);
+	else if (r < 0 && r != -ESRCH && r != -ETIMEDOUT && inject_is_unable(t->target))
+		r = leave_unable(m, t, deadline_usec, e);
 	if (r == -ESRCH)
 		return 0;
 	return r < 0 ? error_prefix(e, "cannot migrate process %d", (int)t->pid) : 0;

@@ -17,7 +17,7 @@ struct subject {
 };
 
 /* Each list ends with one without a name. */
-extern const struct subject DIRECTORIES[], THREADS[], WAITS[], PERMISSIONS[], CHILDREN[];
+extern const struct subject DIRECTORIES[], THREADS[], WAITS[], PERMISSIONS[], CHILDREN[], ODD[];
 
 extern const char *directory; /* the one of the image that is held */
 extern atomic_bool over; /* the time to check has come */

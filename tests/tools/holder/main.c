@@ -54,7 +54,7 @@ void go_on(void)
 static const struct subject *find_subject(const char *name)
 {
 	static const struct subject *const LISTS[] = {
-		DIRECTORIES, THREADS, WAITS, PERMISSIONS, CHILDREN};
+		DIRECTORIES, THREADS, WAITS, PERMISSIONS, CHILDREN, ODD};
 
 	for (size_t i = 0; i < ARRAY_SIZE(LISTS); i++)
 		for (const struct subject *s = LISTS[i]; s->name; s++)
