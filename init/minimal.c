@@ -2,17 +2,16 @@
 #include "init/minimal.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/reboot.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "init/shell.h"
 #include "init/system.h"
 #include "kernel/cgroup.h"
 #include "kernel/crash.h"
@@ -32,28 +31,13 @@ static uint64_t shell_since, shell_due;
 
 static void __attribute__((noreturn)) run_shell(void)
 {
-	char *argv[] = {"-sh", NULL};
-	char *env[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-		"HOME=/root", "TERM=linux", "USER=root", NULL};
-	int tty;
+	char text[1024];
 
-	(void)close_range(3, ~0U, 0);
-	(void)setsid();
-	tty = open(console, O_RDWR | O_NOCTTY);
-	if (tty < 0)
-		_exit(1);
-	(void)ioctl(tty, TIOCSCTTY, 1);
-	(void)dup2(tty, STDIN_FILENO);
-	(void)dup2(tty, STDOUT_FILENO);
-	(void)dup2(tty, STDERR_FILENO);
-	(void)dprintf(tty,
-		"\r\nmolt: %s\r\n"
-		"Services run on, unsupervised. A root shell: `exit` tries the whole init again.\r\n",
+	(void)snprintf(text, sizeof(text),
+		"%s\r\n"
+		"Services run on, unsupervised. A root shell: `exit` tries the whole init again.",
 		reason);
-	if (chdir("/") < 0)
-		_exit(1);
-	(void)execve(shell, argv, env);
-	_exit(127);
+	shell_run(console, shell, text);
 }
 
 static void start_shell(void)

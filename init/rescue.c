@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "init/rescue.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "init/keep.h"
+#include "init/shell.h"
 #include "init/system.h"
 #include "kernel/cgroup.h"
 #include "kernel/log.h"
@@ -20,25 +19,11 @@ static void (*ended_hook)(void);
 
 static void __attribute__((noreturn)) run_shell(const char *why)
 {
-	const char *path = sys.conf->rescue_shell;
-	/* The leading dash makes it a login shell. */
-	char *argv[] = {"-sh", NULL};
-	char *env[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-		"HOME=/root", "TERM=linux", "USER=root", NULL};
+	char text[1024];
 
-	(void)setsid();
-	int tty = open(sys.conf->console, O_RDWR | O_NOCTTY);
-	if (tty < 0)
-		_exit(1);
-	(void)ioctl(tty, TIOCSCTTY, 1);
-	(void)dup2(tty, STDIN_FILENO);
-	(void)dup2(tty, STDOUT_FILENO);
-	(void)dup2(tty, STDERR_FILENO);
-	(void)dprintf(tty, "\r\nmolt: %s\r\nA root shell: `exit` goes on with the boot.\r\n", why);
-	if (chdir("/") < 0)
-		_exit(1);
-	(void)execve(path, argv, env);
-	_exit(127);
+	(void)snprintf(
+		text, sizeof(text), "%s\r\nA root shell: `exit` goes on with the boot.", why);
+	shell_run(sys.conf->console, sys.conf->rescue_shell, text);
 }
 
 static void shell_exited(struct process *p, const struct process_exit *ended)

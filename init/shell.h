@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: MIT */
+/* A root shell on the console, for when nothing else can be done. */
+#ifndef MOLT_INIT_SHELL_H
+#define MOLT_INIT_SHELL_H
+
+/* The whole life of a child, in a session of its own. `text`: what the person is told. */
+void shell_run(const char *console, const char *path, const char *text) __attribute__((noreturn));
+
+#endif
