@@ -153,12 +153,6 @@ void record_bool(struct record_writer *w, const char *key, bool value)
 	record_text(w, key, value ? "yes" : "no");
 }
 
-void record_list(struct record_writer *w, const char *key, char *const *values)
-{
-	for (size_t i = 0; values && values[i]; i++)
-		record_text(w, key, values[i]);
-}
-
 void record_format(struct record_writer *w, const char *key, const char *format, ...)
 {
 	char *text = NULL;

@@ -38,7 +38,6 @@ void record_begin(struct record_writer *w, const char *kind, const char *id);
 void record_text(struct record_writer *w, const char *key, const char *value); /* NULL: no field */
 void record_int(struct record_writer *w, const char *key, int64_t value);
 void record_bool(struct record_writer *w, const char *key, bool value); /* "yes" or "no" */
-void record_list(struct record_writer *w, const char *key, char *const *values); /* NULL-ended */
 void record_format(struct record_writer *w, const char *key, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 void record_end(struct record_writer *w);

@@ -27,7 +27,8 @@ const char *const UNIT_PATH[] = {
 #define SUFFIX ".service"
 #define SECONDS(n) (UINT64_C(1000000) * (n))
 
-struct unit *unit_new(const char *name, const char *source)
+/* A unit with every default. `name` has its suffix. NULL: no memory. */
+static struct unit *unit_new(const char *name, const char *source)
 {
 	struct unit *u = malloc(sizeof(*u));
 	if (!u)

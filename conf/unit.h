@@ -194,7 +194,6 @@ extern const char *const UNIT_PATH[];
 const char *service_type_name(enum service_type t);
 /* Whether READY=1 is what makes it ready. */
 bool service_type_notifies(enum service_type t);
-const char *restart_when_name(enum restart_when r);
 const char *upgrade_policy_name(enum upgrade_policy p);
 
 /*

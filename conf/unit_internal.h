@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files unit*.c share: a unit comes to be in three steps. */
+/* What the files unit*.c share: a unit comes to be in three steps, the first of which, the
+ * defaults, is unit.c's own. */
 #ifndef MOLT_CONF_UNIT_INTERNAL_H
 #define MOLT_CONF_UNIT_INTERNAL_H
 
@@ -8,10 +9,8 @@
 #include "conf/unit.h"
 #include "kernel/error.h"
 
-/* First: a unit with every default. `name` has its suffix. NULL: no memory. */
-struct unit *unit_new(const char *name, const char *source);
-
-/* Then, for the unit's file and each drop-in: its assignments, on top of what is there. */
+/* Then, for the unit's file and each drop-in: its assignments, on top of what is
+ * there. */
 int unit_apply_text(struct unit *u, const char *source, const char *text, size_t length,
 	unit_warn warn, void *userdata, struct error *e);
 

@@ -64,11 +64,6 @@ bool service_type_notifies(enum service_type t)
 	return t == SERVICE_NOTIFY || t == SERVICE_NOTIFY_RELOAD;
 }
 
-const char *restart_when_name(enum restart_when r)
-{
-	return RESTART_WHEN_NAMES[r];
-}
-
 const char *upgrade_policy_name(enum upgrade_policy p)
 {
 	return UPGRADE_POLICY_NAMES[p];

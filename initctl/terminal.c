@@ -139,6 +139,14 @@ void print_paragraph(size_t indent, const char *first, enum colour colour, const
 	free(clean);
 }
 
+/* Whether the reader of stdout went away. */
+static bool output_closed(void)
+{
+	struct pollfd output = {.fd = STDOUT_FILENO, .events = 0};
+
+	return poll(&output, 1, 0) > 0 && (output.revents & (POLLERR | POLLHUP | POLLNVAL));
+}
+
 int output_flush(void)
 {
 	static int failure; /* the first one: stdio remembers only that there was one */
@@ -149,11 +157,4 @@ int output_flush(void)
 	if (failure == 0 && ferror(stdout))
 		failure = output_closed() ? EPIPE : EIO;
 	return failure == EPIPE ? 0 : -failure;
-}
-
-bool output_closed(void)
-{
-	struct pollfd output = {.fd = STDOUT_FILENO, .events = 0};
-
-	return poll(&output, 1, 0) > 0 && (output.revents & (POLLERR | POLLHUP | POLLNVAL));
 }

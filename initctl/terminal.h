@@ -41,7 +41,4 @@ void print_paragraph(size_t indent, const char *first, enum colour colour, const
  */
 int output_flush(void);
 
-/* Whether the reader of stdout went away. */
-bool output_closed(void);
-
 #endif

@@ -84,14 +84,6 @@ int cgroup_wait_frozen(int events_fd, bool frozen, uint64_t deadline_usec)
 	}
 }
 
-int cgroup_attach(int cgroup, pid_t pid)
-{
-	char text[16];
-
-	(void)snprintf(text, sizeof(text), "%d", (int)pid);
-	return file_write(cgroup, "cgroup.procs", text);
-}
-
 struct walk {
 	cgroup_visit visit;
 	void *userdata;

@@ -37,9 +37,6 @@ int cgroup_kill(int cgroup);
 /* A signal to every process in it and below. Returns how many got it, or negative errno. */
 int cgroup_signal(int cgroup, int signal);
 
-/* Moves process `pid` (0: the caller) into it. */
-int cgroup_attach(int cgroup, pid_t pid);
-
 /* Removes NAME below dirfd with all its empty children. -EBUSY while a process is in one. */
 int cgroup_remove(int dirfd, const char *name);
 

@@ -26,7 +26,8 @@ void commit_timer_expired(struct loop_timer *t)
 	rollback_begin();
 }
 
-void wait_for_commit(void)
+/* -> UNCOMMITTED */
+static void wait_for_commit(void)
 {
 	char text[200];
 	uint64_t usec = commit_within();

@@ -30,7 +30,8 @@ const char *hook_kind_name(enum hook_kind kind)
 	return "?";
 }
 
-bool hook_name_counts(const char *name)
+/* Whether a file of that name is a hook at all. */
+static bool hook_name_counts(const char *name)
 {
 	static const char *const LEFT_OVER[] = {"~", ".bak", ".orig", ".rej", ".swp", ".dpkg-old",
 		".dpkg-new", ".dpkg-dist", ".dpkg-bak", ".dpkg-backup", ".dpkg-tmp", ".ucf-old",

@@ -27,9 +27,6 @@ struct hook_list {
 
 const char *hook_kind_name(enum hook_kind kind); /* "pre-upgrade", "post-pivot", "commit" */
 
-/* Whether a file of that name is a hook at all. */
-bool hook_name_counts(const char *name);
-
 /*
  * Reads the list of the image at `root`, for a child: it may take long. `warn` is called for each
  * file that was meant as a hook and cannot be one. 0 or negative errno with text; freed by

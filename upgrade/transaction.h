@@ -55,7 +55,6 @@ void commit_or_wait(void); /* -> COMMITTING or UNCOMMITTED */
 void commit_begin(void); /* -> COMMITTING */
 void commit_timer_expired(struct loop_timer *t);
 void release_timer_expired(struct loop_timer *t);
-void wait_for_commit(void); /* -> UNCOMMITTED */
 
 /* backwards.c: the same transaction back; tx.why says why. */
 void rollback_begin(void); /* -> UNDOING_EXEC, or tries again later */

@@ -55,7 +55,7 @@ static void check_unit(const struct unit *u)
 	CHECK(!u->runtime_directory || u->runtime_directory[0] != '/');
 	CHECK(u->umask <= 0777);
 	CHECK(u->kill_signal > 0);
-	CHECK(service_type_name(u->type) && restart_when_name(u->restart));
+	CHECK(service_type_name(u->type));
 	CHECK(upgrade_policy_name(u->policy));
 	for (size_t i = 0; i < u->n_listen; i++)
 		CHECK(u->listen[i].address && (u->listen[i].host || u->listen[i].port));

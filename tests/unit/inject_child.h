@@ -349,6 +349,14 @@ static inline bool own_cgroup_make(struct own_cgroup *g)
 	return g->events >= 0;
 }
 
+static inline void own_cgroup_take(const struct own_cgroup *g, pid_t pid)
+{
+	char text[16];
+
+	(void)snprintf(text, sizeof(text), "%d", (int)pid);
+	assert_int_equal(file_write(g->dir, "cgroup.procs", text), 0);
+}
+
 static inline void own_cgroup_set_frozen(struct own_cgroup *g, bool frozen)
 {
 	assert_int_equal(cgroup_freeze(g->dir, frozen), 0);

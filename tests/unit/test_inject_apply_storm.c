@@ -22,7 +22,7 @@ static void test_frozen_then_thawed(void **state)
 	for (int i = 0; i < 8; i++) {
 		children[i] = child_new(sleep_in_old_dir);
 		wait_asleep_in(children[i].pid, CALL_OF_PAUSE);
-		assert_int_equal(cgroup_attach(g.dir, children[i].pid), 0);
+		own_cgroup_take(&g, children[i].pid);
 	}
 	own_cgroup_set_frozen(&g, true);
 	for (int i = 0; i < 8; i++)

@@ -228,7 +228,7 @@ static void test_stopped_while_frozen(void **state)
 	(void)state;
 	if (!own_cgroup_make(&g))
 		skip();
-	assert_int_equal(cgroup_attach(g.dir, c.pid), 0);
+	own_cgroup_take(&g, c.pid);
 	assert_int_equal(kill(c.pid, SIGSTOP), 0);
 	wait_until(state_of(c.pid) == 'T');
 	own_cgroup_set_frozen(&g, true);
@@ -258,7 +258,7 @@ static void test_release_at_once(void **state)
 		child_end(&c);
 		return;
 	}
-	assert_int_equal(cgroup_attach(g.dir, c.pid), 0);
+	own_cgroup_take(&g, c.pid);
 	own_cgroup_set_frozen(&g, true);
 	release(seize(c.pid));
 	release(seize_and_stop(c.pid));
@@ -283,7 +283,7 @@ static void call_too_late(bool thaw_first)
 
 	if (!own_cgroup_make(&g))
 		skip();
-	assert_int_equal(cgroup_attach(g.dir, c.pid), 0);
+	own_cgroup_take(&g, c.pid);
 	own_cgroup_set_frozen(&g, true);
 	struct inject_target *t = seize_and_stop(c.pid);
 	uint64_t deadline = deadline_in(30 * USEC_PER_MSEC);

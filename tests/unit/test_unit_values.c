@@ -185,8 +185,6 @@ static void enumerators_have_names(void **state)
 	(void)state;
 	assert_string_equal(service_type_name(SERVICE_SIMPLE), "simple");
 	assert_string_equal(service_type_name(SERVICE_NOTIFY), "notify");
-	assert_string_equal(restart_when_name(RESTART_NO), "no");
-	assert_string_equal(restart_when_name(RESTART_ALWAYS), "always");
 	assert_string_equal(upgrade_policy_name(POLICY_REEXEC), "reexec");
 	assert_string_equal(upgrade_policy_name(POLICY_KEEP), "keep");
 }
