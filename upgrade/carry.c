@@ -367,7 +367,7 @@ static int graft_one(int root, int store, const char *path, int out, struct erro
 	if (r < 0)
 		return error_set(e, r, "cannot mount the carried %s", path);
 	struct record_writer w = {0};
-	grafts_write(&w, path, (uint64_t)st.st_dev);
+	grafts_write(&w, path, graft_dev(mount));
 	if (w.error || write(out, w.text, w.length) != (ssize_t)w.length)
 		log_warning("cannot note that %s is carried", path);
 	record_writer_done(&w);

@@ -7,10 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "kernel/log.h"
 #include "kernel/mounts.h"
+#include "kernel/proc_fdinfo.h"
 #include "kernel/util.h"
 #include "upgrade/pivot.h"
 
@@ -69,16 +71,22 @@ static int stand(unsigned generation, const char *path, uint64_t dev)
 	return 0;
 }
 
-static int plant_one(unsigned generation, int root, const char *path, int mount, struct error *e)
+uint64_t graft_dev(int mount)
 {
 	struct stat st;
+	uint32_t dev;
 
-	if (fstat(mount, &st) < 0)
-		return error_set(e, errno, "cannot look at what is carried to %s", path);
+	if (kernel_dev(mount, &dev) == 0)
+		return makedev(dev >> 20, dev & 0xfffff);
+	return fstat(mount, &st) == 0 ? st.st_dev : 0;
+}
+
+static int plant_one(unsigned generation, int root, const char *path, int mount, struct error *e)
+{
 	CLEANUP_FD int place = open_mount_point(root, path, e);
 	if (place < 0)
 		return place;
-	int r = stand(generation, path, (uint64_t)st.st_dev);
+	int r = stand(generation, path, graft_dev(mount));
 	if (r == 0)
 		r = mount_move(mount, place);
 	return r < 0 ? error_set(e, r, "cannot mount what is carried to %s", path) : 0;

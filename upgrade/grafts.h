@@ -34,6 +34,10 @@ bool grafts_has(unsigned generation, const char *target, uint64_t dev);
 /* That root is gone. */
 void grafts_forget(unsigned generation);
 
+/* The number of the file system that a mount of it has in the mount table: for a subvolume of btrfs
+ * stat(2) gives another one. */
+uint64_t graft_dev(int mount);
+
 /* What a child has planted by itself, at boot: it writes records of kind "graft" to a file. */
 void grafts_write(struct record_writer *w, const char *path, uint64_t dev);
 /* Reads them; they are of that generation. How many there were. */
