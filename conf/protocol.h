@@ -81,7 +81,8 @@
 #define RESULT_USAGE "usage" /* 2: the request makes no sense */
 #define RESULT_REFUSED "refused" /* 3: an upgrade that changed nothing */
 #define RESULT_ROLLED_BACK "rolled-back" /* 4: an upgrade that was undone */
-#define RESULT_BUSY "busy" /* 5: another upgrade, or a shutdown, is under way */
+#define RESULT_BUSY \
+	"busy" /* 5: another upgrade, or a shutdown, is under way; or too many clients */
 #define RESULT_DENIED "denied" /* 6: only root may */
 #define RESULT_NOT_FOUND "not-found" /* 7: no such service */
 

@@ -190,8 +190,31 @@ static void client_timer_expired(struct loop_timer *t)
 	drop(CONTAINER_OF(t, struct client, timer));
 }
 
+/* Neither has it asked anything, nor is a request on its way. */
+static bool is_idle(const struct client *c)
+{
+	char byte;
+
+	return !c->asked && recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
+/* Who has been idle for longest gives way to root, who may have come to see what is wrong here. */
+static void make_room(void)
+{
+	struct client *oldest = NULL;
+
+	/* The last one has come first. */
+	for (struct client *c = clients; c; c = c->next)
+		if (is_idle(c))
+			oldest = c;
+	if (oldest)
+		drop(oldest);
+}
+
 struct client *client_add(int fd, uid_t uid)
 {
+	if (uid == 0 && n_clients >= CLIENTS_MAX)
+		make_room();
 	bool full = n_clients >= CLIENTS_MAX || (uid != 0 && n_strangers >= STRANGERS_MAX);
 	struct client *c = full ? NULL : calloc(1, sizeof(*c));
 

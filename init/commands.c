@@ -202,6 +202,19 @@ static bool read_choice(const struct record *r, struct upgrade_request *q)
 	       q->commit_within_usec > 0;
 }
 
+/* It could not even begin: that is a refusal as well, in its words. */
+static void refuse_upgrade(struct client *c, enum upgrade_mode mode, const struct error *e)
+{
+	char text[sizeof(e->text) + 16];
+
+	if (mode != MODE_UPGRADE || e->code == -EBUSY || e->code == -ESHUTDOWN) {
+		fail_with(c, e);
+		return;
+	}
+	(void)snprintf(text, sizeof(text), "refused: %s", e->text);
+	control_finish(c, RESULT_REFUSED, text);
+}
+
 static void begin_upgrade(struct client *c, const struct record *r, enum upgrade_mode mode)
 {
 	struct upgrade_request q = {.path = field(r, "path"),
@@ -229,7 +242,7 @@ static void begin_upgrade(struct client *c, const struct record *r, enum upgrade
 		return;
 	}
 	if (upgrade_begin(&q, &e) < 0) {
-		fail_with(c, &e);
+		refuse_upgrade(c, mode, &e);
 		return;
 	}
 	control_set_upgrade_client(c);

@@ -50,6 +50,11 @@ static bool is_shortage(int error)
 	return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
 }
 
+/* What it hears who finds no place. */
+static const char TURNED_AWAY[] =
+	"@result " RESULT_BUSY
+	"\ntext=busy: too many clients talk to PID 1; nothing was done, try again\n\n";
+
 static void listener_ready(struct loop_source *source, uint32_t events)
 {
 	struct ucred cred = {.uid = (uid_t)-1};
@@ -69,8 +74,10 @@ static void listener_ready(struct loop_source *source, uint32_t events)
 	if (!c && !turned_away)
 		log_warning("too many clients on the control socket: some are turned away");
 	turned_away = !c;
-	if (!c)
+	if (!c) {
+		(void)!send(fd, TURNED_AWAY, strlen(TURNED_AWAY), MSG_DONTWAIT | MSG_NOSIGNAL);
 		return;
+	}
 	(void)fd_steal(&fd);
 	timer_set(&c->timer, deadline_in(REQUEST_USEC));
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The control socket under bad manners: who may what, and that nobody can keep root out."""
 import os
+import resource
 import socket
 
 import pytest
@@ -102,6 +103,35 @@ def test_two_hundred_idle_connections_of_a_stranger(booted):
     assert booted.log().count("turned away") < 20
     crowd.communicate(timeout=10)
     wait_until(lambda: as_nobody(booted, "/usr/bin/initctl", "status").returncode == 0, what="room for others")
+
+
+def test_three_hundred_idle_connections_of_root(booted):
+    """Who asks nothing gives way to who does, as long as anybody does not; nobody is left without a word."""
+    idle = [connect(booted) for _ in range(300)]
+    assert booted.upgrade("two")[0] == 0
+    waiting = [request(booted, "start", unit="x.service") for _ in range(20)]
+    assert {answer(client)[0] for client in waiting} == {"not-found"}
+    for client in idle:
+        client.close()
+
+
+def test_no_place_is_told(booted):
+    service(booted, "slow", "Type=oneshot", start="/bin/sh -c 'read x </run/share/go'")
+    waiting = [request(booted, "start", unit="slow.service") for _ in range(128)]
+    result = booted.initctl("status", check=False)
+    assert result.returncode == 5 and "too many clients" in result.stdout, result
+    (booted.share / "go").write_text("x\n")
+    assert {answer(client)[0] for client in waiting} == {"ok"}
+
+
+def test_what_cannot_begin_is_refused(booted):
+    """PID 1 at its limit of descriptors."""
+    _, hard = resource.prlimit(booted.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(booted.pid, resource.RLIMIT_NOFILE, (24, hard))
+    code, told = booted.upgrade("two", check=False)
+    assert code == 3 and told[-1]["text"].startswith("refused: "), told
+    resource.prlimit(booted.pid, resource.RLIMIT_NOFILE, (hard, hard))
+    assert booted.upgrade("two")[0] == 0
 
 
 def test_slow_reader(booted):
