@@ -101,6 +101,8 @@ struct holders_image {
 	int root; /* O_PATH */
 	const char *base; /* its root in its file system; NULL: not known */
 	bool is_root; /* it is "/" */
+	const uint64_t *copies; /* ids of its mounts in other mount name spaces, as far as known */
+	size_t n_copies;
 };
 
 /*

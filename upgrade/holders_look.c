@@ -299,6 +299,20 @@ static int count_mount(char *line, void *userdata)
 	return 0;
 }
 
+/* What was found before whoever is there: of one with nobody but prisoners of jails it is the only
+ * way to know. */
+static void add_known_copies(struct scan *s, const struct holders_image *images)
+{
+	struct look *l = s->userdata;
+
+	for (unsigned i = 0; i < l->n; i++) {
+		for (size_t j = 0; j < images[i].n_copies && s->n_mounts < l->n + COPIES_MAX; j++) {
+			l->mounts[s->n_mounts] = images[i].copies[j];
+			l->image_of[s->n_mounts++] = i;
+		}
+	}
+}
+
 static int prepare(struct look *l, const struct holders_image *images, unsigned n, struct error *e)
 {
 	struct stat st, here;
@@ -341,6 +355,8 @@ int holders_look(struct holders *h, int tree, const struct holders_image *images
 
 	s.mounts = l.mounts;
 	s.images = l.image_of;
+	if (r == 0)
+		add_known_copies(&s, images);
 	/* What is "/" is exchanged by pivot_root(2); of an older image, its root is held as well.
 	 */
 	s.with_root = n == 0 || !images[0].is_root;

@@ -163,6 +163,7 @@ static int check_root_type(struct error *e)
 static int judge(
 	const struct image_request *q, int socket, struct image *ret_image, struct error *e)
 {
+	struct plan_roots others = {0};
 	int r = check_root_type(e);
 
 	if (r < 0 || (r = image_open(q->path, &q->options, q->plan, socket, ret_image, e)) < 0)
@@ -175,10 +176,10 @@ static int judge(
 		(r = check_state("the image's init", root, q->state_fd, q->check_usec, socket, e)) <
 			0 ||
 		(r = plan_mounts(socket, root, leave, e)) < 0 ||
-		(r = plan_namespaces(socket, q->tree, root, leave, e)) < 0 ||
+		(r = plan_namespaces(socket, q->tree, root, leave, &others, e)) < 0 ||
 		(r = plan_services(socket, e)) < 0 || (r = plan_hooks(socket, root, e)) < 0)
 		return r;
-	r = plan_holders(socket, q->tree, root, e);
+	r = plan_holders(socket, q->tree, root, &others, e);
 	/* Last of all: what is carried shall be as young as can be, and only if it comes to that.
 	 */
 	if (r < 0 || (answer_blockers() > 0 && !q->force && !q->plan))

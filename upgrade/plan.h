@@ -36,11 +36,18 @@ const char *plan_action_name(enum holder_action action);
 /* In the judging child: each sends its records over `socket`. */
 void plan_header(int socket, const struct image_request *q, const struct image *image);
 int plan_mounts(int socket, int root, const char *leave, struct error *e);
-int plan_namespaces(int socket, int tree, int root, const char *leave, struct error *e);
+/* `roots`: the mounts of the image that are the roots of the other name spaces; freed with the
+ * child. */
+struct plan_roots {
+	uint64_t *ids;
+	size_t count;
+};
+int plan_namespaces(int socket, int tree, int root, const char *leave, struct plan_roots *roots,
+	struct error *e);
 int plan_services(int socket, struct error *e);
 /* The hooks that an upgrade would run: the running image's and the new one's. */
 int plan_hooks(int socket, int root, struct error *e);
-int plan_holders(int socket, int tree, int root, struct error *e);
+int plan_holders(int socket, int tree, int root, const struct plan_roots *others, struct error *e);
 
 /* What the policy of its service is worth now: POLICY_KEEP for what is no service or does not run.
  */

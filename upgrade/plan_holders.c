@@ -268,12 +268,13 @@ static void tell_sleeper(void *userdata, const char *text)
 	warn(userdata, "%s", text);
 }
 
-int plan_holders(int socket, int tree, int root, struct error *e)
+int plan_holders(int socket, int tree, int root, const struct plan_roots *others, struct error *e)
 {
 	struct telling t = {.socket = socket, .root = root};
 	struct holders h = {0};
 	CLEANUP_FD int own = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	struct holders_image image = {.root = own, .is_root = true};
+	struct holders_image image = {
+		.root = own, .is_root = true, .copies = others->ids, .n_copies = others->count};
 	int r = own < 0 ? -errno : mount_id_of_fd(own, &image.mount);
 
 	if (r < 0)

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "kernel/mounts.h"
 #include "kernel/proc.h"
@@ -92,7 +93,22 @@ static int find_groups(struct pivot *main, struct error *e)
 	return r;
 }
 
-int plan_namespaces(int socket, int tree, int root, const char *leave, struct error *e)
+static int take_roots(const struct namespaces *n, struct plan_roots *ret)
+{
+	uint64_t *ids = calloc(n->count ? n->count : 1, sizeof(*ids));
+	size_t count = 0;
+
+	if (!ids)
+		return -ENOMEM;
+	for (size_t i = 0; i < n->count; i++)
+		if (n->list[i].fate == NAMESPACE_SWAPPED)
+			ids[count++] = n->list[i].pivot.old_id;
+	*ret = (struct plan_roots){ids, count};
+	return 0;
+}
+
+int plan_namespaces(int socket, int tree, int root, const char *leave, struct plan_roots *roots,
+	struct error *e)
 {
 	CLEANUP_FD int own = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	struct pivot main;
@@ -115,6 +131,8 @@ int plan_namespaces(int socket, int tree, int root, const char *leave, struct er
 		tell(socket, &n.list[i]);
 	if (r == 0)
 		warn_lost_masters(socket, &n);
+	if (r == 0 && take_roots(&n, roots) < 0)
+		r = error_set(e, ENOMEM, "cannot plan");
 	namespaces_done(&n);
 	return r;
 }

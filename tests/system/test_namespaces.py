@@ -17,7 +17,7 @@ import pytest
 from machine import BUILD, Machine, mount_id, wait_until
 from outside import assert_thawed, last_word
 from seam import CHILDREN, COUNT, EXIT_AFTER, FAIL, Seam, errors_of
-from test_migrate import PLACE, Holder, lay_out
+from test_migrate import PLACE, Holder, lay_out, own_pids
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -171,6 +171,26 @@ def test_own_root_is_left_alone(shared):
     assert "another user namespace owns it" in machine.log()
     for process, expected in ((container, "/bin"), (foreign, 'VERSION_ID="one"')):
         assert expected in process.communicate("\n", timeout=10)[0]
+
+
+@pytest.mark.parametrize("subject,what", [("fds", {"dirfd"}), ("jail", {"root", "cwd"})])
+def test_the_plan_tells_what_they_hold(shared, subject, what):
+    """Also where nobody but a prisoner of a jail is left in one, who sees no mounts."""
+    machine = shared.start()
+    shell = Shell(machine, subject)
+    if subject == "jail":
+        # What is left of it then is the prisoner alone.
+        others = [pid for pid in shell.pids() if ns_of(pid) == ns_of(shell.pid) and os.readlink(f"/proc/{pid}/root") == "/"]
+        for pid in others:
+            os.kill(pid, 9)
+        wait_until(lambda: not set(others) & set(shell.pids()), what="the end of the shell")
+    inside = {own_pids(pid)[-1] for pid in shell.pids() if ns_of(pid) != ns_of(machine.pid)}
+    plan = machine.json("plan", "/run/images/two")
+    mine = [h for h in plan["holders"] if h["pid"] in inside and h["what"] in ("root", "cwd", "dirfd")]
+    assert {h["what"] for h in mine} >= what and {h["action"] for h in mine} == {"migrate"}, plan["holders"]
+    assert machine.upgrade("two")[0] == 0
+    if subject == "fds":
+        assert shell.verdict() == "ok"
 
 
 def test_service_in_a_namespace_of_its_own(shared):
