@@ -35,6 +35,8 @@
  *                           a rollback goes to. Of status and holders
  *   unit         NAME       description= state= (see service.h) type= policy= main_pid=
  *                           state_usec= (for how long in that state) restarts= status= (of STATUS=)
+ *                           errno= bus_error= exit_status= (where it says ERRNO=, BUSERROR=,
+ *                           EXIT_STATUS=)
  *                           result= (why it stopped) source= log= memory_bytes= tasks=
  *                           exe_generation= (of the main process's exe, where it is known)
  *                           listen= (repeated)

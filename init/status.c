@@ -117,6 +117,11 @@ void status_send_unit(struct client *c, const struct service *s)
 	record_int(&w, "state_usec", (int64_t)(clock_usec() - s->since_usec));
 	record_int(&w, "restarts", s->n_restarts);
 	record_text(&w, "status", s->status_text);
+	if (s->status_errno)
+		record_int(&w, "errno", s->status_errno);
+	record_text(&w, "bus_error", s->bus_error[0] ? s->bus_error : NULL);
+	if (s->exit_status >= 0)
+		record_int(&w, "exit_status", s->exit_status);
 	record_text(&w, "result", s->why[0] ? s->why : NULL);
 	record_text(&w, "source", u->source);
 	record_text(&w, "log", log);

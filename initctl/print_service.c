@@ -72,6 +72,9 @@ static void print_unit(const struct record *unit, int64_t generation)
 	print_line("  description", COLOUR_NONE, field(unit, "description"));
 	print_state(unit);
 	print_line("  status", COLOUR_NONE, field(unit, "status"));
+	print_line("  errno", COLOUR_NONE, field(unit, "errno"));
+	print_line("  bus error", COLOUR_NONE, field(unit, "bus_error"));
+	print_line("  exit status", COLOUR_NONE, field(unit, "exit_status"));
 	print_line("  result", COLOUR_NONE, field(unit, "result"));
 	print_line("  main pid", COLOUR_NONE, field(unit, "main_pid"));
 	print_line("  restarts", COLOUR_NONE, field(unit, "restarts"));

@@ -38,12 +38,15 @@ void life_blame(struct service *s, enum service_result result, const char *forma
 
 void life_blame_exit(struct service *s, const char *what, const struct process_exit *ended)
 {
-	char text[64];
+	char text[64], said[256] = "";
+	const char *number = s->status_errno ? strerror(s->status_errno) : "";
 
 	process_exit_describe(ended, text, sizeof(text));
-	life_blame(s, ended->signal ? RESULT_SIGNAL : RESULT_EXIT_CODE, "%s %s%s%s%s", what, text,
-		s->status_errno ? " (" : "", s->status_errno ? strerror(s->status_errno) : "",
-		s->status_errno ? ")" : "");
+	if (*number || s->bus_error[0])
+		(void)snprintf(said, sizeof(said), " (%s%s%s)", number,
+			*number && s->bus_error[0] ? "; " : "", s->bus_error);
+	life_blame(s, ended->signal ? RESULT_SIGNAL : RESULT_EXIT_CODE, "%s %s%s", what, text,
+		said);
 }
 
 /* systemd.service(5): the signals by which a daemon ends well are SIGHUP, SIGINT, SIGTERM and

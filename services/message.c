@@ -23,6 +23,8 @@ static void take_line(struct notification *n, const char *key, const char *value
 		{"MAINPID", &n->main_pid},
 		{"STATUS", &n->status},
 		{"ERRNO", &n->error_number},
+		{"BUSERROR", &n->bus_error},
+		{"EXIT_STATUS", &n->exit_status},
 		{"NOTIFYACCESS", &n->notify_access},
 		{"FDNAME", &n->fd_name},
 		{"MONOTONIC_USEC", &n->monotonic_usec},

@@ -18,7 +18,7 @@ struct notification {
 	bool watchdog, watchdog_trigger;
 	bool fd_store, fd_store_remove, fd_no_poll;
 	bool main_pidfd; /* one of the descriptors is that of the main process */
-	const char *main_pid, *status, *error_number, *notify_access;
+	const char *main_pid, *status, *error_number, *bus_error, *exit_status, *notify_access;
 	const char *fd_name, *monotonic_usec, *watchdog_usec, *extend_timeout_usec;
 };
 

@@ -172,6 +172,21 @@ static void set_errno(struct service *s, const char *text)
 	s->status_errno = parse_u64(text, &number) && number <= 4095 ? (int)number : 0;
 }
 
+static void set_bus_error(struct service *s, const char *text)
+{
+	message_sanitize(text, strlen(text), s->bus_error, sizeof(s->bus_error));
+}
+
+static void set_exit_status(struct service *s, const char *text)
+{
+	uint64_t number;
+
+	if (parse_u64(text, &number) && number <= 255)
+		s->exit_status = (int)number;
+	else
+		log_warning("%s: EXIT_STATUS= is no number from 0 to 255", s->unit->name);
+}
+
 /* States */
 
 /* systemd.service(5), Type=notify-reload: a message from before the signal is not its answer. */
@@ -238,6 +253,10 @@ void service_notify(struct service *s, unsigned instance, pid_t sender,
 		set_status(s, n->status);
 	if (n->error_number)
 		set_errno(s, n->error_number);
+	if (n->bus_error)
+		set_bus_error(s, n->bus_error);
+	if (n->exit_status)
+		set_exit_status(s, n->exit_status);
 	if (n->notify_access)
 		set_access(s, n->notify_access);
 	if (n->extend_timeout_usec)

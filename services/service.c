@@ -245,6 +245,10 @@ void instance_on_main_exit(struct instance *i, const struct process_exit *ended)
 
 	if (i == s->current) {
 		s->last_exit = *ended;
+		/* Who is no child of ours leaves no status: what it said of it stands for it. */
+		if (!ended->known && s->exit_status >= 0)
+			s->last_exit = (struct process_exit){
+				.known = true, .status = s->exit_status};
 		/* A main process that was replaced by a new one of its own making is no end of the
 		 * service. */
 		if (policy_main_exited(s))
@@ -299,7 +303,7 @@ struct service *service_new(struct unit *unit)
 	s->control.exited = control_exited;
 	s->control.source.fd = s->old_main.source.fd = -1;
 	s->timer.expired = timer_expired;
-	s->control_pipe = -1;
+	s->control_pipe = s->exit_status = -1;
 	s->pid_file_timer.expired = life_pid_file_timer_expired;
 	watchdog_init(s);
 	s->notify_access = unit->notify_access;

@@ -195,6 +195,8 @@ struct service {
 	struct process_exit last_exit;
 	char *status_text; /* STATUS=, cut to 200 bytes; NULL: none */
 	int status_errno; /* ERRNO=; 0: none */
+	char bus_error[128]; /* BUSERROR=, cut; "": none */
+	int exit_status; /* EXIT_STATUS=, of a main process that leaves none; -1: not said */
 	enum notify_access notify_access; /* in effect: NotifyAccess= or NOTIFYACCESS= */
 	enum reload_step reload;
 	uint64_t reload_asked_usec; /* a RELOADING=1 from before is not the answer */

@@ -81,6 +81,8 @@ void service_save(const struct service *s, struct record_writer *w)
 	record_int(w, "backoff", s->backoff);
 	record_text(w, "status", s->status_text);
 	record_int(w, "status_errno", s->status_errno);
+	record_text(w, "bus_error", s->bus_error[0] ? s->bus_error : NULL);
+	record_int(w, "exit_status", s->exit_status);
 	record_int(w, "notify_access", s->notify_access);
 	record_int(w, "reload", s->reload);
 	record_int(w, "reload_asked_usec", (int64_t)s->reload_asked_usec);
@@ -294,6 +296,8 @@ static void load_numbers(struct service *s, const struct record *r)
 	s->backoff = (unsigned)record_get_int(r, "backoff", 0);
 	s->status_text = status ? strdup(status) : NULL;
 	s->status_errno = (int)record_get_int(r, "status_errno", 0);
+	copy_text(s->bus_error, sizeof(s->bus_error), record_get(r, "bus_error"));
+	s->exit_status = (int)record_get_int(r, "exit_status", -1);
 	s->notify_access =
 		(enum notify_access)record_get_int(r, "notify_access", s->unit->notify_access);
 	s->reload = (enum reload_step)record_get_int(r, "reload", RELOAD_NONE);

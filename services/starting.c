@@ -116,6 +116,8 @@ void act_start(struct service *s)
 	s->stop_wanted = false;
 	s->last_exit = (struct process_exit){0};
 	s->status_errno = 0;
+	s->bus_error[0] = '\0';
+	s->exit_status = -1;
 	s->reload = RELOAD_NONE;
 	s->notify_access = s->unit->notify_access;
 	watchdog_reset(s);

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from helpers import answer, outside, request, said, script, service, start, state, stop, wait_log, wait_said
+from helpers import answer, connect, outside, request, said, script, service, start, state, stop, wait_log, wait_said
 from machine import wait_until
 from test_notify import SEND
 
@@ -153,6 +153,26 @@ def test_watchdog_of_its_own_making(booted):
     wait_said(booted, "d", "None False\naborted\nNone False\n")
 
 
+def stand_still(machine, name):
+    """PID 1, for longer than the watchdog waits. When it goes on it finds much to do before what the service has said
+    meanwhile: only that it is late itself keeps it from taking the service for dead."""
+    clients = [connect(machine) for _ in range(8)]
+    machine.initctl("status")  # all of them are let in
+    service_pid = outside(machine, machine.unit(name)["main_pid"])
+    os.kill(service_pid, signal.SIGSTOP)
+    try:
+        machine.initctl("status")  # what it has said is heard
+        os.kill(machine.pid, signal.SIGSTOP)
+        for client in clients:
+            client.send(b"@request version\n\n")
+        os.kill(service_pid, signal.SIGCONT)
+        machine.run("/bin/sleep", "1.3")
+    finally:
+        os.kill(service_pid, signal.SIGCONT)
+        os.kill(machine.pid, signal.SIGCONT)
+    assert [answer(client)[0] for client in clients] == ["ok"] * len(clients)
+
+
 def test_watchdog_counts_no_time_that_was_not_the_services(machine):
     """While it is frozen, by whomever; while PID 1 stands still; over its re-exec; over an upgrade."""
     path = script(machine, "dog", PROLOGUE + DOG.replace("FIRST", "pass"), "/usr/bin/python3")
@@ -167,11 +187,7 @@ def test_watchdog_counts_no_time_that_was_not_the_services(machine):
     start(booted, "clock")
     (cgroup / "cgroup.freeze").write_text("0")
     assert state(booted, "d") == "running", booted.report()
-    os.kill(booted.pid, signal.SIGSTOP)
-    try:
-        booted.run("/bin/sleep", "1.3")
-    finally:
-        os.kill(booted.pid, signal.SIGCONT)
+    stand_still(booted, "d")
     assert state(booted, "d") == "running", booted.report()
     booted.initctl("reexec")
     assert booted.upgrade("two")[0] == 0
@@ -262,6 +278,31 @@ def test_main_process_by_pidfd(booted):
     unit = booted.unit("p")
     assert unit["main_pid"] == int(unit["status"]), booted.report()
     assert "without the one pidfd it is about" in booted.log() and "cannot take MAINPID=1" in booted.log()
+
+
+def test_bus_error_and_exit_status_are_told(booted):
+    """EXIT_STATUS= is what counts where PID 1 cannot see one: of a main process that is a child of another."""
+    program(booted, "b", """
+if os.fork() == 0:
+    if os.fork() == 0:
+        send("MAINPID=%d\\nREADY=1\\nBUSERROR=org.example.Error.Late\\nEXIT_STATUS=7" % os.getpid())
+        wait("go")
+        os._exit(0)
+    time.sleep(1000)
+time.sleep(1000)
+""")
+    start(booted, "b")
+    unit = booted.unit("b")
+    assert (unit["bus_error"], unit["exit_status"]) == ("org.example.Error.Late", 7), unit
+    booted.initctl("reexec")
+    shown = booted.initctl("status", "b").stdout
+    assert "bus error" in shown and "org.example.Error.Late" in shown and "exit status" in shown, shown
+    go(booted)
+    booted.wait_state("b", "failed")
+    assert booted.unit("b")["result"] == "the main process exited with code 7 (org.example.Error.Late)"
+    program(booted, "n", "send('EXIT_STATUS=x\\nREADY=1')\nwait('go')\n")
+    start(booted, "n")
+    assert "EXIT_STATUS= is no number from 0 to 255" in booted.log() and booted.unit("n")["exit_status"] is None
 
 
 def test_errno_is_told(booted):
