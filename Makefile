@@ -72,7 +72,7 @@ FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-.PHONY: all arm64 examples deps test unit unit-build system demo install uninstall format lint clean help tools fuzzers nofreeze faults crashes
+.PHONY: all arm64 examples deps test unit unit-build system demo install uninstall format lint clean help tools fuzzers nofreeze faults crashes older
 
 all: $(BUILD)/molt $(BUILD)/initctl $(CLIENT)
 
@@ -84,6 +84,7 @@ help:
 	@echo "unit system  the two halves of it alone"
 	@echo "faults       every system call of an upgrade fails, with each error it can have (root; half an hour)"
 	@echo "crashes      1000 crashes of PID 1 in a row, 400 in upgrades, 1000 re-execs (root)"
+	@echo "older        an init of REVISION= takes up the state of this one, and back (root, git history)"
 	@echo "demo         Debian 12 to 13 under load, in QEMU"
 	@echo "ARCH=arm64   with any of these: cross-built below build/arm64/ (where that is not the machine's own)"
 	@echo "install      to \$$(DESTDIR)\$$(PREFIX); INIT_LINK=yes also links sbin/init"
@@ -153,7 +154,7 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c $(LIB_SRC)
 	@mkdir -p $(@D)
 	clang $(ALL_CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $< $(LIB_SRC) $(PKG_LIBS)
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -name '*.d' -type f -not -path '*/older/*' 2>/dev/null)
 
 install: all
 	install -D -m 0755 $(BUILD)/molt $(DESTDIR)$(SBINDIR)/molt
@@ -258,6 +259,15 @@ endif
 # Where `make test` takes two calls of each place in the program.
 faults: all tools
 	MOLT_EVERY_CALL=1 MOLT_BUILD=$(abspath $(BUILD)) $(PYTEST) -n 2 tests/system/test_every_call.py
+
+# An init of an earlier revision takes up the state of this one, and the other way round. Wants the
+# history of the repository, so it is no part of `make test`. The default is the first with golden files.
+REVISION ?= 4be3c9c
+older: all tools
+	rm -rf $(BUILD)/older && mkdir -p $(BUILD)/older
+	git archive $(REVISION) | tar -x -C $(BUILD)/older
+	+$(MAKE) -C $(BUILD)/older BUILD=out CC="$(CC)" all
+	MOLT_OLDER=$(abspath $(BUILD))/older/out MOLT_BUILD=$(abspath $(BUILD)) $(PYTEST) -k older_init tests/system/test_golden.py
 
 # More of them than `make test` has time for: 1000 crashes of PID 1 in a row, a crash at each of 400
 # system calls of an upgrade, at 400 of a boot and of a shutdown, 1000 re-execs.

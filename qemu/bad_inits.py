@@ -18,6 +18,7 @@ rm /new/usr/lib/*/libinih.so.1* && touch /new/writable"""
 
 FAILURES = {
     "exit": "exited with code 127",
+    "leave": "exited with code 3",  # once it is loaded: at a breakpoint of the processor's
     "bare": "was killed by SIGSEGV",  # with no descriptor left
     "smash": "was killed by SIGSEGV",  # with no stack left
     "reboot": "wanted to reboot",

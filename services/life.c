@@ -45,8 +45,8 @@ void life_blame_exit(struct service *s, const char *what, const struct process_e
 	if (*number || s->bus_error[0])
 		(void)snprintf(said, sizeof(said), " (%s%s%s)", number,
 			*number && s->bus_error[0] ? "; " : "", s->bus_error);
-	life_blame(s, ended->signal ? RESULT_SIGNAL : RESULT_EXIT_CODE, "%s %s%s", what, text,
-		said);
+	life_blame(
+		s, ended->signal ? RESULT_SIGNAL : RESULT_EXIT_CODE, "%s %s%s", what, text, said);
 }
 
 /* systemd.service(5): the signals by which a daemon ends well are SIGHUP, SIGINT, SIGTERM and

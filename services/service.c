@@ -247,8 +247,8 @@ void instance_on_main_exit(struct instance *i, const struct process_exit *ended)
 		s->last_exit = *ended;
 		/* Who is no child of ours leaves no status: what it said of it stands for it. */
 		if (!ended->known && s->exit_status >= 0)
-			s->last_exit = (struct process_exit){
-				.known = true, .status = s->exit_status};
+			s->last_exit =
+				(struct process_exit){.known = true, .status = s->exit_status};
 		/* A main process that was replaced by a new one of its own making is no end of the
 		 * service. */
 		if (policy_main_exited(s))

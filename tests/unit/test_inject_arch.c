@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* How a call is laid out in the registers of this processor: a pure function of them. */
+/* How a call is laid out in the registers of this processor: a pure function of them. And its
+ * breakpoints. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,8 +9,12 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "kernel/inject_arch.h"
 #include "kernel/inject_target.h"
@@ -140,9 +145,63 @@ static void test_interrupted_call(void **state)
 }
 #endif
 
+static siginfo_t next_stop(pid_t pid)
+{
+	siginfo_t info = {0};
+	int status;
+
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WIFSTOPPED(status))
+		assert_int_equal(ptrace(PTRACE_GETSIGINFO, pid, NULL, &info), 0);
+	else
+		info.si_status = WEXITSTATUS(status);
+	return info;
+}
+
+static pid_t one_that_exits(void)
+{
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		(void)ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+		(void)raise(SIGSTOP);
+		_exit(42);
+	}
+	assert_int_equal(next_stop(pid).si_signo, SIGSTOP);
+	return pid;
+}
+
+/* Of the processor: where it has none to give the guard of an exec watches each call. */
+static void test_breakpoint(void **state)
+{
+	struct inject_registers regs;
+	pid_t pid = one_that_exits();
+
+	(void)state;
+	assert_int_equal(inject_arch_break_at(pid, (uint64_t)(uintptr_t)_exit), 0);
+	assert_int_equal(ptrace(PTRACE_CONT, pid, NULL, 0), 0);
+	siginfo_t stop = next_stop(pid);
+	assert_int_equal(stop.si_signo, SIGTRAP);
+	assert_int_equal(stop.si_code, TRAP_HWBKPT);
+	assert_int_equal(inject_arch_read(pid, &regs), 0);
+	assert_int_equal(inject_arch_ip(&regs), (uint64_t)(uintptr_t)_exit);
+	assert_int_equal(inject_arch_argument(&regs, 0), 42);
+	assert_int_equal(inject_arch_break_at(pid, 0), 0);
+	assert_int_equal(ptrace(PTRACE_CONT, pid, NULL, 0), 0);
+	assert_int_equal(next_stop(pid).si_status, 42);
+	/* Taken away before anybody came there. */
+	pid = one_that_exits();
+	assert_int_equal(inject_arch_break_at(pid, (uint64_t)(uintptr_t)_exit), 0);
+	assert_int_equal(inject_arch_break_at(pid, 0), 0);
+	assert_int_equal(ptrace(PTRACE_CONT, pid, NULL, 0), 0);
+	assert_int_equal(next_stop(pid).si_status, 42);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_breakpoint),
 		cmocka_unit_test(test_arguments),
 		cmocka_unit_test(test_call),
 		cmocka_unit_test(test_interrupted_call),
