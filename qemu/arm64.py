@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """molt as PID 1 of an arm64 machine: an upgrade with processes that hold what they can of the old
-image, one that is rolled back, a power-off. From another architecture, so in QEMU's translator.
+image, one that is rolled back, new inits that fail, a power-off. From another architecture, so in QEMU's translator.
 
     python3 -m qemu.arm64 --build build/arm64 [--cpu max,pauth-impdef=on] [--suite trixie]
 
@@ -29,7 +29,7 @@ from qemu.upgrade import document, upgrade
 ARCHITECTURE = "arm64"
 ROLLED_BACK = 4
 PLACE = "/opt/place"
-TOOLS = ("agent", "holder")
+TOOLS = ("agent", "badinit", "holder")
 # Not "waiter": on arm64 a call that the kernel ends with EINTR stays ended, README. Nor those that are
 # never at rest, in a machine that is emulated.
 SUBJECTS = ("cwd", "fds", "fsthread", "sleeper", "nobody", "seccomp", "stopped", "jail")
@@ -70,6 +70,9 @@ tmpfs        /tmp  tmpfs rw,nosuid,nodev,mode=1777,size=64m 0 0
 """,
     **{f"{PLACE[1:]}/file-{n}": "{version}\n" for n in range(20)},
 }
+
+# A new init that fails once it is PID 1: the old one is brought back by calls that are run in it.
+BAD_INIT = f"cp /{LAB}/badinit /new/usr/sbin/molt && echo yes segv > /new/etc/badinit && sync"
 
 START_HOLDER = """set -e
 mkdir -p /run/h && cd /run/h
@@ -148,7 +151,9 @@ def _play(vm: Machine) -> Outcome:
     for subject in SUBJECTS:
         said = guest.check(START_HOLDER.format(subject), BOOT_TIMEOUT)
         assert said == "ready", f"{subject}: {said}"
-    blackouts = [_commit(guest, 2, "two"), _roll_back(guest, 3, "two"), _commit(guest, 1, "one")]
+    blackouts = [_commit(guest, 2, "two"), _roll_back(guest, 3, "two")]
+    _bad_init(guest, 3, "two")
+    blackouts.append(_commit(guest, 1, "one"))
     for subject in SUBJECTS:
         said = guest.check(f"cd /run/h && kill $(cat {subject}.keeper) && "
                            f"until [ $(wc -l < {subject}.out) -ge 2 ]; do sleep 0.1; done; "
@@ -179,6 +184,18 @@ def _roll_back(guest: Guest, disk: int, version: str) -> float:
     _look(guest, version)
     guest.check("umount /new")
     return done.blackout_ms or 0.0
+
+
+def _bad_init(guest: Guest, disk: int, version: str) -> None:
+    """On the disk of an image that is not needed as it is any more."""
+    # To be written to it has to be let go by the upgrade before: by a child, in its own time.
+    guest.check(f"until mount /dev/nvme0n{disk} /new 2> /dev/null; do sleep 0.2; done; {BAD_INIT}")
+    with step("upgrade to an init that is killed"):
+        done = upgrade(guest, "/new", UPGRADE_TIMEOUT)
+    why = "rolled back: the new init was killed by SIGSEGV while it took over"
+    assert (done.code, done.text) == (ROLLED_BACK, why), f"{done.code} {done.text}"
+    _look(guest, version)
+    guest.check("umount /new && ! grep -qx molt-guard /proc/[0-9]*/comm")
 
 
 def _look(guest: Guest, version: str) -> None:
