@@ -56,6 +56,7 @@ typedef void any; /* structures are only passed through */
 	X(int, socketpair, (int a, int b, int c, int *fds), (a, b, c, fds), SEAM_ENOMEM | SEAM_EPERM, -1) \
 	X(int, unlink, (const char *path), (path), FILE_ERRORS | SEAM_EBUSY, -1) \
 	X(int, unlinkat, (int fd, const char *path, int flags), (fd, path, flags), FILE_ERRORS | SEAM_EBUSY, -1) \
+	X(int, reboot, (int how), (how), SEAM_EPERM, -1) \
 	X(int, rename, (const char *a, const char *b), (a, b), FILE_ERRORS | SEAM_EBUSY, -1) \
 	X(int, renameat, (int fd, const char *a, int other, const char *b), (fd, a, other, b), FILE_ERRORS | SEAM_EBUSY, -1) \
 	X(int, symlinkat, (const char *text, int fd, const char *path), (text, fd, path), FILE_ERRORS, -1) \

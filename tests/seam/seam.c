@@ -112,7 +112,8 @@ static bool is_meant(enum call name, long offset)
 	if (seam->name == SEAM_ANY)
 		return true;
 	return seam->name == (int32_t)name &&
-	       (seam->site == SEAM_ANY ? !in_program(offset) : seam->site == offset);
+	       (seam->site == SEAM_EVERYWHERE ||
+		       (seam->site == SEAM_ANY ? !in_program(offset) : seam->site == offset));
 }
 
 /* 0, or the errno that the call is to fail with. */

@@ -16,6 +16,7 @@
 #define SEAM_MAGIC 0x6d6f6c74
 #define SEAM_LOG_MAX 65536
 #define SEAM_ANY (-1)
+#define SEAM_EVERYWHERE (-2)
 /* What is farther away from the entry is no place in the program. */
 #define SEAM_PROGRAM_BYTES (16 << 20)
 
@@ -50,7 +51,7 @@ struct seam {
 	uint32_t released;
 	uint64_t nth; /* 1 is the first of those that are meant */
 	int32_t name; /* only calls of this name and from this place are meant; SEAM_ANY: all */
-	int32_t site; /* SEAM_ANY: from within a library */
+	int32_t site; /* SEAM_ANY: from within a library; SEAM_EVERYWHERE: from any */
 	uint64_t count; /* so far, of all */
 	uint64_t n_meant;
 	uint32_t lives; /* how many programs have mapped it as PID 1 */

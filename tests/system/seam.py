@@ -12,6 +12,7 @@ INIT, CHILDREN = 1, 2
 COUNT, FAIL, CRASH, HOLD, EXIT, EXIT_AFTER = range(6)
 ERRORS = {1: errno.ENOMEM, 2: errno.EIO, 4: errno.EPERM, 8: errno.EBUSY}
 ANY = -1  # as a site: within a library, which is elsewhere in each life
+EVERYWHERE = -2  # as a site: whoever makes that call
 MAGIC, LOG_MAX, NAMES_MAX = 0x6d6f6c74, 65536, 128
 
 Call = namedtuple("Call", "name errors site")

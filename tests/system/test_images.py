@@ -7,9 +7,11 @@ import signal
 import subprocess
 
 import pytest
+from helpers import down
 from image_files import MAKERS, loops_of, small_tree
 from machine import BUILD, wait_until
 from outside import Snapshot, assert_unchanged
+from seam import EVERYWHERE, HOLD, Seam
 from test_refuse import all_below, command_line, parent
 
 pytestmark = pytest.mark.timeout(120)
@@ -160,6 +162,25 @@ def test_written_to_where_that_is_asked_for(machine, trees):
     assert upgrade(machine, inside, "--read-only").returncode == 0, machine.report()
     machine.run("ls", "/written")
     assert machine.run("touch", "/more", check=False).returncode != 0
+
+
+@pytest.mark.parametrize("after", [{"RollbackWindowSec": "1h"}, {"AutoCommit": "no"}], ids=["committed", "not committed"])
+def test_a_shutdown_lets_go_of_the_other_generation(machine, trees, after):
+    """It is attached still, and PID 1 holds it: its disk is let go of before the system ends, not by that."""
+    seam = Seam(machine)
+    machine.images["two"].conf(Upgrade=after)
+    machine.start()
+    file, inside = put(machine, trees("ext4", "three"))
+    assert upgrade(machine, inside).returncode == 0, machine.report()
+    assert upgrade(machine, "/run/images/two").returncode == 0, machine.report()
+    assert loops_of(file)
+    seam.arm(HOLD, 1, place=("reboot", EVERYWHERE))
+    down(machine)
+    seam.wait_held(20)
+    left = loops_of(file)
+    seam.release()
+    assert machine.process.wait(20) == 128 + signal.SIGINT
+    assert not left
 
 
 def test_the_running_image_by_its_file(machine, trees):
