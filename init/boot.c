@@ -128,8 +128,10 @@ static void __attribute__((noreturn)) mount_and_graft(void)
 static void take_grafts(void)
 {
 	/* The name of the host may be one of them. */
-	if (grafts_fd >= 0 && grafts_read(upgrade_generation(), grafts_fd) > 0)
+	if (grafts_fd >= 0 && grafts_read(upgrade_generation(), grafts_fd) > 0) {
 		set_hostname();
+		keep_now(); /* from here on nobody else knows of them */
+	}
 	grafts_fd = fd_close(grafts_fd);
 }
 
@@ -166,8 +168,10 @@ static void mount_local(void)
 	step = STEP_MOUNT;
 	mounter_timer.expired = mounter_timed_out;
 	timer_set(&mounter_timer, deadline_in(MOUNT_USEC));
-	(void)fd_close(grafts_fd);
-	grafts_fd = memfd_create("molt-grafts", MFD_CLOEXEC);
+	/* One that was forked just before a crash, and is not known therefore, may be at work
+	 * still, or done: what is mounted is left alone, and noted there. */
+	if (grafts_fd < 0)
+		grafts_fd = memfd_create("molt-grafts", MFD_CLOEXEC);
 	keep_now(); /* a life that hears of the mounter has to know that descriptor */
 	pid_t pid = process_fork(-1, &pidfd);
 

@@ -147,7 +147,7 @@ static unsigned take_all(unsigned generation, const char *text, size_t length)
 	while (record_next(reader, &r) == 1) {
 		uint64_t dev;
 		if (strcmp(r.kind, "graft") == 0 && parse_u64(record_get(&r, "dev"), &dev) &&
-			stand(generation, r.id, dev) == 0)
+			!grafts_has(generation, r.id, dev) && stand(generation, r.id, dev) == 0)
 			n++;
 	}
 	record_reader_free(reader);

@@ -18,15 +18,15 @@ STARTED = "/bin/sh -c 'echo x >>/run/share/{0}; exec sleep 1000'"
 STOPPED = "/bin/sh -c 'echo {0} >>/run/share/stopped'"
 
 
-def make(tmp_path, seam=True, **options):
+def make(tmp_path, seam=True, images=("one",), **options):
     """Two services, the second one after the first, and a mount of /etc/fstab."""
-    machine = Machine(tmp_path, images=("one",), **options)
-    image = machine.images["one"]
-    image.conf(services=["b.service"], Manager={"CrashLoopSec": "0", "ShutdownTimeoutSec": "5s"})
-    image.write("etc/fstab", "tmpfs /srv tmpfs size=1m\n")
-    image.service("a", f"[Service]\nExecStart={STARTED.format('a')}\nExecStop={STOPPED.format('a')}\n")
-    image.service("b", "[Unit]\nRequires=a.service\nAfter=a.service\n"
-                       f"[Service]\nExecStart={STARTED.format('b')}\nExecStop={STOPPED.format('b')}\n")
+    machine = Machine(tmp_path, images=images, **options)
+    for image in machine.images.values():
+        image.conf(services=["b.service"], Manager={"CrashLoopSec": "0", "ShutdownTimeoutSec": "5s"})
+        image.write("etc/fstab", "tmpfs /srv tmpfs size=1m\n")
+        image.service("a", f"[Service]\nExecStart={STARTED.format('a')}\nExecStop={STOPPED.format('a')}\n")
+        image.service("b", "[Unit]\nRequires=a.service\nAfter=a.service\n"
+                           f"[Service]\nExecStart={STARTED.format('b')}\nExecStop={STOPPED.format('b')}\n")
     machine.seam = Seam(machine) if seam else None
     return machine
 
@@ -71,6 +71,57 @@ def test_boot_goes_on(tmp_path):
                 raise AssertionError(f"call {nth} of {total}: {error}\n{machine.report()}") from error
             hits += machine.seam.hit
             assert not machine.seam.hit or "PID 1 crashed: SIGSEGV" in machine.log(), machine.report()
+    assert hits >= TIMES // 2, (hits, total)
+
+
+def with_carried_files(tmp_path):
+    """The same on a read-only root, with files mounted over those of it."""
+    machine = make(tmp_path, images=("one", "two"))
+    for image in machine.images.values():
+        image.write("etc/machine-id", "")
+        image.write("etc/hostname", "of-the-image\n")
+    image = machine.images["one"]
+    store = machine.share / "store/carry/etc"
+    store.mkdir(parents=True)
+    for name in ("machine-id", "hostname"):
+        (store / name).write_text("carried\n")
+    image.write("etc/fstab", "tmpfs /srv tmpfs size=1m\n/run/share/store /mnt none bind\n")
+    image.write("etc/molt/init.conf.d/carry.conf",
+                "[Upgrade]\nCarry=/etc/machine-id /etc/hostname\nCarryDirectory=/mnt/carry\n")
+    return machine
+
+
+def test_boot_with_carried_files_goes_on(tmp_path):
+    """Each is mounted once, is known to be carried, and says what it said; the name of the host is one of them."""
+    with with_carried_files(tmp_path) as machine:
+        machine.seam.arm(COUNT)
+        machine.start(wait=False)
+        wait_file(machine.share / "b")
+        calls = machine.seam.calls()
+        # From the fork of who mounts on: what is before is the same in every boot.
+        first = next(n for n, call in enumerate(calls) if call.name == "memfd_create" and n > len(calls) // 4)
+        total = len(calls)
+    hits = 0
+    for n in range(TIMES):
+        nth = 1 + first + n * (total - first) // TIMES
+        with with_carried_files(tmp_path) as machine:
+            machine.seam.arm(CRASH, nth, signal.SIGSEGV)
+            machine.start(wait=False)
+            try:
+                wait_until(machine.is_up, 15, "the boot")
+                wait_file(machine.share / "b")
+                machine.seam.disarm()
+                is_up(machine)
+                mounts = pathlib.Path(f"/proc/{machine.pid}/mounts").read_text()
+                for name in ("machine-id", "hostname"):
+                    assert machine.run("cat", f"/etc/{name}").stdout == "carried\n"
+                    assert mounts.count(f" /etc/{name} ") == 1
+                assert machine.run("hostname").stdout == "carried\n"
+                plan = {m["path"]: m["action"] for m in machine.json("plan", "/run/images/two")["mounts"]}
+                assert plan["/etc/machine-id"] == plan["/etc/hostname"] == "leave", plan
+            except AssertionError as error:
+                raise AssertionError(f"call {nth} of {total}: {error}\n{machine.report()}") from error
+            hits += machine.seam.hit
     assert hits >= TIMES // 2, (hits, total)
 
 
