@@ -196,9 +196,14 @@ static bool successor_fit;
 
 static void refuse_exec(const char *why)
 {
+	char text[700];
+
 	sys.reexec_wanted = false;
 	log_error("not re-executed: %s", why);
-	control_resume(why);
+	(void)snprintf(text, sizeof(text),
+		"%s; the init that runs goes on, nothing has changed: mend that (or put back the %s that worked) and ask again",
+		why, INIT_PATH);
+	control_resume(text);
 }
 
 static void successor_answered(const char *why)

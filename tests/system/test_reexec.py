@@ -149,6 +149,7 @@ def test_a_new_init_that_cannot_is_not_executed(tmp_path, how):
         bring_back = replace_init(other, text)
         result = other.initctl("reexec", check=False)
         assert result.returncode == 1 and why in result.stdout, result.stdout
+        assert "the init that runs goes on" in result.stdout and "ask again" in result.stdout, result.stdout
         os.kill(other.pid, signal.SIGTERM)
         wait_until(lambda: other.log().count(f"not re-executed: {why}") == 2, what="the refusal in the log")
         assert how != "says why" or "/sbin/init: one warning" in other.log()
