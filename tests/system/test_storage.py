@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from helpers import said, start, stop
+from daemons import FUSE, SERVED
+from helpers import said, script, start, stop
 from machine import wait_until
 
 pytestmark = pytest.mark.timeout(120)
@@ -117,3 +118,47 @@ def test_power_off_ends_it(machine):
     machine.popen("/usr/bin/initctl", "poweroff").stdout.close()
     assert machine.process.wait(30) == 128 + signal.SIGINT
     assert "populated 0" in (machine.cgroup / "storage/cgroup.events").read_text()
+
+
+DISK = """[Service]
+ExecStart=/usr/bin/python3 -u /run/share/fuse /data
+[Upgrade]
+SystemStorage=yes
+Policy=keep
+"""
+READER = """import os
+os.chdir("/data")
+held = os.open("hello", os.O_RDONLY)
+os.posix_fadvise(held, 0, 0, os.POSIX_FADV_DONTNEED)
+while True:
+    for fd in (held, os.open("hello", os.O_RDONLY)):
+        assert os.pread(fd, 100, 0) == b"served\\n"
+    os.close(fd)
+    with open("/run/share/reads", "a") as f:
+        f.write(".")
+"""
+
+
+def test_a_file_system_of_a_service(machine):
+    """A FUSE server, as the service that it is for: upgraded under a program of the tree that reads from it all the time."""
+    (machine.share / "reads").write_text("")
+    script(machine, "fuse", FUSE, "/usr/bin/python3")
+    script(machine, "reader", READER, "/usr/bin/python3")
+    for image in machine.images.values():
+        image.conf(services=["disk.service", "reader.service"])
+        image.write("data/.empty", "")
+        image.service("disk", DISK)
+        image.service("reader", "[Unit]\nAfter=disk.service\n[Service]\nExecStartPre=/bin/sh -c 'until [ -e /data/hello ]; do "
+                                "sleep 0.02; done'\nExecStart=/usr/bin/python3 /run/share/reader\n")
+    machine.start()
+    pids = [machine.wait_state(name)["main_pid"] for name in ("disk", "reader")]
+    reads = machine.share / "reads"
+    for target in ("two", "one"):
+        wait_until(lambda: reads.stat().st_size > 0, what="something read")
+        code, told = machine.upgrade(target)
+        assert code == 0, f"{told}\n{machine.report()}"
+        before = reads.stat().st_size
+        wait_until(lambda n=before: reads.stat().st_size > n + 5, what="more that is read")
+        assert machine.run("cat", "/data/hello").stdout == SERVED
+        assert [machine.wait_state(name)["main_pid"] for name in ("disk", "reader")] == pids, machine.report()
+    assert "asked" in said(machine, "disk")
