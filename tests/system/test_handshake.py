@@ -157,6 +157,22 @@ def test_closing_the_socket_is_no_answer(machine):
     assert machine.upgrade("two")[0] == 0
 
 
+def test_pid_1_crashes_while_they_are_asked(machine):
+    """The upgrade is refused, and who was asked hears that nothing comes of it."""
+    lay_out(machine, a="yes", mute=("silent", "keep", "60s"))
+    client = machine.popen("/usr/bin/initctl", "upgrade", "/run/images/two", cgroup="client")
+    for name in ("a", "mute"):
+        wait_said(machine, name, "PREPARE generation=2")
+    os.kill(machine.pid, signal.SIGSEGV)
+    output, _ = client.communicate(timeout=20)
+    assert client.returncode == 3, output
+    assert output.splitlines()[-1] == "refused: PID 1 crashed, and everything is as it was before", output
+    for name in ("a", "mute"):
+        wait_said(machine, name, "ABORT generation=2")
+        assert heard(machine, name)[1:] == ["PREPARE generation=2", "ABORT generation=2"]
+    assert machine.json("status")["system"]["state"] == "running" and machine.image() == machine.first
+
+
 def test_who_ends_has_no_objection(machine):
     lay_out(machine, a=("die", "keep", "20s"), b="yes")
     assert machine.upgrade("two")[0] == 0
