@@ -165,8 +165,11 @@ static bool is_same_moment(const struct stat *a, const struct stat *b)
 /* Its content as it was at one moment; *st, what is known of it so far, is of that moment then. */
 static int copy_content(int in, int out, struct copy_budget *budget, struct stat *st)
 {
+	const uint64_t bytes = budget->bytes;
+
 	for (unsigned tries = 0; tries < TRIES_MAX; tries++) {
 		struct stat before = *st;
+		budget->bytes = bytes; /* what was copied in vain does not count */
 		if ((uint64_t)before.st_size > budget->bytes)
 			return -EFBIG;
 		if (lseek(in, 0, SEEK_SET) < 0 || lseek(out, 0, SEEK_SET) < 0 ||

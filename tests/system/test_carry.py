@@ -176,7 +176,8 @@ def test_file_that_does_not_stop_changing(system, empty_ext4):
     writer = machine.popen("python3", "-c", """
 import os
 fd = os.open("/etc/it", os.O_RDWR | os.O_CREAT)
-os.ftruncate(fd, 30 << 20)
+for _ in range(40):
+    os.write(fd, os.urandom(1 << 20))
 print("writing", flush=True)
 while True:
     os.pwrite(fd, os.urandom(16), 0)
