@@ -7,7 +7,7 @@ each to the next.
 
 After each the root is what was asked for, and the loop and mapper devices are those of the image
 that runs, and no more. So they are after what is refused: wrong or damaged hashes, a signature that
-nobody knows, a damaged init, and a child that is killed while it makes the mapping.
+nobody knows, a damaged init or check, and a child that is killed while it makes the mapping.
 """
 
 from __future__ import annotations
@@ -41,15 +41,25 @@ ls /sys/block | sed -n 's/^dm-.*/mapped/p'"""
 
 BLOCK = 4096  # of what veritysetup hashes
 
-# The judging child has not executed anything: it is called as PID 1 is.
+# Too large to share a block of the squashfs with other files.
+CHECK = "etc/molt/post-pivot.d/check"
+CHECK_TEXT = "#!/bin/sh\n# Of the newer Debian.\nexit 0\n" + "# There is more of it.\n" * 10000
+
+# Mounting asks for the module, and waits until it is told to go on: with the mapping made, and
+# nobody to have it removed yet. The judging child has not executed anything: it is called as PID 1
+# is.
+SLOW_MODPROBE = """#!/bin/sh
+case $* in *squashfs*) : >/run/asked; until [ -e /run/go ]; do sleep 0.1; done ;; esac
+exec /sbin/modprobe "$@"
+"""
 KILL_AT_MAPPING = """{
-set -- /sys/block/dm-*
+until [ -e /run/asked ]; do sleep 0.1; done
+ls -d /sys/block/dm-* >/run/mapped
 read own < /proc/1/comm
-until [ -e "$1" ]; do set -- /sys/block/dm-*; done
 for child in $(cat /proc/1/task/1/children); do
     read name < /proc/$child/comm && [ "$name" = "$own" ] && kill -9 $child
 done
-} >/dev/null &
+} >/dev/null 2>&1 &
 exec"""
 
 
@@ -60,9 +70,11 @@ def all_kinds(build: Path, log: Path) -> None:
         small = write_layer(room.directory / "small", FILES)
         first = room.image("first", "bookworm", [small])
         second = room.image("second", "bookworm", [small, marked(room.directory, "12.molted")])
-        third = room.image("third", "trixie", [small])
+        checked = write_layer(room.directory / "checked", {CHECK: CHECK_TEXT})
+        third = room.image("third", "trixie", [small, checked])
         disks, root_hash = _make_disks(room.directory / "disks", second, third)
-        damaged = _entry_block(room.build / "molt", disks[2])
+        damaged = {"init": _block_of(_entry(room.build / "molt"), disks[2]),
+                   "check": _block_of(CHECK_TEXT.encode()[:256], disks[2]) + 1}
         with room.machine(first, second, extra=disks) as vm:
             guest = Guest(vm)
             guest.wait_booted()
@@ -122,25 +134,27 @@ def _root_hash(said: str) -> str:
     return found.group(1)
 
 
-def _entry_block(program: Path, image: Path) -> int:
-    """Which block of an image that is not compressed has the entry point of the program."""
+def _entry(program: Path) -> bytes:
+    """What is at the entry point of a program."""
     elf = program.read_bytes()
     entry, table = struct.unpack_from("<QQ", elf, 24)
     size, count = struct.unpack_from("<HH", elf, 54)
     for n in range(count):
         kind, _, offset, address, _, length = struct.unpack_from("<IIQQQQ", elf, table + n * size)
         if kind == 1 and address <= entry < address + length:
-            offset += entry - address
-            break
-    else:
-        raise AssertionError(f"{program} has no entry point")
+            return elf[offset + entry - address:][:256]
+    raise AssertionError(f"{program} has no entry point")
+
+
+def _block_of(text: bytes, image: Path) -> int:
+    """Which block of an image that is not compressed begins with it, or has it inside."""
     with image.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as content:
-        found = content.find(elf[offset:offset + 256])
-    assert found >= 0, f"{program} is not in {image}"
+        found = content.find(text)
+    assert found >= 0, f"{text!r} is not in {image}"
     return found // BLOCK
 
 
-def _story(guest: Guest, root_hash: str, damaged: int) -> None:
+def _story(guest: Guest, root_hash: str, damaged: dict[str, int]) -> None:
     guest.check(f"mkdir -p /var/images /var/b && mount -o ro {STORE} /var/images")
     _onto(guest, "/dev/nvme0n2", "ext4", "12.molted", loops=[])
     # Carried from here on, from one read-only image to the next.
@@ -176,25 +190,38 @@ def _story(guest: Guest, root_hash: str, damaged: int) -> None:
                 "test $(grep -c ' /etc/machine-id ' /proc/self/mountinfo) = 1")
 
 
-def _verity_that_fails(guest: Guest, verified: str, damaged: int) -> None:
+def _verity_that_fails(guest: Guest, verified: str, damaged: dict[str, int]) -> None:
     two = "--root-hash=/var/images/two.roothash /var/images/two.erofs"
     _refused(guest, f"--verity-hash=/var/images/short.hash {two}", "cut short")
     _refused(guest, f"--verity-hash=/var/images/none {two}", "cannot open the device with the hashes")
     _refused(guest, f"--root-hash-sig=/var/images/two.p7s --verity-hash=/var/images/two.hash {two}",
              "a signature by a key that the kernel does not know")
-    # The hashes are right, and the init is not what they say.
-    block = f"bs={BLOCK} count=1 status=none"
-    guest.check(f"dd if={DATA} of=/run/block skip={damaged} {block} && "
-                f"dd if=/dev/zero of={DATA} seek={damaged} conv=fsync {block}")
-    done = upgrade(guest, verified, UPGRADE_TIMEOUT)
-    assert done.code == 3 and ("Input/output error" in done.text or "SIGBUS" in done.text), done
-    _settle(guest, [], 0)
-    guest.check(f"dd if=/run/block of={DATA} seek={damaged} conv=fsync {block}")
-    # Killed as soon as there is a mapping: nobody has it removed yet.
-    for _ in range(2):
-        done = guest.run(f"{KILL_AT_MAPPING} initctl upgrade {verified}")
-        assert done.code == 3 and "ended without an answer" in done.output, done
+    # The hashes are right, and what is there is not what they say: seen before anything is touched,
+    # or when it is needed.
+    with _damage(guest, damaged["init"]):
+        done = upgrade(guest, verified, UPGRADE_TIMEOUT)
+        assert done.code == 3 and ("Input/output error" in done.text or "SIGBUS" in done.text), done
         _settle(guest, [], 0)
+    with _damage(guest, damaged["check"]):
+        done = upgrade(guest, verified, UPGRADE_TIMEOUT)
+        assert done.code == 4 and f"/{CHECK}" in done.text, done
+        _settle(guest, [], 0)
+    guest.check("grep -q molted /etc/os-release && grep -q ' /green / ' /proc/self/mountinfo")
+    guest.check(f"modprobe -r squashfs && cat >/var/modprobe <<'END'\n{SLOW_MODPROBE}END\n"
+                "chmod 755 /var/modprobe && echo /var/modprobe >/proc/sys/kernel/modprobe")
+    done = guest.run(f"{KILL_AT_MAPPING} initctl upgrade {verified}")
+    assert done.code == 3 and "ended without an answer" in done.output, done
+    guest.check(": >/run/go; echo /sbin/modprobe >/proc/sys/kernel/modprobe; grep dm- /run/mapped")
+    _settle(guest, [], 0)
+
+
+@contextmanager
+def _damage(guest: Guest, number: int) -> Iterator[None]:
+    block = f"bs={BLOCK} count=1 status=none"
+    guest.check(f"dd if={DATA} of=/run/block skip={number} {block} && "
+                f"dd if=/dev/zero of={DATA} seek={number} conv=fsync {block}")
+    yield
+    guest.check(f"dd if=/run/block of={DATA} seek={number} conv=fsync {block}")
 
 
 def _onto(guest: Guest, image: str, fstype: str, version: str, loops: list[str],
