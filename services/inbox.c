@@ -76,15 +76,14 @@ static int duplicate(const char *text)
 
 static int load_fds(struct waiting *m, const struct record *r)
 {
-	const char *text;
 	size_t n = 0;
 
 	while (record_get_nth(r, "fd", n))
 		n++;
 	if (n > 0 && !(m->fds = calloc(n, sizeof(*m->fds))))
 		return -1;
-	for (size_t i = 0; (text = record_get_nth(r, "fd", i)); i++) {
-		int fd = duplicate(text);
+	for (size_t i = 0; i < n; i++) {
+		int fd = duplicate(record_get_nth(r, "fd", i));
 		if (fd >= 0)
 			m->fds[m->n_fds++] = fd;
 		else

@@ -156,18 +156,16 @@ static int freeze(struct blackout *b, struct error *e)
 
 /* Verify */
 
-/* Each old root, of PID 1's namespace and the others, and what comes in its place. */
-static int plan_migration(struct blackout *b, struct error *e)
+/* `ids`: the mount of each old root, of PID 1's namespace and the others; `new_roots`: what comes
+ * in its place. */
+static int plan_for_roots(
+	struct blackout *b, uint64_t *ids, int *new_roots, size_t count, struct error *e)
 {
 	const struct pivot *p = b->request->pivot;
 	const struct namespaces *n = b->request->namespaces;
 	struct listeners *l = b->request->listeners;
-	size_t swapped = namespaces_swapped(n), count = 1 + swapped + strays_roots(n, NULL, NULL);
-	CLEANUP_FREE uint64_t *ids = calloc(count, sizeof(*ids));
-	CLEANUP_FREE int *new_roots = calloc(count, sizeof(*new_roots));
+	size_t swapped = namespaces_swapped(n);
 
-	if (!ids || !new_roots)
-		return error_set(e, ENOMEM, "cannot plan the migration");
 	ids[0] = p->old_id;
 	new_roots[0] = p->new_root;
 	namespaces_roots(n, ids + 1, new_roots + 1);
@@ -187,6 +185,20 @@ static int plan_migration(struct blackout *b, struct error *e)
 	if (r == 0)
 		r = migration_plan(&b->migration, &b->holders, new_roots, b->request->tree,
 			b->request->flag_fd, e);
+	return r;
+}
+
+static int plan_migration(struct blackout *b, struct error *e)
+{
+	const struct namespaces *n = b->request->namespaces;
+	size_t count = 1 + namespaces_swapped(n) + strays_roots(n, NULL, NULL);
+	uint64_t *ids = calloc(count, sizeof(*ids));
+	int *new_roots = calloc(count, sizeof(*new_roots));
+
+	int r = ids && new_roots ? plan_for_roots(b, ids, new_roots, count, e)
+				 : error_set(e, ENOMEM, "cannot plan the migration");
+	free(ids);
+	free(new_roots);
 	return r;
 }
 
