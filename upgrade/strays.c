@@ -3,11 +3,14 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "kernel/close_apart.h"
 #include "kernel/log.h"
+#include "kernel/loop.h"
 #include "kernel/util.h"
 #include "upgrade/generations.h"
+#include "upgrade/look.h"
 
 #define STRAYS_MAX 256
 
@@ -20,6 +23,15 @@ struct stray {
 
 static struct stray list[STRAYS_MAX];
 static unsigned count;
+
+/* A while after there are more of them it is looked who holds them: upgrades that are rolled back
+ * again and again would add one each time. */
+#define LOOK_USEC (1 * USEC_PER_SEC)
+
+static int tree_fd = -1;
+static struct loop_timer timer;
+static bool held[STRAYS_MAX + 1]; /* what the look has found, by the number it was given */
+static uint64_t looked_at[STRAYS_MAX + 1]; /* their mount ids; 0: none */
 
 static void drop(unsigned at)
 {
@@ -40,6 +52,53 @@ static void add(const struct stray *s)
 	list[count++] = *s;
 }
 
+static void found(unsigned id, unsigned number, const char *text, size_t length)
+{
+	(void)id;
+	(void)text;
+	(void)length;
+	if (number <= STRAYS_MAX)
+		held[number] = true;
+}
+
+static void looked(unsigned id, const char *why)
+{
+	(void)id;
+	for (unsigned number = 1; !why && number <= STRAYS_MAX; number++) {
+		for (unsigned i = count; !held[number] && i-- > 0;) {
+			if (list[i].mount_id != looked_at[number])
+				continue;
+			(void)fd_close_apart(list[i].root);
+			drop(i);
+		}
+	}
+}
+
+/* As generations of their own: 1, 2, ... */
+static void look(struct loop_timer *t)
+{
+	static const struct look_hooks HOOKS = {found, looked};
+	struct look_image images[STRAYS_MAX];
+	struct error e;
+
+	(void)t;
+	(void)memset(held, 0, sizeof(held));
+	(void)memset(looked_at, 0, sizeof(looked_at));
+	for (unsigned i = 0; i < count; i++) {
+		images[i] = (struct look_image){
+			i + 1, {.mount = list[i].mount_id, .root = list[i].root}};
+		looked_at[i + 1] = list[i].mount_id;
+	}
+	if (count > 0 && look_begin(0, tree_fd, images, count, &HOOKS, &e) < 0)
+		timer_set(&timer, deadline_in(LOOK_USEC));
+}
+
+void strays_init(int tree)
+{
+	tree_fd = tree;
+	timer.expired = look;
+}
+
 void strays_add(struct namespaces *n, unsigned generation)
 {
 	for (size_t i = 0; i < n->count; i++) {
@@ -50,6 +109,8 @@ void strays_add(struct namespaces *n, unsigned generation)
 			generation, ns->id, ns->pivot.old_id, fd_steal(&ns->pivot.old_root)};
 		add(&s);
 	}
+	if (count > 0)
+		timer_set(&timer, deadline_in(LOOK_USEC));
 }
 
 size_t strays_roots(const struct namespaces *n, uint64_t *ids, int *new_roots)
@@ -104,6 +165,8 @@ int strays_load(const struct record *r, struct error *e)
 		s.mount_id = mount_id;
 		list[count++] = s;
 	}
+	if (count > 0)
+		timer_set(&timer, deadline_in(LOOK_USEC));
 	return 0;
 }
 

@@ -3,6 +3,7 @@
  * Old roots of other mount namespaces, unmounted at the end of a pivot: what a process holds on one
  * of them and could not be given from the new image is still there. A rollback gives it the same of
  * the namespace's new mount of the old image; after a commit they are watched like any old root.
+ * One that nobody holds is forgotten.
  */
 #ifndef MOLT_UPGRADE_STRAYS_H
 #define MOLT_UPGRADE_STRAYS_H
@@ -10,6 +11,9 @@
 #include "conf/record.h"
 #include "kernel/error.h"
 #include "upgrade/namespaces.h"
+
+/* `tree` is borrowed. */
+void strays_init(int tree);
 
 /* The old roots of what was pivoted, of that generation; their descriptors are taken out of n. */
 void strays_add(struct namespaces *n, unsigned generation);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "upgrade/upgrade.h"
+#include "upgrade/strays.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -183,6 +184,7 @@ int upgrade_init(int tree, const struct upgrade_hooks *hooks, struct error *e)
 	policy_generation_of = upgrade_generation_of;
 	report_init(hooks->emit);
 	generations_init(tree);
+	strays_init(tree);
 	hooks_init(tree);
 	return sides_init(tree, e);
 }

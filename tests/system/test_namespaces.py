@@ -360,3 +360,27 @@ def test_namespaces_that_come_and_go(shared):
     (machine.cgroup / "tree/storm/cgroup.kill").write_text("1")
     storm.wait(20)
     assert lost(machine) == [] and shells[0].verdict() == "ok"
+
+
+def test_rollbacks_leave_no_descriptor(shared):
+    """The old roots of namespaces are let go as soon as nobody holds anything of them."""
+    machine = shared
+    for image in machine.images.values():
+        image.conf(Upgrade={"AutoCommit": "no", "CommitTimeoutSec": "60s"})
+    machine.start()
+    shells = [Shell(machine, "cwd", name=f"cwd-{n}") for n in range(3)]
+
+    def descriptors():
+        return len(os.listdir(f"/proc/{machine.pid}/fd"))
+
+    def around():
+        machine.upgrade("two")
+        assert machine.initctl("rollback", check=False).returncode == 4, machine.report()
+
+    around()
+    wait_until(lambda: "generation 2 is released" in machine.log(), 20, "the end of what the first has left")
+    before = descriptors()
+    for _ in range(6):
+        around()
+    wait_until(lambda: descriptors() <= before, 30, f"no more than {before} descriptors")
+    assert [s.verdict() for s in shells] == ["ok"] * 3
