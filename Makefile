@@ -82,7 +82,7 @@ help:
 	@echo "deps         install the Debian packages that building and testing need (root)"
 	@echo "test         unit tests, system tests in namespaces, boots in QEMU (root)"
 	@echo "unit system  the two halves of it alone"
-	@echo "faults       every system call of an upgrade fails, with each error it can have (root; half an hour)"
+	@echo "faults       every system call of an upgrade fails, with each error it can have (root; half an hour on two cores)"
 	@echo "crashes      1000 crashes of PID 1 in a row, 400 in upgrades, 1000 re-execs (root)"
 	@echo "older        an init of REVISION= takes up the state of this one, and back (root, git history)"
 	@echo "demo         Debian 12 to 13 under load, in QEMU"

@@ -83,8 +83,8 @@ int inject_release(struct inject_target *t, uint64_t deadline_usec, struct error
 
 /*
  * After a crash in the middle of a call of ours: makes it ready for another one, which is to take
- * back what was done. What the call itself had not cleaned up in the target yet stays: a page of
- * memory, a socket. -ETIMEDOUT or another negative errno with text: it can only be released.
+ * back what was done. What the call itself had not cleaned up in the target yet stays (but see
+ * inject_clean_up()). -ETIMEDOUT or another negative errno with text: it can only be released.
  */
 int inject_recover(struct inject_target *t, uint64_t deadline_usec, struct error *e);
 /*
@@ -134,5 +134,11 @@ struct inject_change {
  */
 int inject_apply(struct inject_target *t, struct inject_change *changes, size_t n,
 	uint64_t deadline_usec, struct error *e);
+/*
+ * After an inject_apply() that the target was too slow for, and inject_recover(): closes what that
+ * had opened there. Everybody who shares the descriptor table has stood still since, or a number
+ * may be somebody else's by now. Of a task that is in no such state nothing is touched.
+ */
+void inject_clean_up(const struct inject_target *t, uint64_t deadline_usec);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -18,10 +19,11 @@
 #include "kernel/inject_session.h"
 #include "kernel/util.h"
 
+#define NUMBERS_MAX 4096
 #define CLEAN_UP_USEC (200 * USEC_PER_MSEC)
 
 /* Descriptors that are open in the target on our behalf. One at a time, and static: so that they
- * can be closed after a crash. */
+ * can be closed after a crash, or once a target that was too slow has answered. */
 static struct guests {
 	int pair[2];
 	int fds[INJECT_CHUNK_MAX];
@@ -29,6 +31,7 @@ static struct guests {
 	bool connected;
 	bool asked; /* to receive the fds */
 	int cwd; /* where it is to be again; -1 */
+	int cwd_expected; /* the number that this has or will have; -1 */
 } guests;
 
 static int highest_target_fd(const struct inject_change *changes, size_t n)
@@ -172,6 +175,32 @@ static int close_guests(struct inject_session *s, const struct guests *g)
 	return r < 0 ? inject_call_failed(s, r, "close descriptors") : 0;
 }
 
+/* 0, -EBADF or why it cannot be told. */
+static int is_open_in_target(const struct inject_session *s, int number)
+{
+	int fd = (int)syscall(SYS_pidfd_getfd, s->pidfd, number, 0);
+	int r = fd < 0 ? -errno : 0;
+
+	(void)fd_close(fd);
+	return r;
+}
+
+/*
+ * What it opens next gets the lowest number that is free, and so did what we have there: numbers
+ * that rise. -1: that cannot be told, or would take too long.
+ */
+static int next_number(const struct inject_session *s)
+{
+	int last = guests.count ? guests.fds[guests.count - 1] : INT_MAX - NUMBERS_MAX, r = 0;
+
+	for (int number = last + 1; r == 0 && number < last + NUMBERS_MAX; number++) {
+		r = is_open_in_target(s, number);
+		if (r == -EBADF)
+			return number;
+	}
+	return -1;
+}
+
 static int64_t change_cwd(struct inject_session *s, int fd)
 {
 	return inject_call(s, SYS_fchdir, (uint64_t)fd, 0, 0, 0);
@@ -192,12 +221,14 @@ static int64_t change_fd(struct inject_session *s, const struct inject_change *c
 static int64_t change_root(struct inject_session *s, int fd)
 {
 	uint64_t here = s->scratch + offsetof(struct inject_scratch, here);
+
+	guests.cwd_expected = next_number(s);
 	int64_t cwd = inject_call(
 		s, SYS_openat, (uint64_t)AT_FDCWD, here, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
 
 	if (cwd < 0)
 		return cwd;
-	guests.cwd = (int)cwd;
+	guests.cwd = guests.cwd_expected = (int)cwd;
 	int64_t r = change_cwd(s, (int)cwd);
 	if (r == 0)
 		r = change_cwd(s, fd);
@@ -208,7 +239,8 @@ static int64_t change_root(struct inject_session *s, int fd)
 			r = back;
 	}
 	(void)inject_call(s, SYS_close_range, (uint64_t)cwd, (uint64_t)cwd, 0, 0);
-	guests.cwd = -1;
+	if (!s->lost)
+		guests.cwd = guests.cwd_expected = -1;
 	return s->lost ? s->lost : r;
 }
 
@@ -256,7 +288,7 @@ static int apply_chunk(struct inject_session *s, struct inject_change *changes, 
 	CLEANUP_FD int socket = -1;
 	struct guests *g = &guests;
 
-	*g = (struct guests){.cwd = -1};
+	*g = (struct guests){.cwd = -1, .cwd_expected = -1};
 	int r = connect_target(s, g, &socket);
 
 	if (r == 0)
@@ -267,18 +299,9 @@ static int apply_chunk(struct inject_session *s, struct inject_change *changes, 
 		r = change_all(s, changes, n, g);
 	inject_keep_first_error(s, r);
 	int closed = close_guests(s, g);
-	*g = (struct guests){.cwd = -1};
+	if (!s->lost)
+		*g = (struct guests){.cwd = -1, .cwd_expected = -1};
 	return r < 0 ? r : closed;
-}
-
-/* 0, -EBADF or why it cannot be told. */
-static int is_open_in_target(const struct inject_session *s, int number)
-{
-	int fd = (int)syscall(SYS_pidfd_getfd, s->pidfd, number, 0);
-	int r = fd < 0 ? -errno : 0;
-
-	(void)fd_close(fd);
-	return r;
 }
 
 /*
@@ -359,7 +382,7 @@ static void find_guests(struct inject_session *s, struct guests *g)
 	/* A page of our own is empty at first; on the stack there may be anything. */
 	if (!s->scratch || s->on_stack || inject_scratch_read(s, &theirs, sizeof(theirs), 0) < 0)
 		return;
-	if (!g->connected && theirs.pair[0] > 0 && theirs.pair[1] > 0) {
+	if (!g->connected && theirs.pair[0] != theirs.pair[1]) {
 		memcpy(g->pair, theirs.pair, sizeof(g->pair));
 		g->connected = true;
 	}
@@ -368,43 +391,60 @@ static void find_guests(struct inject_session *s, struct guests *g)
 }
 
 /* Nothing of ours stays in the target; what was changed is taken back by whoever knows how. */
-static void clean_up_after_crash(struct inject_session *s)
+static void clean_up(struct inject_session *s)
 {
 	struct guests *g = &guests;
-	struct error e;
 
 	s->lost = 0;
 	s->e = NULL;
-	s->deadline_usec = deadline_in(CLEAN_UP_USEC);
-	if (inject_recover(s->t, s->deadline_usec, &e) < 0)
-		return;
 	find_guests(s, g);
-	if (g->cwd >= 0) {
+	if (g->cwd >= 0)
 		(void)change_cwd(s, g->cwd);
-		(void)inject_call(s, SYS_close_range, (uint64_t)g->cwd, (uint64_t)g->cwd, 0, 0);
-	}
+	if (g->cwd_expected >= 0)
+		(void)inject_call(s, SYS_close_range, (uint64_t)g->cwd_expected,
+			(uint64_t)g->cwd_expected, 0, 0);
 	(void)close_guests(s, g);
 	(void)inject_session_close(s, -EFAULT);
+	*g = (struct guests){.cwd = -1, .cwd_expected = -1};
+}
+
+static void clean_up_after_crash(struct inject_session *s)
+{
+	struct error e;
+
+	s->deadline_usec = deadline_in(CLEAN_UP_USEC);
+	if (inject_recover(s->t, s->deadline_usec, &e) == 0)
+		clean_up(s);
+}
+
+static struct inject_session session;
+
+void inject_clean_up(const struct inject_target *t, uint64_t deadline_usec)
+{
+	if (session.t != t || !session.lost)
+		return;
+	session.deadline_usec = deadline_usec;
+	clean_up(&session);
 }
 
 int inject_apply(struct inject_target *t, struct inject_change *changes, size_t n,
 	uint64_t deadline_usec, struct error *e)
 {
-	static struct inject_session s;
 	static sigjmp_buf crashed, *outer;
 
-	s = (struct inject_session){.t = t, .deadline_usec = deadline_usec, .e = e, .pidfd = -1};
-	guests = (struct guests){.cwd = -1};
+	session = (struct inject_session){
+		.t = t, .deadline_usec = deadline_usec, .e = e, .pidfd = -1};
+	guests = (struct guests){.cwd = -1, .cwd_expected = -1};
 	outer = crash_recover_at(NULL);
 	if (outer && sigsetjmp(crashed, 1)) {
 		(void)crash_recover_at(outer);
-		clean_up_after_crash(&s);
+		clean_up_after_crash(&session);
 		(void)crash_recover_at(NULL);
 		siglongjmp(*outer, crash_signal());
 	}
 	if (outer)
 		(void)crash_recover_at(&crashed);
-	int r = apply(&s, changes, n);
+	int r = apply(&session, changes, n);
 	(void)crash_recover_at(outer);
 	return r;
 }

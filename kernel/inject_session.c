@@ -123,7 +123,8 @@ static int open_scratch(struct inject_session *s)
 
 static int close_scratch(struct inject_session *s)
 {
-	if (!s->scratch)
+	/* A call that got no answer may write there still. */
+	if (!s->scratch || (s->on_stack && s->lost))
 		return 0;
 	if (s->on_stack) {
 		int r = transfer(s, s->before, sizeof(s->before), s->scratch, true);

@@ -351,13 +351,16 @@ static void freeze_again(struct migration *m)
 
 static void recover_task(struct relocation *t)
 {
+	uint64_t deadline = deadline_in(MIGRATION_UNDO_USEC);
 	struct error e;
 
 	if (!t->target)
 		return;
 	relocation_assume_done(t);
-	if (inject_recover(t->target, deadline_in(MIGRATION_UNDO_USEC), &e) < 0)
+	if (inject_recover(t->target, deadline, &e) < 0)
 		log_error("%s", e.text);
+	else
+		inject_clean_up(t->target, deadline);
 }
 
 /* One that was too slow is in the middle of a call of ours still, as after a crash. */

@@ -263,7 +263,7 @@ def test_no_descriptor_left_for_a_client(machine):
 
 
 @pytest.mark.alone
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(300 + 3 * TIMES)
 def test_many_in_a_row(machine):
     """Under load, alternating between all signals, some of them in the middle of a turn: nothing is lost and nothing grows."""
     no_loop(machine)

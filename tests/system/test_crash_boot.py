@@ -9,10 +9,9 @@ from helpers import FOREVER, answer, request, wait_file
 from machine import Machine, wait_until
 from seam import COUNT, CRASH, Seam
 
-pytestmark = pytest.mark.timeout(120)
-
 # At a tenth as many calls of each; 400: make crashes
 TIMES = int(os.environ.get("MOLT_TEST_CRASHES", "100")) // 10
+pytestmark = pytest.mark.timeout(120 + 5 * TIMES)
 POWEROFF, REBOOT = 128 + signal.SIGINT, 128 + signal.SIGHUP
 STARTED = "/bin/sh -c 'echo x >>/run/share/{0}; exec sleep 1000'"
 STOPPED = "/bin/sh -c 'echo {0} >>/run/share/stopped'"
@@ -229,7 +228,8 @@ def test_shutdown_goes_on(tmp_path):
                 assert machine.process.wait(20) == REBOOT
             except Exception as error:
                 raise AssertionError(f"call {nth} of {total}: {error}\n{machine.report()}") from error
-            assert (machine.share / "stopped").read_text().split() == ["b", "a"], nth
+            # What was only just begun is begun anew: it may have run by then, and the note of it been lost.
+            assert list(dict.fromkeys((machine.share / "stopped").read_text().split())) == ["b", "a"], nth
     assert told.count("ok") >= TIMES // 2, (told, total)
 
 

@@ -9,10 +9,9 @@ from machine import wait_until
 from outside import stragglers
 from seam import COUNT, CRASH
 
-pytestmark = pytest.mark.timeout(300)
-
 # How many moments of an upgrade: evenly, over all that there are.
 TIMES = int(os.environ.get("MOLT_TEST_CRASHES", "40"))
+pytestmark = pytest.mark.timeout(300 + 5 * TIMES)
 
 
 def calls_of_an_upgrade(subject):

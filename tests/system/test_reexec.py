@@ -12,9 +12,8 @@ from machine import Machine, wait_until
 from outside import Snapshot, mount_table, use
 from test_many import serve
 
-pytestmark = pytest.mark.timeout(90)
-
 TIMES = int(os.environ.get("MOLT_TEST_MANY", "50"))
+pytestmark = pytest.mark.timeout(90 + 3 * TIMES)
 
 
 def lives(machine):

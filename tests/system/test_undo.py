@@ -3,6 +3,8 @@
 
 test_every_call.py has what becomes of the failures.
 """
+import os
+
 import pytest
 from outside import Snapshot, assert_thawed, last_word, mount_table, stragglers
 from test_migrate import Holder, lay_out
@@ -32,6 +34,11 @@ def test_blackout_that_takes_too_long(machine):
     assert [h.verdict() for h in holders] == ["ok", "ok"]
 
 
+def tables(holders):
+    """The numbers that each process of theirs has open."""
+    return {pid: sorted(os.listdir(f"/proc/{pid}/fd")) for holder in holders for pid in holder.pids()}
+
+
 def test_blackout_that_ends_in_the_middle_of_the_migration(machine):
     """Whoever is on the new image already goes back, and whoever is in the middle of a call of ours too."""
     lay_out(machine)
@@ -40,16 +47,16 @@ def test_blackout_that_ends_in_the_middle_of_the_migration(machine):
     machine.start()
     kinds = ("fds", "jail", "fsthread")
     holders = [Holder(machine, kind, cgroup=f"holders/{kind}-{n}") for n in range(5) for kind in kinds]
-    codes = set()
+    codes, opened = set(), tables(holders)
     for _ in range(40):
         target = "one" if machine.image() == "two" else "two"
         code, told = machine.upgrade(target, check=False)
         codes.add(code)
         assert code in (0, 3) and last_word(told), told
         assert (machine.image() == target) == (code == 0)
-        # Not their descriptors: one that was too slow to answer may keep some of what it was passed.
-        left = stragglers(machine)
+        left = stragglers(machine, fds=True)
         assert left == [], f"{left} {last_word(told)}\n{machine.report()}"
+        assert tables(holders) == opened, f"{last_word(told)}\n{machine.report()}"
         assert_thawed(machine)
     assert 3 in codes
     assert [h.verdict() for h in holders] == ["ok"] * len(holders)

@@ -232,6 +232,49 @@ static void test_threads(void **state)
 	child_end(&c);
 }
 
+/* Each time it has a little longer, and is asked whether anything of it is left. */
+static void test_too_slow_at_any_moment(void **state)
+{
+	struct child c = child_new(hold_directories);
+	struct traces before;
+	struct error e;
+	unsigned n_late = 0;
+
+	(void)state;
+	wait_asleep_in(c.pid, CALL_OF_PAUSE);
+	look(c.pid, &before);
+	for (uint64_t usec = 0, done = 0; done < 5; usec += 2) {
+		struct inject_target *t;
+		struct inject_change changes[] = {
+			{.action = INJECT_FD, .fd = new_dir, .target_fd = c.page->fds[0]},
+			{.action = INJECT_FD,
+				.fd = new_dir,
+				.target_fd = c.page->fds[1],
+				.cloexec = true},
+			{.action = INJECT_ROOT, .fd = new_dir},
+		};
+		assert_ok(inject_seize(&t, c.pid, &e), e);
+		assert_ok(inject_wait_stopped(t, deadline_in(PATIENCE), &e), e);
+		int r = inject_apply(t, changes, ARRAY_SIZE(changes), deadline_in(usec), &e);
+		assert_true(r == 0 || r == -ETIMEDOUT);
+		if (r < 0) {
+			assert_ok(inject_recover(t, deadline_in(PATIENCE), &e), e);
+			inject_clean_up(t, deadline_in(PATIENCE));
+			n_late++;
+		} else {
+			done++;
+		}
+		assert_ok(inject_release(t, deadline_in(PATIENCE), &e), e);
+		struct traces after;
+		look(c.pid, &after);
+		assert_string_equal(after.limits, before.limits);
+		assert_string_equal(after.fds, before.fds);
+		assert_true(same_file(c.pid, "cwd", old_dir));
+	}
+	assert_true(n_late > 10);
+	child_end(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -240,6 +283,7 @@ int main(void)
 		cmocka_unit_test(test_fd_keeps_its_number_and_flags),
 		cmocka_unit_test(test_many_fds),
 		cmocka_unit_test(test_root),
+		cmocka_unit_test(test_too_slow_at_any_moment),
 		cmocka_unit_test(test_closed_descriptor),
 		cmocka_unit_test(test_threads),
 	};
