@@ -111,14 +111,30 @@ def test_children_that_end(tmp_path):
         trials.check()
 
 
-@pytest.mark.parametrize("share", [n / 12 for n in range(12)])
-def test_processes_that_come_and_go(tmp_path, share):
+PHASES = ("plan", "prepare", "freeze", "verify", "seize", "pivot", "migrate", "thaw", "exec", "services", "commit")
+
+
+def moment(calls, phase):
+    """The number of a call in that phase, told by what is done in one of them alone."""
+    at = {}
+    for number, call in enumerate(calls, 1):
+        at.setdefault(call.name, []).append(number)
+    freeze, seize, migrate, exec_ = at["mlockall"][0], at["ptrace"], at["process_vm_readv"], at["execve"][0]
+    assert freeze < seize[0] < migrate[0] < exec_ < len(calls)
+    return {"plan": freeze // 3, "prepare": freeze - 5, "freeze": freeze + 3, "verify": (freeze + seize[0]) // 2,
+            "seize": seize[0], "pivot": (seize[-1] + migrate[0]) // 2, "migrate": migrate[len(migrate) // 2],
+            "thaw": migrate[-1] + 8, "exec": exec_, "services": exec_ + (len(calls) - exec_) // 3,
+            "commit": len(calls) - 20}[phase]
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_processes_that_come_and_go(tmp_path, phase):
     """While PID 1 is held at one of its calls, a process appears and another ends."""
     calls = learn(tmp_path, INIT)
     with trial.Subject(tmp_path) as subject:
         doomed = subject.machine.popen("/bin/sleep", "1000", cgroup="strangers")
         before_image, before_pids, target = subject.image(), subject.main_pids(), subject.other()
-        subject.seam.arm(HOLD, 1 + int(share * len(calls)))
+        subject.seam.arm(HOLD, moment(calls, phase))
         upgrade = subject.machine.popen("/usr/bin/initctl", "upgrade", f"/run/images/{target}")
         subject.seam.wait_held()
         # It may be frozen already: then it begins, or ends, with the thaw, and so does who starts it.
@@ -139,13 +155,13 @@ def test_processes_that_come_and_go(tmp_path, share):
         newcomers[0].wait(10)
 
 
-@pytest.mark.parametrize("share", [n / 12 for n in range(12)])
-def test_client_that_is_killed(tmp_path, share):
+@pytest.mark.parametrize("phase", PHASES)
+def test_client_that_is_killed(tmp_path, phase):
     """It goes on without whoever asked for it."""
     calls = learn(tmp_path, INIT)
     with trial.Subject(tmp_path) as subject:
         before_image, before_pids, target = subject.image(), subject.main_pids(), subject.other()
-        subject.seam.arm(HOLD, 1 + int(share * len(calls)))
+        subject.seam.arm(HOLD, moment(calls, phase))
         upgrade = subject.machine.popen("/usr/bin/initctl", "upgrade", f"/run/images/{target}")
         subject.seam.wait_held()
         for pid in subject.client_pids():
