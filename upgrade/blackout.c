@@ -170,14 +170,14 @@ static int plan_for_roots(
 	new_roots[0] = p->new_root;
 	namespaces_roots(n, ids + 1, new_roots + 1);
 	(void)strays_roots(n, ids + 1 + swapped, new_roots + 1 + swapped);
-	int r = b->request->force
-			? 0
-			: writers_refuse(b->request->tree, p->old_root, n, ids, (unsigned)count, e);
+	int r = b->request->force ? 0
+				  : writers_refuse(b->request->tree, p->old_root, n, ids,
+					    (unsigned)count, b->deadline_usec, e);
 	if (r == 0)
 		r = listeners_read(l, e);
 	if (r == 0)
-		r = holders_scan(
-			&b->holders, b->request->tree, ids, (unsigned)count, l->off ? NULL : l, e);
+		r = holders_scan(&b->holders, b->request->tree, ids, (unsigned)count,
+			l->off ? NULL : l, b->deadline_usec, e);
 	if (r == 0 && !l->off)
 		r = listeners_refuse(l, &b->holders, p->old_id, e);
 	if (r == 0)

@@ -15,8 +15,6 @@
 #include "upgrade/listeners.h"
 #include "upgrade/pins.h"
 
-/* More than that nobody reads, and no blackout can exchange. */
-#define HOLDERS_MAX 20000
 /* Of one process; nearly all have one. */
 #define DISTINCT_MAX 8
 
@@ -227,9 +225,8 @@ static int scan_socket(struct scan *s, const struct proc_fd *fd)
 	return scan_add(s, &h, bound->socket.name, NULL);
 }
 
-static int scan_fd(const struct proc_fd *fd, void *userdata)
+static int look_at_fd(struct scan *s, const struct proc_fd *fd)
 {
-	struct scan *s = userdata;
 	struct holder h = {.what = S_ISDIR(fd->mode) ? HELD_DIRFD : HELD_FILE, .fd = fd->fd};
 	char path[PATH_MAX], link[32];
 
@@ -254,6 +251,35 @@ static int scan_fd(const struct proc_fd *fd, void *userdata)
 	return scan_add(s, &h, path, NULL);
 }
 
+/* 1: whose table it is too has been looked at. Of one cgroup, or the policies may differ. */
+static int begin_large_table(struct scan *s)
+{
+	for (size_t i = 0; i < s->n_tables; i++)
+		if (proc_same_files(s->tables[i], s->tid))
+			return 1;
+	if (s->n_tables < TABLES_MAX)
+		s->tables[s->n_tables++] = s->tid;
+	return 0;
+}
+
+static bool is_late(const struct scan *s)
+{
+	return s->deadline_usec && clock_usec() >= s->deadline_usec;
+}
+
+static int scan_fd(const struct proc_fd *fd, void *userdata)
+{
+	struct scan *s = userdata;
+
+	if (++s->n_fds % TABLE_LARGE == 0) {
+		if (is_late(s))
+			return -ETIMEDOUT;
+		if (s->n_fds == TABLE_LARGE && begin_large_table(s))
+			return 1;
+	}
+	return look_at_fd(s, fd);
+}
+
 static int scan_fs(struct scan *s)
 {
 	if (s->depth && s->depth->only_writers)
@@ -264,10 +290,11 @@ static int scan_fs(struct scan *s)
 
 static int scan_files(struct scan *s)
 {
+	s->n_fds = 0;
 	int r = proc_fds(s->tid, scan_fd, s);
 
 	/* Gone, or its table is: then it holds nothing. */
-	return proc_is_gone(r) || r == -EACCES ? 0 : r;
+	return r == 1 || proc_is_gone(r) || r == -EACCES ? 0 : r;
 }
 
 /* Threads that have something of their own, each standing for those that share it. */
@@ -353,6 +380,8 @@ static int scan_process(struct scan *s, pid_t pid)
 
 	s->pid = s->tid = pid;
 	s->out->n_processes++;
+	if (is_late(s))
+		return -ETIMEDOUT;
 	if (s->listeners && listeners_missed(s->listeners, pid))
 		return -ESTALE;
 	r = s->depth ? run_depth(s, s->depth->begin) : 0;
@@ -376,6 +405,7 @@ static int scan_cgroup(int cgroup, const char *path, void *userdata)
 	if (r == -ENODEV || r == -ENOENT)
 		r = 0; /* removed while we looked */
 	s->cgroup = path;
+	s->n_tables = 0;
 	for (size_t i = 0; r == 0 && i < list.count; i++)
 		r = scan_process(s, list.pids[i]);
 	pid_array_free(&list);
@@ -390,6 +420,10 @@ int scan_tree(struct scan *s, int tree, struct error *e)
 		return error_say(e, E2BIG,
 			"more than %d references to the old image are held, the last of them by process %d",
 			HOLDERS_MAX, (int)s->pid);
+	if (r == -ETIMEDOUT)
+		return error_say(e, ETIMEDOUT,
+			"the processes have too many descriptors to be looked through within BlackoutTimeoutSec=: %zu of process %d when the time was up, after %zu other processes",
+			s->n_fds, (int)s->pid, s->out->n_processes - 1);
 	if (r == -ESTALE)
 		return error_say(e, ESTALE,
 			"network name spaces come and go faster than an upgrade can be planned");
@@ -397,9 +431,13 @@ int scan_tree(struct scan *s, int tree, struct error *e)
 }
 
 int holders_scan(struct holders *h, int tree, const uint64_t *mounts, unsigned n,
-	struct listeners *listeners, struct error *e)
+	struct listeners *listeners, uint64_t deadline_usec, struct error *e)
 {
-	struct scan s = {.out = h, .mounts = mounts, .n_mounts = n, .listeners = listeners};
+	struct scan s = {.out = h,
+		.mounts = mounts,
+		.n_mounts = n,
+		.listeners = listeners,
+		.deadline_usec = deadline_usec};
 
 	return scan_tree(&s, tree, e);
 }
@@ -425,7 +463,7 @@ static int find_writing_maps(struct scan *s)
 }
 
 int holders_find_writers(struct holders *h, bool *ret_latent, int tree, const uint64_t *mounts,
-	unsigned n, struct error *e)
+	unsigned n, uint64_t deadline_usec, struct error *e)
 {
 	static const struct scan_depth WRITERS = {
 		.process = find_writing_maps, .only_writers = true, .alike_max = ALIKE_MAX};
@@ -433,6 +471,7 @@ int holders_find_writers(struct holders *h, bool *ret_latent, int tree, const ui
 		.depth = &WRITERS,
 		.mounts = mounts,
 		.n_mounts = n,
+		.deadline_usec = deadline_usec,
 		.userdata = ret_latent};
 
 	return scan_tree(&s, tree, e);

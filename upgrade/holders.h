@@ -34,6 +34,9 @@ enum held {
 	HELD_QUEUED, /* descriptors on their way in a socket: of what, the kernel does not tell */
 };
 
+/* More of them nobody reads, and no blackout can exchange. */
+#define HOLDERS_MAX 20000
+
 /* holder.image of what may or may not be of an image. */
 #define HOLDERS_NO_IMAGE UINT_MAX
 
@@ -83,17 +86,17 @@ struct holders {
  * is left out: pivot_root(2) takes care of those. What exits meanwhile holds nothing. 0 or negative
  * errno with text; -E2BIG: more than can be dealt with.
  * `listeners` (listeners.h; NULL: none): its sockets are added as well. -ESTALE: somebody is in a
- * network name space that was not asked for them.
+ * network name space that was not asked for them. -ETIMEDOUT: past the deadline.
  */
 int holders_scan(struct holders *h, int tree, const uint64_t *mounts, unsigned n,
-	struct listeners *listeners, struct error *e);
+	struct listeners *listeners, uint64_t deadline_usec, struct error *e);
 
 /*
  * Who writes, also for the blackout: files open for writing, or mapped shared and from such.
  * *ret_latent: somebody has a file only mapped that was opened for writing, and cannot write to it.
  */
 int holders_find_writers(struct holders *h, bool *ret_latent, int tree, const uint64_t *mounts,
-	unsigned n, struct error *e);
+	unsigned n, uint64_t deadline_usec, struct error *e);
 
 /* One image to be looked for. */
 struct holders_image {

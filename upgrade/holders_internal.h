@@ -20,6 +20,11 @@ struct scan_depth {
 	unsigned alike_max; /* of one process; what comes after is counted; 0: no bound */
 };
 
+/* Tables of more descriptors than that are compared: processes may share one, and each would cost
+ * as much again. */
+#define TABLE_LARGE 1024
+#define TABLES_MAX 64
+
 struct scan {
 	struct holders *out;
 	const struct scan_depth *depth;
@@ -32,6 +37,10 @@ struct scan {
 	pid_t pid, tid;
 	struct listeners *listeners; /* look for its sockets as well; NULL: no */
 	void *userdata; /* the depth's */
+	uint64_t deadline_usec; /* 0: none */
+	size_t n_fds; /* of the table, so far */
+	pid_t tables[TABLES_MAX]; /* whose large ones were looked at, in this cgroup */
+	size_t n_tables;
 };
 
 int scan_tree(struct scan *s, int tree, struct error *e);

@@ -34,6 +34,7 @@ struct look {
 	uint64_t *mounts; /* of the images, and of copies in other name spaces */
 	unsigned *image_of; /* each of those is of */
 	ino_t namespace; /* our own mount name space */
+	uint64_t root_mount; /* "/" */
 	struct bound_sockets *sockets;
 	struct image_mounts *parts;
 };
@@ -201,12 +202,15 @@ static int add_ring_file(struct scan *s, const struct fdinfo_entry *m, int fd)
 	struct holder h = {.what = HELD_RING, .fd = fd};
 	uint64_t mount;
 
-	if (m->path[0] != '/')
+	if (m->path[0] != '/' || l->n == 0)
 		return 0;
-	if (mount_id_at(AT_FDCWD, m->path, &mount) < 0 || !scan_image(s, mount, &h.image) ||
-		!l->images[h.image].asked->is_root)
+	if (mount_id_at(AT_FDCWD, m->path, &mount) < 0)
 		return 0;
-	return scan_add(s, &h, m->path, NULL);
+	if (l->images[0].asked->is_root)
+		return scan_image(s, mount, &h.image) ? scan_add(s, &h, m->path, NULL) : 0;
+	/* Of an older image the path is the same. */
+	h.image = HOLDERS_NO_IMAGE;
+	return mount == l->root_mount ? scan_add(s, &h, m->path, NULL) : 0;
 }
 
 static int add_queued(struct scan *s, const struct fdinfo_entry *m, int fd)
@@ -319,6 +323,8 @@ static int prepare(struct look *l, const struct holders_image *images, unsigned 
 
 	if (stat("/proc/self/ns/mnt", &st) < 0 || stat("/", &here) < 0)
 		return error_set(e, errno, "cannot identify the mount name space");
+	if (mount_id_at(AT_FDCWD, "/", &l->root_mount) < 0)
+		return error_set(e, EIO, "cannot identify the root mount");
 	l->namespace = st.st_ino;
 	l->n = n;
 	l->images = calloc(n ? n : 1, sizeof(*l->images));

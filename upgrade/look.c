@@ -2,11 +2,13 @@
 #include "upgrade/look.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "kernel/proc.h"
 #include "kernel/util.h"
 #include "upgrade/answer.h"
 #include "upgrade/child.h"
@@ -28,15 +30,35 @@ static struct look looks[LOOKS_MAX] = {[0 ... LOOKS_MAX - 1] = {.child = CHILD_N
 
 /* The child's side */
 
+/* It may be of an older generation, or of the one that runs. */
+static void answer_doubt(int socket, const struct holder *h)
+{
+	char comm[64], text[PATH_MAX + 300], what[PATH_MAX + 64];
+
+	proc_comm(h->pid, comm, sizeof(comm));
+	if (h->what == HELD_QUEUED)
+		(void)snprintf(what, sizeof(what), "%u descriptor%s that wait%s in its socket",
+			h->more + 1, h->more ? "s" : "", h->more ? "" : "s");
+	else
+		(void)snprintf(what, sizeof(what), "%s registered with io_uring", h->path);
+	(void)snprintf(text, sizeof(text),
+		"process %d (%s) has %s (fd %d): of which generation, the kernel does not tell",
+		(int)h->pid, comm, what, h->fd);
+	answer_text(socket, "warning", text);
+}
+
 static void answer_holder(
 	int socket, const struct holder *h, const struct look_image *images, struct obstacle *o)
 {
 	struct record_writer w = {0};
 	const char *why = NULL, *remedy = NULL;
 
-	/* A watch does not keep a file system, and of what is under way nobody knows. */
-	if (h->what == HELD_WATCH || h->image == HOLDERS_NO_IMAGE)
+	if (h->image == HOLDERS_NO_IMAGE) {
+		answer_doubt(socket, h);
 		return;
+	}
+	if (h->what == HELD_WATCH)
+		return; /* it does not keep a file system */
 	if (held_is_directory(h->what) && h->pid > 0) {
 		obstacle_look(o, h->tid);
 		why = o->why[0] ? o->why : o->delay;
@@ -61,7 +83,7 @@ look_as_child(int socket, int tree, const struct look_image *images, unsigned n)
 		answer_text(socket, "incomplete", asked ? e.text : "out of memory");
 		_exit(0);
 	}
-	for (size_t i = 0; i < h.count; i++)
+	for (size_t i = 0; n > 0 && i < h.count; i++)
 		answer_holder(socket, &h.list[i], images, &obstacle);
 	(void)snprintf(
 		text, sizeof(text), "%zu more references to older images are not listed", h.n_more);

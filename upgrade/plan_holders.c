@@ -112,6 +112,7 @@ struct telling {
 	bool has_creds;
 	pid_t stuck; /* a process whose jail cannot be moved: so nothing of it is */
 	unsigned n_queued, n_replaced; /* warnings so far */
+	size_t n_directories; /* that lie below the root, whatever becomes of them */
 	struct stale stale;
 };
 
@@ -234,6 +235,8 @@ static void tell_holder(struct telling *t, const struct holder *h)
 	CLEANUP_FD int fd = directory ? open_in_root(t->root, h->path, O_PATH | O_DIRECTORY) : -1;
 	if (directory)
 		why = find_obstacle(t, h, fd);
+	if (directory && !h->outside)
+		t->n_directories += 1 + h->more;
 	enum holder_action action = plan_holder_action(h, plan_policy_of(h), fd >= 0, !why);
 	if (action == ACTION_BLOCKS)
 		tell_blocker(t, h);
@@ -263,6 +266,18 @@ static void tell_rest(const struct telling *t, const struct holders *h)
 			t->n_replaced - WARNINGS_MAX);
 }
 
+static void tell_too_many(const struct telling *t)
+{
+	char text[300];
+
+	if (t->n_directories <= HOLDERS_MAX)
+		return;
+	(void)snprintf(text, sizeof(text),
+		"%zu directories below the root are held: more than %d no upgrade can exchange (see who holds them above; --force does not help)",
+		t->n_directories, HOLDERS_MAX);
+	answer_text(t->socket, "blocker", text);
+}
+
 static void tell_sleeper(void *userdata, const char *text)
 {
 	warn(userdata, "%s", text);
@@ -284,6 +299,7 @@ int plan_holders(int socket, int tree, int root, const struct plan_roots *others
 		tell_holder(&t, &h.list[i]);
 	if (r == 0) {
 		tell_rest(&t, &h);
+		tell_too_many(&t);
 		obstacle_find_sleepers(tree, tell_sleeper, &t);
 		plan_skew(socket, root, &t.stale);
 	}

@@ -87,14 +87,14 @@ static int refuse_found(const struct holders *h, struct error *e)
 }
 
 int writers_refuse(int tree, int root, const struct namespaces *others, const uint64_t *mounts,
-	unsigned n, struct error *e)
+	unsigned n, uint64_t deadline_usec, struct error *e)
 {
 	struct holders h = {0};
 	bool latent = false;
 
 	if (!may_have_writers(root, others))
 		return 0;
-	int r = holders_find_writers(&h, &latent, tree, mounts, n, e);
+	int r = holders_find_writers(&h, &latent, tree, mounts, n, deadline_usec, e);
 	if (r == 0)
 		r = refuse_found(&h, e);
 	/* Others' name spaces were not asked: there need be nobody. */

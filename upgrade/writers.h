@@ -19,6 +19,6 @@ struct namespaces;
  * him, or nobody in sight does; another negative errno with text.
  */
 int writers_refuse(int tree, int root, const struct namespaces *others, const uint64_t *mounts,
-	unsigned n, struct error *e);
+	unsigned n, uint64_t deadline_usec, struct error *e);
 
 #endif

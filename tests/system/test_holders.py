@@ -7,6 +7,7 @@ import contextlib
 import json
 import pathlib
 import platform
+import re
 import shutil
 import subprocess
 
@@ -284,6 +285,18 @@ def test_older_generations_are_told_until_the_last_holder_is_gone(writable):
         holders[kind].end()
         assert {h["unit"] for h in machine.json("holders")["holders"]}.isdisjoint({kind})
     wait_until(lambda: "generation 1 is released" in machine.log(), 20, "the release of generation 1")
+
+
+def test_what_may_be_of_an_older_generation_is_a_warning(writable):
+    machine = writable.start()
+    Possessor(machine, "queue", "ring")
+    assert machine.json("holders")["warnings"] == []  # there is none
+    machine.upgrade("two")
+    warnings = machine.json("holders")["warnings"]
+    told = r"process \d+ \(possess\) has {} \(fd \d+\): of which generation, the kernel does not tell"
+    assert any(re.fullmatch(told.format("1 descriptor that waits in its socket"), text) for text in warnings), warnings
+    if rings_have_paths():
+        assert any(re.fullmatch(told.format(f"{PLACE} registered with io_uring"), text) for text in warnings), warnings
 
 
 def test_what_a_private_namespace_leaves_on_an_old_generation(writable):

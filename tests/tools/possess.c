@@ -24,6 +24,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -33,6 +34,8 @@
 
 #define MANY_FDS 3000
 #define MANY_MAPS 3000
+#define VERY_MANY_FDS 100000
+#define N_SHARING 20
 
 static const char *directory;
 
@@ -258,6 +261,71 @@ static void many_fds(void)
 		(void)open_data(O_RDONLY);
 }
 
+/* Descriptors of a file and of what is not of the image, as many as it may have. Returns how many.
+ */
+static int fill_table(int first)
+{
+	struct rlimit limit;
+	int n = 0, fds[] = {first, open("/dev/null", O_RDONLY)};
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		err(1, "getrlimit");
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		err(1, "setrlimit");
+	while (n < VERY_MANY_FDS && dup(fds[n % 2]) >= 0)
+		n++;
+	return n;
+}
+
+static void __attribute__((noreturn)) wait_for_parent(void)
+{
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;)
+		(void)pause();
+}
+
+/* In one process, or in as many as it takes where the limit is lower. */
+static void fill_tables(int first)
+{
+	int n = fill_table(first);
+
+	for (int total = n; total < VERY_MANY_FDS; total += n) {
+		pid_t pid = fork();
+		if (pid < 0)
+			err(1, "fork");
+		if (pid == 0)
+			wait_for_parent();
+	}
+}
+
+static void very_many_fds(void)
+{
+	fill_tables(open_data(O_RDONLY));
+}
+
+static void very_many_dirs(void)
+{
+	fill_tables(open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+}
+
+static int sharer(void *unused)
+{
+	(void)unused;
+	wait_for_parent();
+}
+
+/* Processes with one table. */
+static void shared_table(void)
+{
+	static char stacks[N_SHARING][16384] __attribute__((aligned(16)));
+
+	(void)fill_table(open_data(O_RDONLY));
+	for (int i = 0; i < N_SHARING; i++)
+		if (clone(sharer, stacks[i] + sizeof(stacks[i]), CLONE_FILES | SIGCHLD, NULL) < 0)
+			err(1, "clone");
+}
+
 static void many_maps(void)
 {
 	int fd = open_data(O_RDONLY);
@@ -390,6 +458,9 @@ static const struct kind {
 	{"own-root", namespace_with_own_root},
 	{"many-fds", many_fds},
 	{"many-maps", many_maps},
+	{"very-many-fds", very_many_fds},
+	{"very-many-dirs", very_many_dirs},
+	{"shared-table", shared_table},
 	{"cwd", stand_in_directory},
 	{"nobody", drop_privileges},
 	{"jail", jail},
