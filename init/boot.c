@@ -1,78 +1,45 @@
 /* SPDX-License-Identifier: MIT */
 #include "init/boot.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <net/if.h>
+#include <signal.h>
+#include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#include "init/fstab.h"
 #include "init/keep.h"
 #include "init/rescue.h"
+#include "init/stages.h"
 #include "init/system.h"
-#include "kernel/identity.h"
+#include "init/timeline.h"
 #include "kernel/log.h"
 #include "kernel/process.h"
 #include "kernel/util.h"
 #include "services/set.h"
-#include "upgrade/carry.h"
-#include "upgrade/grafts.h"
-#include "upgrade/upgrade.h"
 
-/* A file server that does not answer would keep the boot waiting for ever. */
-#define MOUNT_USEC (180 * USEC_PER_SEC)
+/* The root shells of the boot: before anything else, in place of a stage that must be and has
+ * failed, and before the services. */
+enum shell { SHELL_NONE, SHELL_EMERGENCY, SHELL_REPAIR, SHELL_SINGLE, N_SHELLS };
 
-/* What is being waited for: the shell of emergency mode, the mounter, the shell that stands in for
- * it, the one of single-user mode. */
-enum step { STEP_NONE, STEP_EMERGENCY, STEP_MOUNT, STEP_REPAIR, STEP_SINGLE, N_STEPS };
-
-static const char *const WORDS[N_STEPS] = {
-	[STEP_NONE] = "",
-	[STEP_EMERGENCY] = "emergency",
-	[STEP_MOUNT] = "mount",
-	[STEP_REPAIR] = "repair",
-	[STEP_SINGLE] = "single",
+static const char *const SHELLS[N_SHELLS] = {
+	[SHELL_NONE] = "",
+	[SHELL_EMERGENCY] = "emergency",
+	[SHELL_REPAIR] = "repair",
+	[SHELL_SINGLE] = "single",
 };
 
-static enum step step;
-static struct process mounter;
-static struct loop_timer mounter_timer;
-static bool mounter_late;
-static int grafts_fd = -1; /* where the mounter notes what it has carried */
+static bool begun;
+static size_t at; /* the stage; N_STAGES: they are done */
+static enum shell shell; /* what a person has now; it stands for stage `at` or comes before it */
+static struct process worker; /* the child of stage `at` */
+static struct loop_timer worker_timer;
+static struct process late; /* one that was not waited for any longer, and is at work still */
+static size_t late_stage;
 /* of the life before, until boot_resume() */
-static pid_t mounter_before, shell_before;
-static uint64_t mounter_deadline_usec;
+static pid_t worker_before, late_before, shell_before;
+static uint64_t worker_deadline_usec;
 
-static void mount_local(void);
-static void start_services_unless_single(void);
-
-static void set_hostname(void)
-{
-	char text[256];
-
-	if (sys.conf->hostname) {
-		(void)strncpy(text, sys.conf->hostname, sizeof(text) - 1);
-		text[sizeof(text) - 1] = '\0';
-	} else if (file_read(AT_FDCWD, "/etc/hostname", text, sizeof(text)) <= 0) {
-		return;
-	}
-	text[strcspn(text, " \t\n")] = '\0';
-	if (text[0] && sethostname(text, strlen(text)) < 0)
-		log_warning("cannot set the host name %s: %s", text, strerror(errno));
-}
-
-static void bring_up_loopback(void)
-{
-	struct ifreq ifr = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
-	CLEANUP_FD int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &ifr) < 0)
-		log_warning("cannot bring up the loopback interface: %s", strerror(errno));
-}
+static void begin_stage(void);
+static void next_stage(void);
 
 static void start_services(void)
 {
@@ -80,6 +47,7 @@ static void start_services(void)
 
 	if (sys.state == SYSTEM_STOPPING)
 		return;
+	shell = SHELL_NONE;
 	for (char **name = sys.conf->services; *name; name++)
 		if (set_start(*name, &e) < 0)
 			log_error("%s", e.text);
@@ -91,109 +59,153 @@ static void start_services(void)
 
 static void shell_ended(void)
 {
-	if (step == STEP_EMERGENCY)
-		mount_local();
-	else if (step == STEP_REPAIR)
-		start_services_unless_single();
+	enum shell was = shell;
+
+	shell = SHELL_NONE;
+	if (was == SHELL_EMERGENCY)
+		begin_stage();
+	else if (was == SHELL_REPAIR)
+		next_stage();
 	else
 		start_services();
 }
 
-static void offer_shell(enum step instead, const char *why)
+static void offer_shell(enum shell which, const char *why)
 {
-	step = instead;
-	rescue_shell(why, WORDS[step], shell_ended);
+	shell = which;
+	rescue_shell(why, SHELLS[which], shell_ended);
 }
 
-static void start_services_unless_single(void)
+static void end_stages(void)
 {
 	if (sys.state == SYSTEM_STOPPING)
 		return;
 	if (sys.single)
-		offer_shell(STEP_SINGLE, "single-user mode, as the kernel command line says");
+		offer_shell(SHELL_SINGLE, "single-user mode, as the kernel command line says");
 	else
 		start_services();
 }
 
-/* The carried files of a read-only root come last: the state directory is on one of the mounts. */
-static void __attribute__((noreturn)) mount_and_graft(void)
+static void next_stage(void)
 {
-	int failed = fstab_mount_all();
-
-	if (grafts_fd >= 0)
-		carry_at_boot(sys.conf->carry, sys.conf->carry_directory, grafts_fd);
-	_exit(failed);
+	at++;
+	begin_stage();
 }
 
-static void take_grafts(void)
+/* `how`: "failed", "takes too long". */
+static void stage_failed(const char *how)
 {
-	/* The name of the host may be one of them. */
-	if (grafts_fd >= 0 && grafts_read(upgrade_generation(), grafts_fd) > 0) {
-		set_hostname();
-		keep_now(); /* from here on nobody else knows of them */
+	const struct stage *s = &STAGES[at];
+	char text[160];
+
+	timeline_end(s->name, true);
+	(void)snprintf(text, sizeof(text), "%s %s", s->what, how);
+	if (s->must) {
+		offer_shell(SHELL_REPAIR, text);
+		return;
 	}
-	grafts_fd = fd_close(grafts_fd);
+	log_warning("%s: the boot goes on", text);
+	next_stage();
 }
 
-static void mounter_exited(struct process *p, const struct process_exit *ended)
+static void worker_exited(struct process *p, const struct process_exit *ended)
 {
+	const struct stage *s = &STAGES[at];
+
 	(void)p;
-	timer_cancel(&mounter_timer);
-	take_grafts();
-	/* Late: the shell that stands in for it goes on with the boot. */
-	if (mounter_late)
-		log_notice("mounting the local file systems has ended after all");
-	else if (!ended->known)
-		mount_local(); /* of a life before: what is mounted is left alone */
-	else if (process_exit_clean(ended))
-		start_services_unless_single();
-	else
-		offer_shell(
-			STEP_REPAIR, "not all local file systems of /etc/fstab could be mounted");
+	timer_cancel(&worker_timer);
+	if (s->after)
+		s->after();
+	if (!ended->known) {
+		begin_stage(); /* of a life before: what is done is not there to be done */
+	} else if (process_exit_clean(ended)) {
+		timeline_end(s->name, false);
+		next_stage();
+	} else {
+		stage_failed("failed");
+	}
 }
 
-static void mounter_timed_out(struct loop_timer *t)
+static void late_exited(struct process *p, const struct process_exit *ended)
+{
+	const struct stage *s = &STAGES[late_stage];
+
+	(void)p;
+	(void)ended;
+	if (s->after)
+		s->after();
+	log_notice("%s has ended after all", s->what);
+}
+
+/* It may be doing what only it can, such as waiting for a disk: who stands in for it goes on with
+ * the boot. */
+static void leave_behind(void)
+{
+	pid_t pid = worker.pid;
+
+	process_forget(&worker);
+	late.exited = late_exited;
+	late_stage = at;
+	if (process_watch(&late, pid, -1) < 0)
+		log_warning("nobody will say when %s has ended", STAGES[at].what);
+}
+
+static void worker_timed_out(struct loop_timer *t)
 {
 	(void)t;
-	mounter_late = true;
-	offer_shell(STEP_REPAIR, "mounting the local file systems takes too long");
+	/* What need not be done is not done at some later time either. */
+	if (!STAGES[at].must || late.pid) {
+		(void)process_signal(&worker, SIGKILL);
+		process_forget(&worker);
+	} else {
+		leave_behind();
+	}
+	stage_failed("takes too long");
 }
 
-static void mount_local(void)
+static void begin_worker(const struct stage *s)
 {
 	int pidfd;
 
-	if (sys.state == SYSTEM_STOPPING)
-		return;
-	step = STEP_MOUNT;
-	mounter_timer.expired = mounter_timed_out;
-	timer_set(&mounter_timer, deadline_in(MOUNT_USEC));
-	/* One that was forked just before a crash, and is not known therefore, may be at work
-	 * still, or done: what is mounted is left alone, and noted there. */
-	if (grafts_fd < 0)
-		grafts_fd = memfd_create("molt-grafts", MFD_CLOEXEC);
-	keep_now(); /* a life that hears of the mounter has to know that descriptor */
+	worker_timer.expired = worker_timed_out;
+	timer_set(&worker_timer, deadline_in(s->limit_usec));
 	pid_t pid = process_fork(-1, &pidfd);
-
 	if (pid == 0)
-		mount_and_graft();
+		_exit(s->child());
 	if (pid > 0)
-		keep_note_child(WORDS[step], pid);
-	mounter.exited = mounter_exited;
-	if (pid < 0 || process_watch(&mounter, pid, pidfd) < 0) {
-		timer_cancel(&mounter_timer);
-		offer_shell(STEP_REPAIR, "cannot fork to mount the local file systems");
+		keep_note_child(s->name, pid);
+	worker.exited = worker_exited;
+	if (pid < 0 || process_watch(&worker, pid, pidfd) < 0) {
+		timer_cancel(&worker_timer);
+		stage_failed("failed: it cannot be forked for");
 	}
+}
+
+static void begin_stage(void)
+{
+	for (; at < N_STAGES; at++) {
+		const struct stage *s = &STAGES[at];
+		if (sys.state == SYSTEM_STOPPING)
+			return;
+		timeline_begin(s->name);
+		if (s->here)
+			s->here();
+		if (s->child) {
+			begin_worker(s);
+			return;
+		}
+		timeline_end(s->name, false);
+	}
+	end_stages();
 }
 
 void boot_begin(void)
 {
-	set_hostname();
-	bring_up_loopback();
+	begun = true;
 	if (sys.emergency)
-		offer_shell(STEP_EMERGENCY, "emergency mode, as the kernel command line says");
+		offer_shell(SHELL_EMERGENCY, "emergency mode, as the kernel command line says");
 	else
-		mount_local();
+		begin_stage();
 }
 
 /* State */
@@ -203,69 +215,86 @@ void boot_save(struct record_writer *w)
 	if (sys.state != SYSTEM_BOOTING)
 		return;
 	record_begin(w, "boot", "");
-	record_text(w, "step", WORDS[step]);
+	record_text(w, "step", shell ? SHELLS[shell] : at < N_STAGES ? STAGES[at].name : "");
+	record_text(w, "stage", at < N_STAGES ? STAGES[at].name : NULL);
+	record_bool(w, "begun", begun);
 	record_bool(w, "single", sys.single);
 	record_bool(w, "emergency", sys.emergency);
-	record_int(w, "mounter_pid", mounter.pid);
-	record_int(w, "mounter_deadline_usec", (int64_t)mounter_timer.deadline_usec);
-	record_int(w, "grafts_fd", grafts_fd);
+	record_int(w, "worker_pid", worker.pid);
+	record_int(w, "worker_deadline_usec", (int64_t)worker_timer.deadline_usec);
+	record_int(w, "late_pid", late.pid);
+	record_text(w, "late_stage", late.pid ? STAGES[late_stage].name : NULL);
 	record_int(w, "shell_pid", rescue_pid());
+	stages_save(w);
 	record_end(w);
 }
 
-static enum step step_of(const char *word)
+static enum shell shell_of(const char *word)
 {
-	for (unsigned i = 0; word && i < N_STEPS; i++)
-		if (strcmp(word, WORDS[i]) == 0)
-			return (enum step)i;
-	return STEP_NONE;
+	for (unsigned i = 1; i < N_SHELLS; i++)
+		if (strcmp(word, SHELLS[i]) == 0)
+			return (enum shell)i;
+	return SHELL_NONE;
 }
 
 void boot_load(const struct record *r)
 {
-	step = step_of(record_get(r, "step"));
+	const char *step = record_get(r, "step"), *stage = record_get(r, "stage");
+
+	shell = shell_of(step ? step : "");
+	begun = record_get_bool(r, "begun", step && *step);
+	/* One that this version does not have was of another: from the beginning then. */
+	at = stage_find(stage ? stage : "");
+	if (at == N_STAGES)
+		at = shell == SHELL_SINGLE ? N_STAGES : 0;
 	sys.single = record_get_bool(r, "single", false);
 	sys.emergency = record_get_bool(r, "emergency", false);
-	mounter_before = (pid_t)record_get_int(r, "mounter_pid", 0);
-	mounter_deadline_usec = (uint64_t)record_get_int(r, "mounter_deadline_usec", 0);
-	grafts_fd = identity_take((int)record_get_int(r, "grafts_fd", -1));
+	worker_before = (pid_t)record_get_int(r, "worker_pid", 0);
+	worker_deadline_usec = (uint64_t)record_get_int(r, "worker_deadline_usec", 0);
 	shell_before = (pid_t)record_get_int(r, "shell_pid", 0);
+	late_before = (pid_t)record_get_int(r, "late_pid", 0);
+	stage = record_get(r, "late_stage");
+	late_stage = stage_find(stage ? stage : "");
+	stages_load(r);
 }
 
 void boot_each_fd(int (*visit)(int fd))
 {
-	if (grafts_fd >= 0)
-		(void)visit(grafts_fd);
+	stages_each_fd(visit);
 }
 
 void boot_load_child(const struct record *r)
 {
-	enum step s = step_of(r->id);
+	enum shell which = shell_of(r->id);
+	size_t stage = stage_find(r->id);
 	pid_t pid = (pid_t)record_get_int(r, "pid", 0);
 
-	if (s == STEP_NONE || sys.state != SYSTEM_BOOTING)
+	if (sys.state != SYSTEM_BOOTING || (which == SHELL_NONE && stage == N_STAGES))
 		return;
-	step = s;
-	if (s != STEP_MOUNT) {
+	begun = true;
+	shell = which;
+	if (which != SHELL_NONE) {
 		shell_before = pid;
 		return;
 	}
-	mounter_before = pid;
-	mounter_deadline_usec = deadline_in(MOUNT_USEC);
+	at = stage;
+	worker_before = pid;
+	worker_deadline_usec = deadline_in(STAGES[at].limit_usec);
 }
 
-static void resume_mounter(void)
+/* True: the child of the stage is there to be waited for. */
+static bool resume_worker(void)
 {
-	mounter_late = step == STEP_REPAIR && mounter_before;
-	mounter.exited = mounter_exited;
-	if (!mounter_before || process_adopt(&mounter, mounter_before, -1, true) < 0) {
-		if (step == STEP_MOUNT)
-			mount_local();
-		return;
-	}
-	mounter_timer.expired = mounter_timed_out;
-	if (!mounter_late)
-		timer_set(&mounter_timer, mounter_deadline_usec);
+	late.exited = late_exited;
+	if (late_before && late_stage < N_STAGES && process_adopt(&late, late_before, -1, true) < 0)
+		late_exited(&late, NULL);
+	worker.exited = worker_exited;
+	if (at == N_STAGES || !worker_before || shell != SHELL_NONE ||
+		process_adopt(&worker, worker_before, -1, true) < 0)
+		return false;
+	worker_timer.expired = worker_timed_out;
+	timer_set(&worker_timer, worker_deadline_usec);
+	return true;
 }
 
 void boot_resume(void)
@@ -273,11 +302,13 @@ void boot_resume(void)
 	if (sys.state != SYSTEM_BOOTING)
 		return;
 	log_notice("going on with the boot");
-	if (step == STEP_NONE) {
+	if (!begun) {
 		boot_begin();
 		return;
 	}
-	resume_mounter();
-	if (step != STEP_MOUNT && !rescue_adopt(shell_before, shell_ended))
+	bool waiting = resume_worker();
+	if (shell == SHELL_NONE && !waiting)
+		begin_stage();
+	else if (shell != SHELL_NONE && !rescue_adopt(shell_before, shell_ended))
 		shell_ended();
 }

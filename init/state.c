@@ -16,6 +16,7 @@
 #include "init/control.h"
 #include "init/shutdown.h"
 #include "init/system.h"
+#include "init/timeline.h"
 #include "kernel/identity.h"
 #include "kernel/log.h"
 #include "kernel/util.h"
@@ -68,6 +69,7 @@ void state_write(struct record_writer *w)
 	save_identities(w);
 	system_save(w);
 	boot_save(w);
+	timeline_save(w);
 	shutdown_save(w);
 	record_begin(w, "notify", "");
 	record_int(w, "fd", notify_fd());
@@ -205,6 +207,8 @@ static int load_record(const struct record *r, struct error *e)
 		system_load(r);
 	} else if (strcmp(r->kind, "boot") == 0) {
 		boot_load(r);
+	} else if (strcmp(r->kind, "stage") == 0) {
+		timeline_load(r);
 	} else if (strcmp(r->kind, "shutdown") == 0) {
 		shutdown_load(r);
 	} else if (strcmp(r->kind, "notify") == 0) {

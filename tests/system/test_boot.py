@@ -69,7 +69,7 @@ def test_a_missing_device_ends_in_a_shell_and_the_boot_goes_on(rescued):
     rescued.images["one"].write("etc/fstab", "/dev/no-such-device /mnt ext4 defaults 0 0\ntmpfs /srv tmpfs defaults\n")
     rescued.start()
     wait_file(rescued.share / "shell")
-    assert "not all local file systems" in (rescued.share / "console").read_text()
+    assert "mounting the local file systems of /etc/fstab failed" in (rescued.share / "console").read_text()
     assert rescued.json("status")["system"]["state"] == "booting"
     assert " /srv " in mounts_of(rescued), "what follows is mounted all the same"
     leave_shell(rescued)

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+#include "init/stages.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "init/fstab.h"
+#include "init/keep.h"
+#include "init/system.h"
+#include "kernel/identity.h"
+#include "kernel/log.h"
+#include "kernel/util.h"
+#include "upgrade/carry.h"
+#include "upgrade/grafts.h"
+#include "upgrade/upgrade.h"
+
+static int grafts_fd = -1; /* where the mounter notes what it has carried */
+
+static void set_hostname(void)
+{
+	char text[256];
+
+	if (sys.conf->hostname) {
+		(void)strncpy(text, sys.conf->hostname, sizeof(text) - 1);
+		text[sizeof(text) - 1] = '\0';
+	} else if (file_read(AT_FDCWD, "/etc/hostname", text, sizeof(text)) <= 0) {
+		return;
+	}
+	text[strcspn(text, " \t\n")] = '\0';
+	if (text[0] && sethostname(text, strlen(text)) < 0)
+		log_warning("cannot set the host name %s: %s", text, strerror(errno));
+}
+
+static void bring_up_loopback(void)
+{
+	struct ifreq ifr = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+	CLEANUP_FD int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &ifr) < 0)
+		log_warning("cannot bring up the loopback interface: %s", strerror(errno));
+}
+
+static void set_host(void)
+{
+	set_hostname();
+	bring_up_loopback();
+}
+
+static void prepare_grafts(void)
+{
+	/* One that was forked just before a crash, and is not known therefore, may be at work
+	 * still, or done: what is mounted is left alone, and noted there. */
+	if (grafts_fd < 0)
+		grafts_fd = memfd_create("molt-grafts", MFD_CLOEXEC);
+	keep_now(); /* a life that hears of the mounter has to know that descriptor */
+}
+
+/* The carried files of a read-only root come last: the state directory is on one of the mounts. */
+static int mount_and_graft(void)
+{
+	int failed = fstab_mount_all();
+
+	if (grafts_fd >= 0)
+		carry_at_boot(sys.conf->carry, sys.conf->carry_directory, grafts_fd);
+	return failed;
+}
+
+static void take_grafts(void)
+{
+	/* The name of the host may be one of them. */
+	if (grafts_fd >= 0 && grafts_read(upgrade_generation(), grafts_fd) > 0) {
+		set_hostname();
+		keep_now(); /* from here on nobody else knows of them */
+	}
+	grafts_fd = fd_close(grafts_fd);
+}
+
+/* A file server that does not answer would keep the boot waiting for ever. */
+const struct stage STAGES[] = {
+	{.name = "host", .what = "naming the host", .here = set_host},
+	{.name = "mount",
+		.what = "mounting the local file systems of /etc/fstab",
+		.here = prepare_grafts,
+		.child = mount_and_graft,
+		.after = take_grafts,
+		.limit_usec = 180 * USEC_PER_SEC,
+		.must = true},
+};
+const size_t N_STAGES = ARRAY_SIZE(STAGES);
+
+size_t stage_find(const char *name)
+{
+	size_t i = 0;
+
+	while (i < N_STAGES && strcmp(STAGES[i].name, name) != 0)
+		i++;
+	return i;
+}
+
+void stages_save(struct record_writer *w)
+{
+	record_int(w, "grafts_fd", grafts_fd);
+}
+
+void stages_load(const struct record *r)
+{
+	grafts_fd = identity_take((int)record_get_int(r, "grafts_fd", -1));
+}
+
+void stages_each_fd(int (*visit)(int fd))
+{
+	if (grafts_fd >= 0)
+		(void)visit(grafts_fd);
+}
