@@ -130,13 +130,14 @@ void carry_reduce(struct carry_list *l)
 	size_t kept = 0;
 
 	for (size_t i = 0; i < l->count; i++) {
+		const char *path = l->list[i].path;
 		bool covered = false;
-		for (size_t j = 0; j < l->count && !covered; j++) {
+		for (size_t j = 0; path && j < l->count && !covered; j++) {
 			const struct carry_entry *other = &l->list[j];
 			/* Of two that are the same the first stays. */
 			covered = j != i && other->path && other->action != CARRY_MISSING &&
-				  is_below(l->list[i].path, other->path) &&
-				  (j < i || strcmp(l->list[i].path, other->path) != 0);
+				  is_below(path, other->path) &&
+				  (j < i || strcmp(path, other->path) != 0);
 		}
 		if (covered) {
 			free(l->list[i].path);
