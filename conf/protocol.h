@@ -20,7 +20,7 @@
  *   upgrade                                 the same, and force=yes dry_run=yes (is plan)
  *                                           commit=(auto hand; else AutoCommit=)
  *                                           commit_within=SPAN (by hand, and back past it)
- *   rollback commit release holders reexec version
+ *   rollback commit release holders reexec version blame
  *   log                                     unit=NAME; "init" is PID 1 itself. Answered by the
  *                                           path: the client reads the file
  *   poweroff reboot halt
@@ -33,6 +33,17 @@
  *   attached     GENERATION committed=yes (a rollback undoes what was) left_usec= (until it is let
  *                           go, or not committed, gone back to; none: no such time): the one that
  *                           a rollback goes to. Of status and holders
+ *   boot         ""         kernel_usec= (from the kernel's first moment to PID 1's, on a machine)
+ *                           initramfs_usec= (the part of it that an initramfs of molt took)
+ *                           firmware_usec= (before the kernel: from ACPI's FPDT, where there is
+ *                           one) stages_usec= (until the services were asked for; none: that is
+ *                           not yet) total_usec= (until the last of them was up or failed)
+ *                           waiting= (how many are neither yet). Of blame, as the next two
+ *   stage        NAME       what= begin_usec= (since PID 1 began) usec= (none: it is at it)
+ *                           failed=yes: of the boot
+ *   start        NAME       of a service that was asked for in the boot: begin_usec= (its turn
+ *                           came; none: not yet) usec= (to being up; none: it is not)
+ *                           waited_usec= (for what it comes after, before) failed=yes
  *   unit         NAME       description= state= (see service.h) type= policy= main_pid=
  *                           state_usec= (for how long in that state) restarts= status= (of STATUS=)
  *                           errno= bus_error= exit_status= (where it says ERRNO=, BUSERROR=,

@@ -52,6 +52,7 @@ static void start_services(void)
 		if (set_start(*name, &e) < 0)
 			log_error("%s", e.text);
 	sys.state = SYSTEM_RUNNING;
+	sys.booted_usec = clock_usec();
 	log_notice("booted");
 	/* A life that knew only some of what is started from here on would start it twice. */
 	keep_now();

@@ -7,6 +7,7 @@
 
 #include "conf/protocol.h"
 #include "conf/unit.h"
+#include "init/blame.h"
 #include "init/shutdown.h"
 #include "init/status.h"
 #include "init/system.h"
@@ -58,6 +59,13 @@ static void run_version(struct client *c, const struct record *r)
 {
 	(void)r;
 	status_send_system(c);
+	control_finish(c, RESULT_OK, NULL);
+}
+
+static void run_blame(struct client *c, const struct record *r)
+{
+	(void)r;
+	blame_send(c);
 	control_finish(c, RESULT_OK, NULL);
 }
 
@@ -402,6 +410,7 @@ static const struct verb {
 } VERBS[] = {
 	{"status", run_status, false},
 	{"version", run_version, false},
+	{"blame", run_blame, false},
 	{"log", run_log, false},
 	{"start", run_start, true},
 	{"stop", run_stop, true},

@@ -147,6 +147,8 @@ void system_save(struct record_writer *w)
 	record_int(w, "state", sys.state);
 	record_bool(w, "debug", sys.debug);
 	record_int(w, "boot_usec", (int64_t)sys.boot_usec);
+	record_int(w, "initramfs_usec", (int64_t)sys.initramfs_usec);
+	record_int(w, "booted_usec", (int64_t)sys.booted_usec);
 	record_int(w, "crashes", sys.crashes);
 	record_text(w, "last_crash", sys.last_crash[0] ? sys.last_crash : NULL);
 	/* The kernel's arguments are not handed on by an exec of ours. */
@@ -165,6 +167,8 @@ void system_load(const struct record *r)
 	sys.state = (enum system_state)record_get_int(r, "state", SYSTEM_RUNNING);
 	sys.debug = record_get_bool(r, "debug", false);
 	sys.boot_usec = (uint64_t)record_get_int(r, "boot_usec", (int64_t)clock_usec());
+	sys.initramfs_usec = (uint64_t)record_get_int(r, "initramfs_usec", 0);
+	sys.booted_usec = (uint64_t)record_get_int(r, "booted_usec", 0);
 	sys.crashes = (unsigned)record_get_int(r, "crashes", 0);
 	(void)snprintf(sys.last_crash, sizeof(sys.last_crash), "%s", last_crash ? last_crash : "");
 	sys.crash_loop_usec = (uint64_t)record_get_int(r, "crash_loop_usec", -1);

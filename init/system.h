@@ -22,7 +22,9 @@ struct system {
 	char tree_path[256];
 	int storage; /* the one beside it, for what backs a mount and must not freeze */
 	char storage_path[256];
-	uint64_t boot_usec; /* CLOCK_MONOTONIC when the first life began */
+	/* CLOCK_MONOTONIC when the first life began; the initramfs before it; when the services
+	 * were asked for. 0: there was none, or that has not happened. */
+	uint64_t boot_usec, initramfs_usec, booted_usec;
 	/* from the kernel command line */
 	bool single, emergency, debug;
 	bool reexec_wanted;

@@ -44,6 +44,34 @@ static const struct member attached_members[] = {
 	{0},
 };
 
+static const struct member boot_members[] = {
+	{"kernel_usec", "kernel_usec", MEMBER_NUMBER},
+	{"initramfs_usec", "initramfs_usec", MEMBER_NUMBER},
+	{"firmware_usec", "firmware_usec", MEMBER_NUMBER},
+	{"stages_usec", "stages_usec", MEMBER_NUMBER},
+	{"total_usec", "total_usec", MEMBER_NUMBER},
+	{"waiting", "waiting", MEMBER_NUMBER},
+	{0},
+};
+
+static const struct member stage_members[] = {
+	{NULL, "name", MEMBER_TEXT},
+	{"what", "what", MEMBER_TEXT},
+	{"begin_usec", "begin_usec", MEMBER_NUMBER},
+	{"usec", "usec", MEMBER_NUMBER},
+	{"failed", "failed", MEMBER_BOOL},
+	{0},
+};
+
+static const struct member start_members[] = {
+	{NULL, "name", MEMBER_TEXT},
+	{"begin_usec", "begin_usec", MEMBER_NUMBER},
+	{"usec", "usec", MEMBER_NUMBER},
+	{"waited_usec", "waited_usec", MEMBER_NUMBER},
+	{"failed", "failed", MEMBER_BOOL},
+	{0},
+};
+
 static const struct member hook_members[] = {
 	{NULL, "path", MEMBER_TEXT},
 	{"phase", "phase", MEMBER_TEXT},
@@ -177,6 +205,9 @@ static const struct member log_members[] = {
 static const struct shape shapes[] = {
 	{"system", system_members},
 	{"attached", attached_members},
+	{"boot", boot_members},
+	{"stage", stage_members},
+	{"start", start_members},
 	{"hook", hook_members},
 	{"unit", unit_members},
 	{"plan", plan_members},

@@ -20,6 +20,7 @@ extern const struct renderer render_status; /* the system and its services */
 extern const struct renderer render_service; /* one service, in full */
 extern const struct renderer render_plan;
 extern const struct renderer render_holders;
+extern const struct renderer render_blame;
 extern const struct renderer render_version;
 extern const struct renderer
 	render_result; /* nothing but the text of the result, if there is any */

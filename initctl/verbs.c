@@ -17,6 +17,8 @@ const struct verb verbs[] = {
 		"stop services and start them again"},
 	{"reload", "NAME...", SUBJECT_SERVICE, 1, ARGUMENTS_ANY, OPTION_JSON, run_services, NULL,
 		"have services read their configuration again"},
+	{"blame", "", SUBJECT_NONE, 0, 0, OPTION_JSON, run_document, &render_blame,
+		"what the boot took its time for: its stages and services"},
 	{"log", "NAME", SUBJECT_LOG, 1, 1, OPTION_JSON | OPTION_FOLLOW | OPTION_LINES, run_log,
 		NULL, "the last lines of a service's output, or of the log of \"init\""},
 	{"plan", "IMAGE", SUBJECT_IMAGE, 1, 1, OPTION_JSON | OPTIONS_IMAGE, run_document,

@@ -10,6 +10,14 @@
 #include "kernel/util.h"
 #include "services/instance.h"
 
+void life_note_started(struct service *s, bool failed)
+{
+	if (!s->first.asked_usec || s->first.done_usec)
+		return;
+	s->first.done_usec = clock_usec();
+	s->first.failed = failed;
+}
+
 void life_set_state(struct service *s, enum service_state state, uint64_t timeout_usec)
 {
 	if (s->state != state) {
@@ -18,6 +26,10 @@ void life_set_state(struct service *s, enum service_state state, uint64_t timeou
 		s->state = state;
 		s->since_usec = clock_usec();
 	}
+	if (service_is_active(s))
+		life_note_started(s, false);
+	else if (state == STATE_FAILED || state == STATE_BACKOFF)
+		life_note_started(s, true);
 	timer_set(&s->timer, deadline_in(timeout_usec));
 	if (service_changed)
 		service_changed(s);

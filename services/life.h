@@ -10,6 +10,8 @@
 #include "services/service.h"
 
 void life_set_state(struct service *s, enum service_state state, uint64_t timeout_usec);
+/* Its first start has come to its end, in this way or that. Only the first call counts. */
+void life_note_started(struct service *s, bool failed);
 
 /* Notes and logs why it fails. The first failure is the cause, what follows are its consequences.
  */

@@ -217,6 +217,8 @@ void service_fail_dependency(struct service *s, const char *dependency)
 void service_wait(struct service *s)
 {
 	s->stop_wanted = false;
+	if (!s->first.asked_usec)
+		s->first.asked_usec = clock_usec();
 	life_set_state(s, STATE_WAITING, USEC_INFINITY);
 }
 

@@ -154,12 +154,21 @@ struct listen_socket {
 	ino_t ino;
 };
 
+/* Its first start, as `initctl blame` tells it. CLOCK_MONOTONIC; 0: that has not happened. */
+struct first_start {
+	uint64_t asked_usec; /* somebody wanted it */
+	uint64_t begun_usec; /* what it comes after was up: its turn */
+	uint64_t done_usec; /* it was up, or its work was done, or it failed */
+	bool failed;
+};
+
 struct service {
 	struct service *next; /* of all, by name */
 	struct unit *unit;
 	enum service_state state;
 	enum service_result result;
 	uint64_t since_usec; /* CLOCK_MONOTONIC, in this state */
+	struct first_start first;
 	unsigned order; /* rank by After=; see graph.h */
 	struct service **after,
 		**before; /* whom it comes after, who comes after it; see catalog.h */

@@ -49,12 +49,23 @@ static void save_process(struct record_writer *w, const char *key, const struct 
 		record_format(w, key, "%d %d", (int)p->pid, p->pidfd);
 }
 
+/* "ASKED BEGUN DONE FAILED" */
+static void save_first(struct record_writer *w, const struct first_start *first)
+{
+	if (first->asked_usec)
+		record_format(w, "first_start", "%llu %llu %llu %d",
+			(unsigned long long)first->asked_usec,
+			(unsigned long long)first->begun_usec, (unsigned long long)first->done_usec,
+			first->failed);
+}
+
 void service_save(const struct service *s, struct record_writer *w)
 {
 	record_text(w, "state", service_state_name(s->state));
 	record_text(w, "result", service_result_name(s->result));
 	record_text(w, "why", s->why[0] ? s->why : NULL);
 	record_int(w, "since_usec", (int64_t)s->since_usec);
+	save_first(w, &s->first);
 	record_int(w, "timer_usec", (int64_t)s->timer.deadline_usec);
 	record_int(w, "last_instance", s->last_instance);
 	save_instance(w, "current", s->current);
@@ -280,6 +291,17 @@ static void copy_text(char *buf, size_t size, const char *text)
 	(void)snprintf(buf, size, "%s", text ? text : "");
 }
 
+static struct first_start load_first(const char *text)
+{
+	unsigned long long asked, begun, done;
+	int failed;
+
+	/* Of a service that an init before this version has started nothing is known. */
+	if (!text || sscanf(text, "%llu %llu %llu %d", &asked, &begun, &done, &failed) != 4)
+		return (struct first_start){0};
+	return (struct first_start){asked, begun, done, failed};
+}
+
 static void load_numbers(struct service *s, const struct record *r)
 {
 	const char *status = record_get(r, "status");
@@ -287,6 +309,7 @@ static void load_numbers(struct service *s, const struct record *r)
 	s->result = load_result(record_get(r, "result"));
 	copy_text(s->why, sizeof(s->why), record_get(r, "why"));
 	s->since_usec = (uint64_t)record_get_int(r, "since_usec", (int64_t)clock_usec());
+	s->first = load_first(record_get(r, "first_start"));
 	s->last_instance = (unsigned)record_get_int(r, "last_instance", 0);
 	s->command_index = (size_t)record_get_int(r, "command_index", 0);
 	s->restart_wanted = record_get_bool(r, "restart_wanted", false);

@@ -19,6 +19,7 @@ static void oneshot_done(struct service *s)
 		log_info("%s: done", s->unit->name);
 		life_set_state(s, STATE_EXITED, USEC_INFINITY);
 	} else {
+		life_note_started(s, false); /* what its ExecStopPost= takes is no part of it */
 		life_terminate(s);
 	}
 }
@@ -111,6 +112,8 @@ void act_start(struct service *s)
 {
 	struct error e;
 
+	if (!s->first.begun_usec)
+		s->first.begun_usec = clock_usec();
 	s->result = RESULT_SUCCESS;
 	s->why[0] = '\0';
 	s->stop_wanted = false;
