@@ -9,8 +9,11 @@ MANDIR ?= $(PREFIX)/share/man
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 DOCDIR ?= $(PREFIX)/share/doc/molt
-# The link /sbin/init -> molt: say yes for an image that molt boots, never by accident.
+# The link /sbin/init -> molt, and the old commands as links to initctl: say yes for an image that molt
+# boots, never by accident.
 INIT_LINK ?= no
+LINKS := telinit shutdown reboot halt poweroff
+LINK_TARGET = $(shell realpath -sm --relative-to=$(SBINDIR) $(BINDIR)/initctl)
 
 # V=1 shows the commands.
 V ?= 0
@@ -58,7 +61,7 @@ CONF_SRC := $(wildcard conf/*.c)
 SERVICES_SRC := $(wildcard services/*.c)
 UPGRADE_SRC := $(wildcard upgrade/*.c)
 INIT_SRC := $(wildcard init/*.c)
-INITCTL_SRC := $(wildcard initctl/*.c) conf/record.c conf/number.c kernel/error.c
+INITCTL_SRC := $(wildcard initctl/*.c) conf/record.c conf/number.c conf/when.c kernel/error.c
 CLIENT_SRC := $(wildcard services/client/*.c)
 EXAMPLES_SRC := $(wildcard services/client/examples/*.c)
 LIB_SRC := $(KERNEL_SRC) $(CONF_SRC) $(SERVICES_SRC) $(UPGRADE_SRC)
@@ -87,7 +90,7 @@ help:
 	@echo "older        an init of REVISION= takes up the state of this one, and back (root, git history)"
 	@echo "demo         Debian 12 to 13 under load, in QEMU"
 	@echo "ARCH=arm64   with any of these: cross-built below build/arm64/ (where that is not the machine's own)"
-	@echo "install      to \$$(DESTDIR)\$$(PREFIX); INIT_LINK=yes also links sbin/init"
+	@echo "install      to \$$(DESTDIR)\$$(PREFIX); INIT_LINK=yes also links sbin/init, telinit, shutdown, reboot, ..."
 	@echo "uninstall    takes that away again, from the same DESTDIR and PREFIX"
 	@echo "lint         clang, clang-format, cppcheck, clang-tidy; fuzzers: build/fuzz/ (clang)"
 	@echo "format clean"
@@ -172,6 +175,7 @@ install: all
 	install -D -m 0644 conf/completion/initctl $(DESTDIR)$(PREFIX)/share/bash-completion/completions/initctl
 ifeq ($(INIT_LINK),yes)
 	ln -sfn molt $(DESTDIR)$(SBINDIR)/init
+	for link in $(LINKS); do ln -sfn $(LINK_TARGET) $(DESTDIR)$(SBINDIR)/$$link || exit 1; done
 endif
 
 uninstall:
@@ -182,6 +186,8 @@ uninstall:
 	rmdir $(DESTDIR)$(DOCDIR)/examples 2>/dev/null || true
 	rm -f $(DESTDIR)$(DOCDIR)/init.conf $(DESTDIR)$(PREFIX)/share/bash-completion/completions/initctl
 	@if [ "$$(readlink $(DESTDIR)$(SBINDIR)/init)" = molt ]; then rm -f $(DESTDIR)$(SBINDIR)/init; fi
+	@for link in $(LINKS); do \
+		if [ "$$(readlink $(DESTDIR)$(SBINDIR)/$$link)" = $(LINK_TARGET) ]; then rm -f $(DESTDIR)$(SBINDIR)/$$link; fi; done
 
 clean:
 	rm -rf $(BUILD)

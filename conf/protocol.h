@@ -23,7 +23,13 @@
  *   rollback commit release holders reexec version blame
  *   log                                     unit=NAME; "init" is PID 1 itself. Answered by the
  *                                           path: the client reads the file
- *   poweroff reboot halt
+ *   poweroff reboot halt kexec
+ *   schedule                                kind=(poweroff reboot halt kexec) and either in_usec=
+ *                                           (0: at once) or at_usec= (since 1970); wall=no (nobody
+ *                                           is told) message= by= (what they are told)
+ *                                           only_warn=yes (nothing else is done)
+ *   cancel                                  wall= message= by=: there will be no shutdown
+ *   configure                               init.conf is read again
  *
  *   answer kind  id         fields
  *   system       version    generation= state=(booting running upgrading uncommitted stopping)
@@ -44,6 +50,7 @@
  *   start        NAME       of a service that was asked for in the boot: begin_usec= (its turn
  *                           came; none: not yet) usec= (to being up; none: it is not)
  *                           waited_usec= (for what it comes after, before) failed=yes
+ *   scheduled    KIND       left_usec= at_usec= message= by=: a shutdown to come. Of status
  *   unit         NAME       description= state= (see service.h) type= policy= main_pid=
  *                           state_usec= (for how long in that state) restarts= status= (of STATUS=)
  *                           errno= bus_error= exit_status= (where it says ERRNO=, BUSERROR=,

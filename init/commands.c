@@ -8,6 +8,7 @@
 #include "conf/protocol.h"
 #include "conf/unit.h"
 #include "init/blame.h"
+#include "init/schedule.h"
 #include "init/shutdown.h"
 #include "init/status.h"
 #include "init/system.h"
@@ -48,6 +49,7 @@ static void run_status(struct client *c, const struct record *r)
 	}
 	status_send_system(c);
 	status_send_choice(c);
+	status_send_schedule(c);
 	if (s)
 		status_send_unit(c, s);
 	for (s = unit ? NULL : set_first(); s; s = s->next)
@@ -379,10 +381,12 @@ static void go_down(struct client *c, enum shutdown_kind kind)
 
 	/* What is written down in there may be all that is left of this life. */
 	control_wait(c, "shutdown", "");
-	if (shutdown_begin(kind, &e) < 0)
+	if (shutdown_begin(kind, &e) < 0) {
 		fail_with(c, &e);
-	else
-		control_finish(c, RESULT_OK, NULL);
+		return;
+	}
+	control_finish(c, RESULT_OK, NULL);
+	schedule_tell_now(kind);
 }
 
 static void run_poweroff(struct client *c, const struct record *r)
@@ -397,10 +401,79 @@ static void run_reboot(struct client *c, const struct record *r)
 	go_down(c, SHUTDOWN_REBOOT);
 }
 
+static void run_kexec(struct client *c, const struct record *r)
+{
+	(void)r;
+	go_down(c, SHUTDOWN_KEXEC);
+}
+
 static void run_halt(struct client *c, const struct record *r)
 {
 	(void)r;
 	go_down(c, SHUTDOWN_HALT);
+}
+
+/* False: it makes no sense, and the client has been told. */
+static bool read_schedule(struct client *c, const struct record *r, struct schedule_request *q)
+{
+	const char *kind = field(r, "kind");
+	int64_t in = record_get_int(r, "in_usec", -1), at = record_get_int(r, "at_usec", -1);
+
+	if (!kind || !shutdown_kind_of(kind, &q->kind)) {
+		control_finish(
+			c, RESULT_USAGE, "what is it to do then: poweroff, reboot, kexec or halt?");
+		return false;
+	}
+	if ((in < 0) == (at < 0)) {
+		control_finish(c, RESULT_USAGE, "when? One of in_usec, at_usec");
+		return false;
+	}
+	q->when = (struct when){.at = at >= 0, .usec = (uint64_t)(at >= 0 ? at : in)};
+	q->by = field(r, "by");
+	q->message = field(r, "message");
+	q->quiet = !record_get_bool(r, "wall", true);
+	return true;
+}
+
+static void run_schedule(struct client *c, const struct record *r)
+{
+	struct schedule_request q = {0};
+	struct error e;
+
+	if (!read_schedule(c, r, &q))
+		return;
+	if (record_get_bool(r, "only_warn", false)) {
+		schedule_tell(&q);
+		control_finish(c, RESULT_OK, NULL);
+		return;
+	}
+	control_wait(c, "shutdown", ""); /* as in go_down() */
+	if (schedule_set(&q, &e) < 0)
+		fail_with(c, &e);
+	else
+		control_finish(c, RESULT_OK, NULL);
+}
+
+static void run_cancel(struct client *c, const struct record *r)
+{
+	bool was = schedule_cancel(
+		field(r, "by"), field(r, "message"), !record_get_bool(r, "wall", true));
+
+	control_finish(
+		c, was ? RESULT_OK : RESULT_NOT_FOUND, was ? NULL : "no shutdown is scheduled");
+}
+
+static void run_configure(struct client *c, const struct record *r)
+{
+	struct error e;
+
+	(void)r;
+	if (system_configure(&e) < 0) {
+		control_finish(c, RESULT_FAILED, e.text);
+		return;
+	}
+	log_notice("init.conf read again");
+	control_finish(c, RESULT_OK, NULL);
 }
 
 static const struct verb {
@@ -426,6 +499,10 @@ static const struct verb {
 	{"poweroff", run_poweroff, true},
 	{"reboot", run_reboot, true},
 	{"halt", run_halt, true},
+	{"kexec", run_kexec, true},
+	{"schedule", run_schedule, true},
+	{"cancel", run_cancel, true},
+	{"configure", run_configure, true},
 };
 
 void command_run(struct client *c, const struct record *request)

@@ -20,6 +20,7 @@
 #include "init/keep.h"
 #include "init/minimal.h"
 #include "init/reexec.h"
+#include "init/schedule.h"
 #include "init/shutdown.h"
 #include "init/signals.h"
 #include "init/state.h"
@@ -161,6 +162,7 @@ static int take_up(const struct life *l, struct error *e)
 	upgrade_resume(kind_of(l), l->why);
 	boot_resume();
 	shutdown_resume();
+	schedule_resume();
 	answer_reexec(l->why);
 	signals_reap();
 	return 0;
@@ -324,14 +326,35 @@ static int usage(FILE *out)
 		"molt %s: init, PID 1. It is started by the kernel, or as PID 1 of a namespace.\n"
 		"  --version          print the version\n"
 		"  --check-state FD   could this program take up the state in FD?\n"
+		"A person who runs `init 0`, `init 6`, `init q` or `init u` means telinit(8).\n"
 		"See molt(8); initctl(8) talks to a running one.\n",
 		MOLT_VERSION);
 	return out == stdout ? 0 : 2;
 }
 
+/* `init 6`, said by a person: what telinit(8) does. */
+static bool is_for_telinit(int argc, char **argv)
+{
+	const char *slash = strrchr(argv[0], '/'), *name = slash ? slash + 1 : argv[0];
+
+	return (strcmp(name, "init") == 0 && argc > 1 && strncmp(argv[1], "--", 2) != 0) ||
+	       strcmp(name, "telinit") == 0;
+}
+
+static int run_telinit(char **argv)
+{
+	argv[0] = (char *)"telinit";
+	(void)execvp("initctl", argv);
+	(void)fprintf(stderr, "init: cannot execute initctl: %s\n", strerror(errno));
+	return 1;
+}
+
 static int run_as_program(int argc, char **argv)
 {
 	uint64_t fd;
+
+	if (argc > 0 && is_for_telinit(argc, argv))
+		return run_telinit(argv);
 
 	if (argc == 2 && strcmp(argv[1], "--version") == 0)
 		return printf("molt %s\n", MOLT_VERSION) < 0;

@@ -28,11 +28,15 @@
 
 enum step { STEP_NONE, STEP_SERVICES, STEP_TERM, STEP_KILL, STEP_UNMOUNT, STEP_END };
 
-static const char *const WORDS[] = {
-	[SHUTDOWN_POWEROFF] = "poweroff", [SHUTDOWN_REBOOT] = "reboot", [SHUTDOWN_HALT] = "halt"};
+static const char *const WORDS[] = {[SHUTDOWN_POWEROFF] = "poweroff",
+	[SHUTDOWN_REBOOT] = "reboot",
+	[SHUTDOWN_KEXEC] = "kexec",
+	[SHUTDOWN_HALT] = "halt"};
 
-static const char *const NAMES[] = {
-	[SHUTDOWN_POWEROFF] = "power off", [SHUTDOWN_REBOOT] = "reboot", [SHUTDOWN_HALT] = "halt"};
+static const char *const NAMES[] = {[SHUTDOWN_POWEROFF] = "power off",
+	[SHUTDOWN_REBOOT] = "reboot",
+	[SHUTDOWN_KEXEC] = "reboot by kexec",
+	[SHUTDOWN_HALT] = "halt"};
 static const char *const STEPS[] = {[STEP_NONE] = "",
 	[STEP_SERVICES] = "services",
 	[STEP_TERM] = "term",
@@ -76,15 +80,27 @@ static bool tree_is_empty(void)
 	return events.fd >= 0 && cgroup_events(events.fd, &populated, NULL) == 0 && !populated;
 }
 
+static bool kernel_is_loaded(void)
+{
+	char text[8];
+
+	return sys.real &&
+	       file_read(AT_FDCWD, "/sys/kernel/kexec_loaded", text, sizeof(text)) > 0 &&
+	       text[0] == '1';
+}
+
 static void __attribute__((noreturn)) end_system(void)
 {
 	static const int REAL[] = {[SHUTDOWN_POWEROFF] = RB_POWER_OFF,
 		[SHUTDOWN_REBOOT] = RB_AUTOBOOT,
+		[SHUTDOWN_KEXEC] = RB_AUTOBOOT,
 		[SHUTDOWN_HALT] = RB_HALT_SYSTEM};
 
 	log_notice("good-bye");
 	/* In a PID namespace the kernel ends us here (reboot(2)); on a machine it never returns,
 	 * but for a halt that cannot be, or a power-off without the hardware for it. */
+	if (kind == SHUTDOWN_KEXEC || (kind == SHUTDOWN_REBOOT && kernel_is_loaded()))
+		(void)reboot(RB_KEXEC);
 	(void)reboot(REAL[kind]);
 	(void)reboot(RB_HALT_SYSTEM);
 	for (;;)
@@ -108,12 +124,33 @@ static void unmounter_exited(struct process *p, const struct process_exit *ended
 	end_system();
 }
 
+const char *shutdown_word(enum shutdown_kind k)
+{
+	return WORDS[k];
+}
+
+const char *shutdown_name(enum shutdown_kind k)
+{
+	return NAMES[k];
+}
+
+bool shutdown_kind_of(const char *word, enum shutdown_kind *ret)
+{
+	for (size_t k = 0; k < ARRAY_SIZE(WORDS); k++) {
+		if (strcmp(WORDS[k], word) == 0) {
+			*ret = (enum shutdown_kind)k;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* What is not known ends all the same, and hurts least. */
 static enum shutdown_kind kind_of(const char *word)
 {
-	enum shutdown_kind k = SHUTDOWN_POWEROFF;
+	enum shutdown_kind k = SHUTDOWN_HALT;
 
-	while (k < SHUTDOWN_HALT && strcmp(WORDS[k], word) != 0)
-		k++;
+	(void)shutdown_kind_of(word, &k);
 	return k;
 }
 
@@ -216,6 +253,9 @@ static void watch_tree(void)
 
 int shutdown_begin(enum shutdown_kind what, struct error *e)
 {
+	if (what == SHUTDOWN_KEXEC && !kernel_is_loaded())
+		return error_say(
+			e, ENODEV, "no kernel is loaded to boot by kexec (`kexec -l` loads one)");
 	if (step > STEP_SERVICES)
 		return error_say(e, EBUSY, "busy: the system is going down already");
 	if (!upgrade_can_be_cancelled())

@@ -7,17 +7,26 @@
 #ifndef MOLT_INIT_SHUTDOWN_H
 #define MOLT_INIT_SHUTDOWN_H
 
+#include <stdbool.h>
+
 #include "conf/record.h"
 #include "kernel/error.h"
 
-enum shutdown_kind { SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_HALT };
+/* A reboot is a kexec where a kernel is loaded for that (kexec(8)). */
+enum shutdown_kind { SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_KEXEC, SHUTDOWN_HALT };
+
+/* "poweroff", "reboot", "kexec" or "halt"; "power off" and so on, for a sentence. */
+const char *shutdown_word(enum shutdown_kind kind);
+const char *shutdown_name(enum shutdown_kind kind);
+/* False: there is no such word. */
+bool shutdown_kind_of(const char *word, enum shutdown_kind *ret);
 
 /* Begins; another call while it is under way is -EBUSY, except during the first step, where it
  * changes the kind. */
 int shutdown_begin(enum shutdown_kind kind, struct error *e);
 /* A service has changed: perhaps all are down. */
 void shutdown_services_changed(void);
-/* The end alone, of a shutdown that another program began: "poweroff", "reboot" or "halt". */
+/* The end alone, of a shutdown that another program began: its shutdown_word(). */
 void shutdown_end(const char *how) __attribute__((noreturn));
 
 /* While it lasts, for a life after a crash: as boot.h's. */

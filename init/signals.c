@@ -7,6 +7,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "init/schedule.h"
 #include "init/shutdown.h"
 #include "init/system.h"
 #include "kernel/log.h"
@@ -22,6 +23,8 @@ static void go_down(enum shutdown_kind kind)
 
 	if (shutdown_begin(kind, &e) < 0)
 		log_warning("%s", e.text);
+	else
+		schedule_tell_now(kind);
 }
 
 static void ctrl_alt_del(void)
@@ -71,6 +74,8 @@ static void handle(int signal)
 		go_down(SHUTDOWN_HALT);
 	else if (signal == SIGRTMIN + 5)
 		go_down(SHUTDOWN_REBOOT);
+	else if (signal == SIGRTMIN + 6)
+		go_down(SHUTDOWN_KEXEC);
 }
 
 static void ready(struct loop_source *s, uint32_t events)

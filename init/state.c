@@ -14,6 +14,7 @@
 #include "conf/record.h"
 #include "init/boot.h"
 #include "init/control.h"
+#include "init/schedule.h"
 #include "init/shutdown.h"
 #include "init/system.h"
 #include "init/timeline.h"
@@ -71,6 +72,7 @@ void state_write(struct record_writer *w)
 	boot_save(w);
 	timeline_save(w);
 	shutdown_save(w);
+	schedule_save(w);
 	record_begin(w, "notify", "");
 	record_int(w, "fd", notify_fd());
 	record_int(w, "heard", (int64_t)notify_count());
@@ -211,6 +213,8 @@ static int load_record(const struct record *r, struct error *e)
 		timeline_load(r);
 	} else if (strcmp(r->kind, "shutdown") == 0) {
 		shutdown_load(r);
+	} else if (strcmp(r->kind, "schedule") == 0) {
+		schedule_load(r);
 	} else if (strcmp(r->kind, "notify") == 0) {
 		result = load_notify(r, e);
 	} else if (strcmp(r->kind, "message") == 0) {

@@ -6,6 +6,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "init/schedule.h"
 #include "init/system.h"
 #include "kernel/proc.h"
 #include "kernel/util.h"
@@ -44,6 +45,14 @@ void status_send_choice(struct client *c)
 			choice.deadline_usec > now ? (int64_t)(choice.deadline_usec - now) : 0);
 	record_end(&w);
 	control_send_record(c, &w);
+}
+
+void status_send_schedule(struct client *c)
+{
+	struct record_writer w = {0};
+
+	if (schedule_describe(&w))
+		control_send_record(c, &w);
 }
 
 void status_send_system(struct client *c)

@@ -9,6 +9,8 @@
 void status_send_system(struct client *c);
 /* The record of kind "attached", if there is a generation to go back to. */
 void status_send_choice(struct client *c);
+/* The record of kind "scheduled", if a shutdown is. */
+void status_send_schedule(struct client *c);
 void status_send_unit(struct client *c, const struct service *s);
 
 #endif

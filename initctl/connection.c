@@ -94,6 +94,19 @@ static void write_seen(struct record_writer *w, const char *path)
 			(unsigned long long)st.st_ino);
 }
 
+static void write_shutdown(struct record_writer *w, const struct request *q)
+{
+	record_text(w, "kind", q->kind);
+	record_text(w, "by", q->by);
+	record_text(w, "message", q->message);
+	if (q->when)
+		record_int(w, q->when->at ? "at_usec" : "in_usec", (int64_t)q->when->usec);
+	if (q->no_wall)
+		record_bool(w, "wall", false);
+	if (q->only_warn)
+		record_bool(w, "only_warn", true);
+}
+
 static void write_request(struct record_writer *w, const struct request *q)
 {
 	record_begin(w, "request", q->verb);
@@ -112,6 +125,7 @@ static void write_request(struct record_writer *w, const struct request *q)
 		record_bool(w, "dry_run", true);
 	record_text(w, "commit", q->commit);
 	record_text(w, "commit_within", q->commit_within);
+	write_shutdown(w, q);
 	record_end(w);
 }
 

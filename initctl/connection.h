@@ -8,6 +8,7 @@
 
 #include "conf/protocol.h"
 #include "conf/record.h"
+#include "conf/when.h"
 
 /* The strings are the caller's; a NULL or false field is not sent. */
 struct request {
@@ -21,6 +22,10 @@ struct request {
 	bool dry_run;
 	const char *commit; /* "auto", "hand" */
 	const char *commit_within;
+	/* of a shutdown */
+	const char *kind, *by, *message;
+	const struct when *when;
+	bool no_wall, only_warn;
 };
 
 /* Result ids of our own, beside those of conf/protocol.h. */

@@ -91,6 +91,9 @@ void help_all(void)
 		(void)printf("  %-20s %s\n", call, v->help);
 		free(call);
 	}
+	/* Their arguments are their own: legacy.h. */
+	(void)puts("  shutdown [TIME]      now or later: `initctl shutdown --help`\n"
+		   "  telinit LETTER       for who is used to it: `initctl telinit --help`");
 	(void)puts("\nNAME is that of a service, with or without \".service\". IMAGE is a "
 		   "directory, a mount\n"
 		   "point, a block device (or UUID=..., LABEL=...) or an image\n"

@@ -72,6 +72,15 @@ static const struct member start_members[] = {
 	{0},
 };
 
+static const struct member scheduled_members[] = {
+	{NULL, "kind", MEMBER_TEXT},
+	{"left_usec", "left_usec", MEMBER_NUMBER},
+	{"at_usec", "at_usec", MEMBER_NUMBER},
+	{"message", "message", MEMBER_TEXT},
+	{"by", "by", MEMBER_TEXT},
+	{0},
+};
+
 static const struct member hook_members[] = {
 	{NULL, "path", MEMBER_TEXT},
 	{"phase", "phase", MEMBER_TEXT},
@@ -208,6 +217,7 @@ static const struct shape shapes[] = {
 	{"boot", boot_members},
 	{"stage", stage_members},
 	{"start", start_members},
+	{"scheduled", scheduled_members},
 	{"hook", hook_members},
 	{"unit", unit_members},
 	{"plan", plan_members},

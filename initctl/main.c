@@ -11,6 +11,7 @@
 
 #include "initctl/format.h"
 #include "initctl/help.h"
+#include "initctl/legacy.h"
 #include "initctl/memory.h"
 #include "initctl/verbs.h"
 
@@ -367,7 +368,10 @@ int main(int argc, char **argv)
 	 */
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)terminal();
-	int code = read_command_line(argc, argv, &line);
+	int code;
+	if (legacy_run(argc, argv, &code))
+		return finish_output(code);
+	code = read_command_line(argc, argv, &line);
 	if (code == 0)
 		code = dispatch(&line);
 	return finish_output(code);

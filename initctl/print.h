@@ -41,6 +41,9 @@ void print_clean(enum colour colour, const char *text);
 /* Which generation a rollback would go to, and for how long yet; nothing if there is none. */
 void print_attached(const struct answer *a);
 
+/* The shutdown that is scheduled; nothing if there is none. */
+void print_scheduled(const struct answer *a);
+
 /* A line that begins a part of a long answer, after an empty one. */
 void print_heading(const char *text);
 

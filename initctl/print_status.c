@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "initctl/format.h"
 #include "initctl/memory.h"
@@ -88,6 +89,27 @@ void print_attached(const struct answer *a)
 	print_paragraph(2, "", committed ? COLOUR_NONE : COLOUR_YELLOW, text);
 	free(text);
 	free(span);
+}
+
+void print_scheduled(const struct answer *a)
+{
+	const struct record *s = answer_find(a, "scheduled");
+
+	if (!s)
+		return;
+	time_t at = (time_t)(record_get_int(s, "at_usec", 0) / 1000000);
+	char when[64] = "";
+	struct tm tm;
+	if (localtime_r(&at, &tm))
+		(void)strftime(when, sizeof(when), "%a %Y-%m-%d %H:%M:%S %Z", &tm);
+	char *left = format_span(record_get_int(s, "left_usec", 0) + 500000); /* rounded */
+	const char *message = field(s, "message");
+	char *text =
+		format_text("Scheduled: %s in %s (%s)%s%s%s; `initctl shutdown -c` cancels it.",
+			s->id, left, when, *message ? ", \"" : "", message, *message ? "\"" : "");
+	print_paragraph(2, "", COLOUR_YELLOW, text);
+	free(text);
+	free(left);
 }
 
 /* ---- the table of services ---- */
@@ -233,6 +255,7 @@ static void status_people(const struct answer *a)
 	if (system) {
 		print_system(system);
 		print_choice(a, system);
+		print_scheduled(a);
 		(void)putchar('\n');
 	}
 	print_warnings(a);
@@ -253,6 +276,7 @@ void status_json(struct json *j, const struct answer *a)
 {
 	json_first_record(j, "system", a, "system");
 	json_first_record(j, "attached", a, "attached");
+	json_first_record(j, "scheduled", a, "scheduled");
 	json_records(j, "services", a, "unit");
 }
 

@@ -1081,7 +1081,7 @@ def test_interrupted_upgrade_goes_on(init):
 def test_json_status(init):
     init.answers = [[SYSTEM, NGINX, BACKUP, result()]]
     parsed = document(run(init, "--json", "status"))
-    assert list(parsed) == ["system", "attached", "services", "result", "text"]
+    assert list(parsed) == ["system", "attached", "scheduled", "services", "result", "text"]
     assert parsed["system"] == {
         "version": "0.1.0", "generation": 3, "state": "running",
         "image": "Debian GNU/Linux 12 (bookworm)", "up_usec": 273600000000, "rss_bytes": 1258291,

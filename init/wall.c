@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+#include "init/wall.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <utmpx.h>
+
+#include "kernel/log.h"
+#include "kernel/process.h"
+#include "kernel/util.h"
+
+#define LIMIT_SEC 10
+#define UTMP "/run/utmp" /* /var may not be there (any more) */
+
+/* Written by others, and made clean: a terminal obeys what is shown on it. */
+static void append_clean(char *buf, size_t size, const char *text)
+{
+	size_t n = strlen(buf);
+
+	for (; *text && n + 2 < size; text++) {
+		unsigned char c = (unsigned char)*text;
+
+		if (c == '\n') {
+			buf[n++] = '\r';
+			buf[n++] = '\n';
+		} else {
+			buf[n++] = c < ' ' || c == 0x7f ? '?' : (char)c;
+		}
+	}
+	buf[n] = '\0';
+}
+
+static void compose(char *buf, size_t size, const char *text, const char *by, const char *extra)
+{
+	char host[65] = "", when[40] = "";
+	time_t now = time(NULL);
+	struct tm tm;
+
+	(void)gethostname(host, sizeof(host) - 1);
+	if (localtime_r(&now, &tm))
+		(void)strftime(when, sizeof(when), "%a %Y-%m-%d %H:%M:%S %Z", &tm);
+	(void)snprintf(buf, size, "\a\r\n\r\nBroadcast message from ");
+	append_clean(buf, size, by && *by ? by : "init");
+	append_clean(buf, size, "@");
+	append_clean(buf, size, host);
+	append_clean(buf, size, " (");
+	append_clean(buf, size, when);
+	append_clean(buf, size, "):\n\n");
+	if (extra && *extra) {
+		append_clean(buf, size, extra);
+		append_clean(buf, size, "\n");
+	}
+	append_clean(buf, size, text);
+	append_clean(buf, size, "\n\n");
+}
+
+static void write_to(const char *line, const char *text)
+{
+	char path[sizeof("/dev/") + __UT_LINESIZE];
+
+	(void)snprintf(path, sizeof(path), "/dev/%s", line);
+	if (!*line || strstr(line, ".."))
+		return;
+	/* One that nobody reads from is not waited for. */
+	int fd = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (isatty(fd))
+		(void)!write(fd, text, strlen(text));
+	(void)close(fd);
+}
+
+static void __attribute__((noreturn)) tell_all(const char *text, const char *by, const char *extra)
+{
+	char buf[2048], line[__UT_LINESIZE + 1];
+	const struct utmpx *u;
+
+	(void)alarm(LIMIT_SEC);
+	compose(buf, sizeof(buf), text, by, extra);
+	(void)utmpxname(UTMP);
+	setutxent();
+	while ((u = getutxent())) {
+		if (u->ut_type != USER_PROCESS)
+			continue;
+		(void)snprintf(line, sizeof(line), "%.*s", __UT_LINESIZE, u->ut_line);
+		write_to(line, buf);
+	}
+	_exit(0);
+}
+
+void wall_send(const char *text, const char *by, const char *extra)
+{
+	int pidfd = -1;
+	pid_t pid = process_fork(-1, &pidfd);
+
+	if (pid == 0)
+		tell_all(text, by, extra);
+	if (pid < 0)
+		log_warning("cannot tell the people who are logged in: %s", strerror(-(int)pid));
+	(void)fd_close(pidfd);
+}
