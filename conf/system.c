@@ -86,16 +86,7 @@ static int parse_carry(UNUSED const struct key_site *site, const char *text, voi
 	}
 }
 
-static int parse_ctrl_alt_del(UNUSED const struct key_site *site, const char *text, void *field,
-	UNUSED const void *argument, struct error *e)
-{
-	bool reboot = strcmp(text, "reboot") == 0;
-
-	if (!reboot && strcmp(text, "ignore") != 0)
-		return error_say(e, -EINVAL, "not one of reboot, ignore");
-	*(bool *)field = reboot;
-	return 0;
-}
+static const char *const CTRL_ALT_DEL_NAMES[] = {"ignore", "reboot", "poweroff", "halt", NULL};
 
 #define KEY(section, name, parse, member)                                        \
 	{                                                                        \
@@ -111,11 +102,14 @@ static const struct key system_keys[] = {
 
 	KEY("Manager", "LogDirectory", parse_needed_path, log_directory),
 	KEY("Manager", "LogMaxSize", key_parse_size, log_max_bytes),
-	KEY("Manager", "CtrlAltDel", parse_ctrl_alt_del, ctrl_alt_del_reboot),
+	{"Manager", "CtrlAltDel", key_parse_enum, offsetof(struct system_conf, ctrl_alt_del),
+		CTRL_ALT_DEL_NAMES},
 	KEY("Manager", "CrashLoopSec", key_parse_delay, crash_loop_usec),
 	KEY("Manager", "DefaultTimeoutStopSec", key_parse_timeout, stop_timeout_usec),
 	KEY("Manager", "DefaultTimeoutStartSec", key_parse_timeout, start_timeout_usec),
 	KEY("Manager", "ShutdownTimeoutSec", key_parse_timeout, shutdown_timeout_usec),
+	KEY("Manager", "ShutdownDeadlineSec", key_parse_deadline, shutdown_deadline_usec),
+	KEY("Manager", "PowerFailCommand", key_parse_path, power_fail_command),
 
 	KEY("Upgrade", "Carry", parse_carry, carry),
 	KEY("Upgrade", "CarryDirectory", parse_needed_path, carry_directory),
@@ -147,11 +141,12 @@ struct system_conf *system_conf_default(void)
 		.mount_options = strdup("ro"),
 		.carry_directory = strdup("/var/lib/molt/carry"),
 		.log_max_bytes = UINT64_C(10) << 20,
-		.ctrl_alt_del_reboot = true,
+		.ctrl_alt_del = CTRL_ALT_DEL_REBOOT,
 		.crash_loop_usec = SECONDS(10),
 		.stop_timeout_usec = SECONDS(90),
 		.start_timeout_usec = SECONDS(90),
 		.shutdown_timeout_usec = SECONDS(180),
+		.shutdown_deadline_usec = SECONDS(300),
 		.freeze_timeout_usec = SECONDS(1),
 		.blackout_timeout_usec = SECONDS(2),
 		.retry_timeout_usec = SECONDS(5),
@@ -180,6 +175,7 @@ void system_conf_free(struct system_conf *c)
 	free(c->console);
 	free(c->rescue_shell);
 	free(c->log_directory);
+	free(c->power_fail_command);
 	free(c->mount_options);
 	strings_free(c->carry);
 	free(c->carry_directory);

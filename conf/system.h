@@ -9,6 +9,13 @@
 #include "conf/unit.h"
 #include "kernel/error.h"
 
+enum ctrl_alt_del {
+	CTRL_ALT_DEL_IGNORE,
+	CTRL_ALT_DEL_REBOOT,
+	CTRL_ALT_DEL_POWEROFF,
+	CTRL_ALT_DEL_HALT
+};
+
 /* Owned strings; system_conf_free(). A missing file is no error: every key has a default. */
 struct system_conf {
 	/* [Boot] */
@@ -22,7 +29,7 @@ struct system_conf {
 	/* [Manager] */
 	char *log_directory; /* LogDirectory=, default /var/log/molt */
 	uint64_t log_max_bytes; /* LogMaxSize= (K, M, G suffixes), default 10M */
-	bool ctrl_alt_del_reboot; /* CtrlAltDel=reboot|ignore, default reboot */
+	enum ctrl_alt_del ctrl_alt_del; /* CtrlAltDel=, default reboot */
 	/* CrashLoopSec=, default 10 s: three crashes of PID 1 within that end in the minimal loop;
 	 * 0: never */
 	uint64_t crash_loop_usec;
@@ -30,6 +37,9 @@ struct system_conf {
 	uint64_t start_timeout_usec; /* DefaultTimeoutStartSec=, default 90 s */
 	uint64_t shutdown_timeout_usec; /* ShutdownTimeoutSec=, default 180 s: all services together
 					 */
+	uint64_t shutdown_deadline_usec; /* ShutdownDeadlineSec=, default 5 min: all of it together
+					  */
+	char *power_fail_command; /* PowerFailCommand=; NULL: off in two minutes */
 
 	/* [Upgrade] */
 	uint64_t freeze_timeout_usec; /* FreezeTimeoutSec=, default 1 s */

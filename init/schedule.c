@@ -247,6 +247,11 @@ int schedule_set(const struct schedule_request *q, struct error *e)
 	return 0;
 }
 
+bool schedule_is_by(const char *by)
+{
+	return plan.set && strcmp(plan.by, by) == 0;
+}
+
 bool schedule_cancel(const char *by, const char *message, bool quiet)
 {
 	if (!plan.set)

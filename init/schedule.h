@@ -29,6 +29,8 @@ int schedule_set(const struct schedule_request *q, struct error *e);
 void schedule_tell(const struct schedule_request *q);
 /* False: there was none. */
 bool schedule_cancel(const char *by, const char *message, bool quiet);
+/* Whether one is scheduled, by that one. */
+bool schedule_is_by(const char *by);
 /* A word that whatever comes next is now. */
 void schedule_tell_now(enum shutdown_kind kind);
 

@@ -13,6 +13,7 @@
 #include "init/reexec.h"
 #include "init/system.h"
 #include "init/unmount.h"
+#include "init/waiting.h"
 #include "kernel/cgroup.h"
 #include "kernel/crash.h"
 #include "kernel/log.h"
@@ -25,8 +26,9 @@
 #define TERM_USEC (5 * USEC_PER_SEC)
 #define KILL_USEC (10 * USEC_PER_SEC)
 #define UNMOUNT_USEC (60 * USEC_PER_SEC)
+#define SYNC_USEC (10 * USEC_PER_SEC)
 
-enum step { STEP_NONE, STEP_SERVICES, STEP_TERM, STEP_KILL, STEP_UNMOUNT, STEP_END };
+enum step { STEP_NONE, STEP_SERVICES, STEP_TERM, STEP_KILL, STEP_UNMOUNT, STEP_END, STEP_FORCE };
 
 static const char *const WORDS[] = {[SHUTDOWN_POWEROFF] = "poweroff",
 	[SHUTDOWN_REBOOT] = "reboot",
@@ -42,16 +44,19 @@ static const char *const STEPS[] = {[STEP_NONE] = "",
 	[STEP_TERM] = "term",
 	[STEP_KILL] = "kill",
 	[STEP_UNMOUNT] = "unmount",
-	[STEP_END] = "end"};
+	[STEP_END] = "end",
+	[STEP_FORCE] = "force"};
 
 static enum step step;
 static enum shutdown_kind kind;
-static struct loop_timer timer;
+static struct loop_timer timer, tell_timer, deadline_timer;
+static uint64_t step_since_usec;
+static struct process syncer;
 static struct loop_source events = {.fd = -1};
 static struct process unmounter;
 /* of the life before, until shutdown_resume() */
 static pid_t unmounter_before;
-static uint64_t deadline_before_usec;
+static uint64_t deadline_before_usec, end_by_before_usec;
 
 static void advance(void);
 static void start_unmounter(void);
@@ -71,6 +76,38 @@ static void events_ready(struct loop_source *s, uint32_t what)
 	if (cgroup_events(s->fd, &populated, NULL) == 0 && !populated &&
 		(step == STEP_TERM || step == STEP_KILL))
 		advance();
+}
+
+/* What is waited for now, in words. */
+static void tell(struct loop_timer *t)
+{
+	switch (step) {
+	case STEP_SERVICES:
+		waiting_for_services(timer.deadline_usec);
+		break;
+	case STEP_TERM:
+	case STEP_KILL:
+		waiting_for_processes(step == STEP_KILL);
+		break;
+	case STEP_UNMOUNT:
+		waiting_for_child("the file systems to be unmounted", unmounter.pid,
+			step_since_usec, timer.deadline_usec);
+		break;
+	case STEP_NONE:
+	case STEP_END:
+	case STEP_FORCE:
+		return;
+	}
+	timer_set(t, deadline_in(WAITING_EVERY_USEC));
+}
+
+static void enter(enum step next)
+{
+	step = next;
+	step_since_usec = clock_usec();
+	/* The one of the services counts from the beginning, through TERM and KILL. */
+	if (!timer_armed(&tell_timer) || next == STEP_UNMOUNT)
+		timer_set(&tell_timer, deadline_in(WAITING_EVERY_USEC));
 }
 
 static bool tree_is_empty(void)
@@ -203,36 +240,102 @@ static void advance(void)
 {
 	switch (step) {
 	case STEP_NONE:
-		step = STEP_SERVICES;
+		enter(STEP_SERVICES);
 		set_stop_all();
 		timer_set(&timer, deadline_in(sys.conf->shutdown_timeout_usec));
 		return;
 	case STEP_SERVICES:
 		if (!set_all_down())
 			log_warning("services that have not stopped in time are killed");
-		step = STEP_TERM;
+		enter(STEP_TERM);
 		(void)cgroup_signal(sys.tree, SIGTERM);
 		(void)cgroup_signal(sys.tree, SIGCONT);
 		timer_set(&timer, tree_is_empty() ? clock_usec() : deadline_in(TERM_USEC));
 		return;
 	case STEP_TERM:
-		step = STEP_KILL;
+		enter(STEP_KILL);
 		if (!tree_is_empty())
 			set_kill_all();
 		timer_set(&timer, tree_is_empty() ? clock_usec() : deadline_in(KILL_USEC));
 		return;
 	case STEP_KILL:
 		if (!tree_is_empty())
-			log_error("processes are left that do not end on SIGKILL");
-		step = STEP_UNMOUNT;
+			waiting_for_processes(true);
+		enter(STEP_UNMOUNT);
 		start_unmounter();
 		return;
 	case STEP_UNMOUNT:
 		log_error("unmounting takes too long");
 		end_system();
 	case STEP_END:
+	case STEP_FORCE:
 		return;
 	}
+}
+
+/* The end that nothing stops */
+
+static void syncer_exited(struct process *p, const struct process_exit *ended)
+{
+	(void)p;
+	(void)ended;
+	end_system();
+}
+
+static void sync_timed_out(struct loop_timer *t)
+{
+	(void)t;
+	waiting_for_child("the disks to be written", syncer.pid, step_since_usec, 0);
+	end_system();
+}
+
+static void force(void)
+{
+	int pidfd;
+
+	step = STEP_FORCE;
+	step_since_usec = clock_usec();
+	sys.state = SYSTEM_STOPPING;
+	crash_set_end(WORDS[kind]);
+	timer_cancel(&tell_timer);
+	timer_cancel(&deadline_timer);
+	timer.expired = sync_timed_out;
+	timer_set(&timer, deadline_in(SYNC_USEC));
+	pid_t pid = process_fork(-1, &pidfd);
+	if (pid == 0) {
+		sync();
+		_exit(0);
+	}
+	syncer.exited = syncer_exited;
+	if (pid < 0 || process_watch(&syncer, pid, pidfd) < 0)
+		end_system();
+}
+
+void shutdown_force(enum shutdown_kind what)
+{
+	if (step == STEP_FORCE)
+		end_system();
+	/* How was said before: this says only that it is now. */
+	if (step == STEP_NONE)
+		kind = what;
+	waiting_say("forced to %s: what runs is not waited for", NAMES[kind]);
+	force();
+}
+
+static void deadline_passed(struct loop_timer *t)
+{
+	(void)t;
+	waiting_say(
+		"the shutdown has taken all of ShutdownDeadlineSec= and is forced now (it was at: %s)",
+		STEPS[step]);
+	force();
+}
+
+static void watch_time(uint64_t end_by_usec)
+{
+	tell_timer.expired = tell;
+	deadline_timer.expired = deadline_passed;
+	timer_set(&deadline_timer, end_by_usec);
 }
 
 void shutdown_services_changed(void)
@@ -270,6 +373,7 @@ int shutdown_begin(enum shutdown_kind what, struct error *e)
 	sys.state = SYSTEM_STOPPING;
 	upgrade_cancel();
 	watch_tree();
+	watch_time(deadline_in(sys.conf->shutdown_deadline_usec));
 	advance();
 	/* Before anybody is told that it has begun: from here on a crash does not end it. */
 	keep_now();
@@ -286,6 +390,7 @@ void shutdown_save(struct record_writer *w)
 	record_text(w, "kind", WORDS[kind]);
 	record_text(w, "step", STEPS[step]);
 	record_int(w, "deadline_usec", (int64_t)timer.deadline_usec);
+	record_int(w, "end_by_usec", (int64_t)deadline_timer.deadline_usec);
 	record_int(w, "pid", unmounter.pid);
 	record_end(w);
 }
@@ -295,11 +400,12 @@ void shutdown_load(const struct record *r)
 	const char *how = record_get(r, "kind"), *word = record_get(r, "step");
 
 	kind = kind_of(how ? how : "");
-	step = STEP_END;
+	step = STEP_FORCE;
 	/* One that is not known is done from the beginning. */
 	while (step > STEP_NONE && strcmp(STEPS[step], word ? word : "") != 0)
 		step--;
 	deadline_before_usec = (uint64_t)record_get_int(r, "deadline_usec", 0);
+	end_by_before_usec = (uint64_t)record_get_int(r, "end_by_usec", 0);
 	unmounter_before = (pid_t)record_get_int(r, "pid", 0);
 }
 
@@ -329,8 +435,16 @@ void shutdown_resume(void)
 		return;
 	log_notice("going on with the shutdown: %s", NAMES[kind]);
 	crash_set_end(WORDS[kind]);
+	if (step == STEP_FORCE) {
+		force();
+		return;
+	}
 	upgrade_cancel();
 	watch_tree();
+	watch_time(end_by_before_usec ? end_by_before_usec
+				      : deadline_in(sys.conf->shutdown_deadline_usec));
+	step_since_usec = clock_usec();
+	timer_set(&tell_timer, deadline_in(WAITING_EVERY_USEC));
 	if (step == STEP_NONE) {
 		advance();
 		return;

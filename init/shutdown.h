@@ -2,7 +2,8 @@
 /*
  * The way down: services in reverse order, TERM to what else is in the tree, SIGKILL to what is
  * left, then a child unmounts, remounts read-only and syncs, and PID 1 asks the kernel. Every step
- * has a deadline: a shutdown always ends.
+ * has a deadline, and all of them together have one (ShutdownDeadlineSec=), past which it is
+ * forced: a shutdown always ends. From 5 s on each step says what it waits for.
  */
 #ifndef MOLT_INIT_SHUTDOWN_H
 #define MOLT_INIT_SHUTDOWN_H
@@ -24,6 +25,9 @@ bool shutdown_kind_of(const char *word, enum shutdown_kind *ret);
 /* Begins; another call while it is under way is -EBUSY, except during the first step, where it
  * changes the kind. */
 int shutdown_begin(enum shutdown_kind kind, struct error *e);
+/* Past everything: the disks are synced, by a child with a bound, and the kernel is told. Said a
+ * second time, not even that. */
+void shutdown_force(enum shutdown_kind kind);
 /* A service has changed: perhaps all are down. */
 void shutdown_services_changed(void);
 /* The end alone, of a shutdown that another program began: its shutdown_word(). */

@@ -7,6 +7,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "init/power.h"
 #include "init/schedule.h"
 #include "init/shutdown.h"
 #include "init/system.h"
@@ -21,18 +22,42 @@ static void go_down(enum shutdown_kind kind)
 {
 	struct error e;
 
+	bool begun = sys.state == SYSTEM_STOPPING;
+
 	if (shutdown_begin(kind, &e) < 0)
 		log_warning("%s", e.text);
-	else
+	else if (!begun)
 		schedule_tell_now(kind);
+}
+
+/* So often within that time is somebody who does not want to wait any more. */
+#define BURST 7
+#define BURST_USEC (2 * USEC_PER_SEC)
+
+static bool is_burst(void)
+{
+	static uint64_t pressed[BURST];
+	static unsigned n;
+	uint64_t now = clock_usec();
+
+	pressed[n++ % BURST] = now;
+	/* The next place has the first of the last seven. */
+	return n >= BURST && now - pressed[n % BURST] <= BURST_USEC;
 }
 
 static void ctrl_alt_del(void)
 {
-	if (sys.conf->ctrl_alt_del_reboot)
-		go_down(SHUTDOWN_REBOOT);
-	else
+	static const enum shutdown_kind KINDS[] = {[CTRL_ALT_DEL_REBOOT] = SHUTDOWN_REBOOT,
+		[CTRL_ALT_DEL_POWEROFF] = SHUTDOWN_POWEROFF,
+		[CTRL_ALT_DEL_HALT] = SHUTDOWN_HALT};
+	enum ctrl_alt_del what = sys.conf->ctrl_alt_del;
+
+	if (what == CTRL_ALT_DEL_IGNORE)
 		log_notice("Ctrl-Alt-Del: ignored, as CtrlAltDel= says");
+	else if (is_burst())
+		shutdown_force(KINDS[what]);
+	else
+		go_down(KINDS[what]);
 }
 
 static void reload_conf(void)
@@ -68,7 +93,9 @@ static void handle(int signal)
 		sys.reexec_wanted = true;
 	else if (signal == SIGHUP)
 		reload_conf();
-	else if (signal == SIGPWR || signal == SIGRTMIN + 4)
+	else if (signal == SIGPWR)
+		power_changed();
+	else if (signal == SIGRTMIN + 4)
 		go_down(SHUTDOWN_POWEROFF);
 	else if (signal == SIGRTMIN + 3)
 		go_down(SHUTDOWN_HALT);
@@ -76,6 +103,14 @@ static void handle(int signal)
 		go_down(SHUTDOWN_REBOOT);
 	else if (signal == SIGRTMIN + 6)
 		go_down(SHUTDOWN_KEXEC);
+	else if (signal == SIGRTMIN + 13)
+		shutdown_force(SHUTDOWN_HALT);
+	else if (signal == SIGRTMIN + 14)
+		shutdown_force(SHUTDOWN_POWEROFF);
+	else if (signal == SIGRTMIN + 15)
+		shutdown_force(SHUTDOWN_REBOOT);
+	else if (signal == SIGRTMIN + 16)
+		shutdown_force(SHUTDOWN_KEXEC);
 }
 
 static void ready(struct loop_source *s, uint32_t events)

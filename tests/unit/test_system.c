@@ -69,7 +69,9 @@ static void expect_defaults(const struct system_conf *c)
 	assert_false(c->debug);
 	assert_string_equal(c->log_directory, "/var/log/molt");
 	assert_true(c->log_max_bytes == 10 << 20);
-	assert_true(c->ctrl_alt_del_reboot);
+	assert_int_equal(c->ctrl_alt_del, CTRL_ALT_DEL_REBOOT);
+	assert_true(c->shutdown_deadline_usec == 300 * SECOND);
+	assert_null(c->power_fail_command);
 	assert_true(c->stop_timeout_usec == 90 * SECOND);
 	assert_true(c->start_timeout_usec == 90 * SECOND);
 	assert_true(c->shutdown_timeout_usec == 180 * SECOND);
@@ -107,7 +109,7 @@ static void reads_every_key(void **state)
 	write_file(w, MAIN,
 		"[Boot]\nServices=a b@1.service\nServices=c.service\n"
 		"Hostname=box-1.example\nConsole=/dev/ttyS0\nRescueShell=/bin/100%\nDebug=yes\n"
-		"[Manager]\nLogDirectory=/run/log\nLogMaxSize=64K\nCtrlAltDel=ignore\n"
+		"[Manager]\nLogDirectory=/run/log\nLogMaxSize=64K\nCtrlAltDel=halt\nShutdownDeadlineSec=77\nPowerFailCommand=/sbin/pf\n"
 		"DefaultTimeoutStopSec=5\nDefaultTimeoutStartSec=0\nShutdownTimeoutSec=1min\n"
 		"[Upgrade]\nFreezeTimeoutSec=500ms\nBlackoutTimeoutSec=3\nRetryTimeoutSec=9\nCheckTimeoutSec=4\n"
 		"ExecTimeoutSec=5\nAutoCommit=no\nCommitTimeoutSec=1h\nMountOptions=rw,noatime\n"
@@ -124,7 +126,9 @@ static void reads_every_key(void **state)
 	assert_true(c->debug);
 	assert_string_equal(c->log_directory, "/run/log");
 	assert_true(c->log_max_bytes == 64 << 10);
-	assert_false(c->ctrl_alt_del_reboot);
+	assert_int_equal(c->ctrl_alt_del, CTRL_ALT_DEL_HALT);
+	assert_true(c->shutdown_deadline_usec == 77 * SECOND);
+	assert_string_equal(c->power_fail_command, "/sbin/pf");
 	assert_true(c->stop_timeout_usec == 5 * SECOND);
 	assert_true(c->start_timeout_usec == UNIT_USEC_INFINITY);
 	assert_true(c->shutdown_timeout_usec == 60 * SECOND);
@@ -230,7 +234,9 @@ static void refuses_wrong_values(void **state)
 		{"Manager", "LogMaxSize=-1", SIZE},
 		{"Manager", "LogMaxSize=9223372036854775807K", SIZE},
 		{"Manager", "LogMaxSize=99999999999999999999999999", SIZE},
-		{"Manager", "CtrlAltDel=poweroff", "not one of reboot, ignore"},
+		{"Manager", "CtrlAltDel=kexec", "not one of ignore, reboot, poweroff, halt"},
+		{"Manager", "ShutdownDeadlineSec=infinity", "must be finite"},
+		{"Manager", "PowerFailCommand=pf", "not an absolute path"},
 		{"Manager", "DefaultTimeoutStopSec=x", SPAN},
 		{"Manager", "DefaultTimeoutStartSec=-5", SPAN},
 		{"Manager", "ShutdownTimeoutSec=", SPAN},
