@@ -56,7 +56,10 @@ const char *upgrade_state_name(void)
 
 bool upgrade_exec_wanted(void)
 {
-	return tx.exec_wanted;
+	/* A task that has run calls of ours and was too busy to be let go yet would be lost: what
+	 * it has to be given back is known here alone. Without a limit: whoever cannot be waited
+	 * for can be killed. */
+	return tx.exec_wanted && !limbo_bars_exec();
 }
 
 int upgrade_fallback_root(void)
