@@ -157,7 +157,7 @@ def test_children(subject):
         trial.check_after(subject, 1 if code == 4 else code, said, before_image, before_pids, target)
         if code == 0:
             break
-    assert codes[0] == 1 and codes[-1] == 0, codes
+    assert codes[0] == 3 and codes[-1] == 0, codes
     attempt(subject, 0)
 
 

@@ -714,6 +714,8 @@ def test_longest_packet(init):
 
 def test_request_too_long(init):
     done = run(init, "plan", "/" + "x" * 70000)
+    assert done.returncode == 2 and b"a path of 70001 bytes leads nowhere" in done.stderr
+    done = run(init, "start", "x" * 100000 + ".service")
     assert done.returncode == 2 and b"cannot send the request: Message too long" in done.stderr
 
 

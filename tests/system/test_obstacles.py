@@ -8,10 +8,10 @@ import struct
 import subprocess
 
 import pytest
+from daemons import FUSE, Daemon
 from machine import mount_id, wait_until
 from outside import last_word
 from test_holders import PLACE, Possessor, of, plan, writable  # noqa: F401
-from test_unfreezable import HANGING
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -63,11 +63,10 @@ def test_uninterruptible_sleep(writable):
     """Two who look for the same thing in a file system that does not answer: the second waits for the first."""
     machine = writable.start()
     (machine.share / "hang").mkdir()
-    daemon = machine.popen("/usr/bin/python3", "-c", HANGING, cgroup="../outside")
-    assert daemon.stdout.readline() == "mounted\n"
+    daemon = Daemon(machine, FUSE, "/run/share/hang", "hang")
     ask = ["/bin/sh", "-c", f"cd {PLACE}; exec /usr/bin/stat /run/share/hang/x"]
     first = machine.popen(*ask, cgroup="first")
-    assert daemon.stdout.readline() == "asked\n"
+    daemon.asked()
     second = machine.popen(*ask, cgroup="sleeper")
     procs = machine.cgroup / "tree/sleeper/cgroup.procs"
 
@@ -86,9 +85,8 @@ def test_uninterruptible_sleep(writable):
     # And for those that hold nothing that could be moved.
     assert any(re.match(rf"task {match[1]} \(stat, of sleeper\) is in an uninterruptible sleep \(in syscall \d+ at \w+\): an upgrade is "
                         r"refused as long as it is\. See what it waits for", text) for text in document["warnings"]), document["warnings"]
-    daemon.kill()
     (machine.cgroup / "outside/cgroup.kill").write_text("1")
-    for process in (daemon, first, second):
+    for process in (daemon.process, first, second):
         process.communicate(timeout=10)
     machine.run("umount", "/run/share/hang")
     assert not any("uninterruptible" in text for text in plan(machine)["warnings"])
