@@ -205,7 +205,7 @@ demo: deps
 # the demo: user name spaces for mmdebstrap, and root's ownership in images.
 PACKAGES := build-essential pkg-config libmount-dev libblkid-dev libcap-dev libinih-dev libcmocka-dev \
 	clang clang-format clang-tidy cppcheck python3 python3-pytest python3-pytest-timeout python3-pytest-xdist \
-	util-linux iproute2 procps nginx-light qemu-system-x86 mmdebstrap debian-archive-keyring e2fsprogs kmod \
+	mount util-linux iproute2 procps nginx-light qemu-system-x86 mmdebstrap debian-archive-keyring e2fsprogs kmod \
 	xz-utils busybox-static squashfs-tools erofs-utils btrfs-progs xfsprogs cryptsetup-bin
 PACKAGES_USER := uidmap fakeroot
 # A PC cross-builds for arm64 and tests that in QEMU: the compiler, and libraries as Debian has them for

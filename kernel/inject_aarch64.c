@@ -101,7 +101,7 @@ static int instruction_at(pid_t tid, uint64_t address, uint32_t *ret)
 	uint32_t instruction;
 
 	if (inject_memory_readable(tid, address & ~7ULL, sizeof(bytes)) < sizeof(bytes))
-		return -EFAULT;
+		return inject_memory_why_not(tid);
 	errno = 0;
 	/* Not process_vm_readv(2): memory may be executable and not readable. */
 	long word = ptrace(PTRACE_PEEKTEXT, tid, (void *)(uintptr_t)(address & ~7ULL), NULL);

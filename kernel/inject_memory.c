@@ -61,13 +61,24 @@ size_t inject_memory_writable(pid_t tid, uint64_t address, size_t size)
 	return at_hand(tid, address, size, true);
 }
 
+int inject_memory_why_not(pid_t tid)
+{
+	uint64_t page;
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)tid);
+	CLEANUP_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+	/* Of a task that has no memory any more there is not even the first page. */
+	return fd < 0 || pread(fd, &page, sizeof(page), 0) == 0 ? -ESRCH : -EFAULT;
+}
+
 int inject_memory_read(pid_t tid, uint64_t address, void *buf, size_t size)
 {
 	struct iovec local = {.iov_base = buf, .iov_len = size};
 	struct iovec remote = {.iov_base = (void *)(uintptr_t)address, .iov_len = size};
 
 	if (inject_memory_readable(tid, address, size) < size)
-		return -EFAULT;
+		return inject_memory_why_not(tid);
 	ssize_t n = process_vm_readv(tid, &local, 1, &remote, 1, 0);
 	if (n < 0)
 		return -errno;

@@ -19,6 +19,9 @@ size_t inject_memory_readable(pid_t tid, uint64_t address, size_t size);
 /* The same for writing: only what is the process's own, and not a file's. */
 size_t inject_memory_writable(pid_t tid, uint64_t address, size_t size);
 
+/* Why not: -ESRCH where the task is gone, else -EFAULT. */
+int inject_memory_why_not(pid_t tid);
+
 /* Reads all of it. 0; -EFAULT: it is not there, or would have to be waited for; -ESRCH and others
  * of process_vm_readv(2). */
 int inject_memory_read(pid_t tid, uint64_t address, void *buf, size_t size);

@@ -45,6 +45,7 @@ Services=agent.service probe.service
 FreezeTimeoutSec=20
 BlackoutTimeoutSec=60
 CheckTimeoutSec=120
+ExecTimeoutSec=120
 """,
     "etc/molt/system/agent.service": """[Unit]
 Description=The host's hand in this guest, over the second serial line

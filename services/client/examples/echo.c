@@ -8,6 +8,9 @@
  * The listening socket comes from PID 1 ([Socket] in echo.service). It runs without molt too:
  *     LISTEN_PID=... LISTEN_FDS=1, as systemd-socket-activate has it.
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
