@@ -60,7 +60,7 @@ KERNEL_SRC := $(filter-out $(ARCH_OTHER),$(wildcard kernel/*.c))
 CONF_SRC := $(wildcard conf/*.c)
 SERVICES_SRC := $(wildcard services/*.c)
 UPGRADE_SRC := $(wildcard upgrade/*.c)
-INIT_SRC := $(wildcard init/*.c)
+INIT_SRC := $(wildcard init/*.c init/*/*.c)
 INITCTL_SRC := $(wildcard initctl/*.c) conf/record.c conf/number.c conf/when.c kernel/error.c
 CLIENT_SRC := $(wildcard services/client/*.c)
 EXAMPLES_SRC := $(wildcard services/client/examples/*.c)
@@ -192,7 +192,7 @@ uninstall:
 clean:
 	rm -rf $(BUILD)
 
-SOURCES_FORMATTED := $(wildcard */*.c */*.h tests/*/*.[ch] tests/tools/*/*.[ch] services/client/*.[ch] services/client/*/*.c)
+SOURCES_FORMATTED := $(wildcard */*.c */*.h init/*/*.[ch] tests/*/*.[ch] tests/tools/*/*.[ch] services/client/*.[ch] services/client/*/*.c)
 format:
 	@clang-format -i $(SOURCES_FORMATTED)
 

@@ -12,6 +12,7 @@
 
 #include "init/fstab.h"
 #include "init/keep.h"
+#include "init/stages/children.h"
 #include "init/system.h"
 #include "kernel/identity.h"
 #include "kernel/log.h"
@@ -84,6 +85,14 @@ static void take_grafts(void)
 /* A file server that does not answer would keep the boot waiting for ever. */
 const struct stage STAGES[] = {
 	{.name = "host", .what = "naming the host", .here = set_host},
+	{.name = "modules",
+		.what = "loading the modules of modules-load.d",
+		.child = stage_load_modules,
+		.limit_usec = 60 * USEC_PER_SEC},
+	{.name = "sysctl",
+		.what = "setting the kernel's parameters of sysctl.d",
+		.child = stage_set_sysctls,
+		.limit_usec = 30 * USEC_PER_SEC},
 	{.name = "mount",
 		.what = "mounting the local file systems of /etc/fstab",
 		.here = prepare_grafts,
@@ -91,6 +100,11 @@ const struct stage STAGES[] = {
 		.after = take_grafts,
 		.limit_usec = 180 * USEC_PER_SEC,
 		.must = true},
+	/* After the carried files, of which it may be one, and where / can be written to by now. */
+	{.name = "machine-id",
+		.what = "giving the machine an ID",
+		.child = stage_set_machine_id,
+		.limit_usec = 30 * USEC_PER_SEC},
 };
 const size_t N_STAGES = ARRAY_SIZE(STAGES);
 
