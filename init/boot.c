@@ -294,7 +294,8 @@ static bool resume_worker(void)
 		process_adopt(&worker, worker_before, -1, true) < 0)
 		return false;
 	worker_timer.expired = worker_timed_out;
-	timer_set(&worker_timer, worker_deadline_usec);
+	/* 0: a stage without a limit has none set. */
+	timer_set(&worker_timer, worker_deadline_usec ? worker_deadline_usec : USEC_INFINITY);
 	return true;
 }
 

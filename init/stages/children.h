@@ -10,5 +10,10 @@ int stage_load_modules(void);
 int stage_set_machine_id(void);
 /* sysctl.d(5) and /etc/sysctl.conf. */
 int stage_set_sysctls(void);
+/* fsck(8) where fstab(5) asks for it: the root alone, as long as it is read-only, then the others.
+ */
+int stage_check_root(void);
+int stage_check_others(void);
+int stage_swap_on(void);
 
 #endif

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: MIT
 """The stages of the boot, as far as a namespace has them; the others are in the boots of QEMU."""
+import os
 import pathlib
 import re
+import signal
 
 import pytest
-from machine import Machine
+from helpers import wait_file
+from machine import Machine, wait_until
 
 ID = "0123456789abcdef0123456789abcdef"
 OTHER = "fedcba9876543210fedcba9876543210"
@@ -15,13 +18,15 @@ def boot(tmp_path):
     """Boots an image with files of the test's own; `machine-id` None: the image has none."""
     running = []
 
-    def start(files, arguments=(), writable=(), environment=None):
+    def start(files, arguments=(), writable=(), environment=None, prepare=None):
         machine = Machine(tmp_path, images=("one",), arguments=("molt.debug", *arguments), writable=writable,
                           environment=environment)
         running.append(machine)
         for path, text in files.items():
             machine.images["one"].write(path, text)
-        return machine.start()
+        if prepare:
+            prepare(machine)
+        return machine.start(wait=not prepare)
 
     yield start
     for machine in running:
@@ -72,3 +77,80 @@ def test_nothing_of_the_host_is_touched(boot):
                     "etc/modules-load.d/test.conf": "no_such_module\n"})
     assert machine.path("/proc/sys/kernel/domainname").read_text() != "touched\n"
     assert "the boot goes on" not in machine.log(), machine.report()
+
+
+FSTAB = "tmpfs /srv tmpfs size=1m 0 0\n/dev/no-such-disk /mnt ext4 {0} 0 2\n"
+FSCK = """#!/bin/sh
+echo "$*" >>/run/share/fsck
+read -r code </run/share/code
+exit "$code"
+"""
+
+
+def fsck_boot(boot, code, options="nofail", arguments=()):
+    """With an fsck that notes its arguments and ends with that code."""
+    def prepare(machine):
+        machine.images["one"].place("usr/sbin/fsck").chmod(0o755)
+        machine.images["one"].place("usr/sbin/rescue").chmod(0o755)
+        os.mkfifo(machine.share / "go")
+        if code is None:
+            os.mkfifo(machine.share / "code")
+        else:
+            (machine.share / "code").write_text(f"{code}\n")
+
+    return boot({"etc/fstab": FSTAB.format(options), "usr/sbin/fsck": FSCK,
+                 "usr/sbin/rescue": "#!/bin/sh\necho up >/run/share/shell\nread x </run/share/go\n",
+                 "etc/molt/init.conf.d/rescue.conf": "[Boot]\nRescueShell=/usr/sbin/rescue\n"},
+                arguments=arguments, prepare=prepare)
+
+
+def asked(machine):
+    return (machine.share / "fsck").read_text() if (machine.share / "fsck").exists() else ""
+
+
+@pytest.mark.parametrize("arguments, said", [
+    ([], "-a"), (["fsck.mode=force", "fsck.repair=yes"], "-y -f"), (["fsck.repair=no"], "-n"), (["fsck.mode=skip"], None)])
+def test_fsck_is_asked_as_the_command_line_says(boot, arguments, said):
+    machine = fsck_boot(boot, 1 if said == "-a" else 0, arguments=arguments)
+    wait_until(machine.is_up, what="the boot")
+    assert asked(machine) == (f"-T -A -R -M -t noopts=_netdev,noopts=noauto {said}\n" if said else ""), machine.report()
+    assert ("which fsck has corrected" in machine.log()) == (said == "-a")
+    assert machine.json("status")["system"]["state"] == "running"
+
+
+def test_fsck_is_not_asked_for_what_is_mounted_later(boot):
+    machine = fsck_boot(boot, 0, options="noauto")
+    wait_until(machine.is_up, what="the boot")
+    assert asked(machine) == ""
+
+
+@pytest.mark.parametrize("code", [2, 4, 8, 132])
+def test_errors_that_fsck_leaves_ask_for_a_person(boot, code):
+    """Before anything is mounted; the boot goes on once the person is done."""
+    machine = fsck_boot(boot, code)
+    wait_file(machine.share / "shell")
+    mounts = pathlib.Path(f"/proc/{machine.pid}/mounts")
+    assert " /srv " not in mounts.read_text()
+    assert "checking the file systems of /etc/fstab failed" in machine.path("/run/console").read_text() + machine.log()
+    (machine.share / "go").write_text("exit\n")
+    wait_until(lambda: machine.json("status", check=False).get("system", {}).get("state") == "running", what="the boot")
+    assert " /srv " in mounts.read_text()
+
+
+def test_fsck_has_all_the_time_it_needs_over_a_crash_of_pid_1(boot):
+    machine = fsck_boot(boot, None)
+    wait_file(machine.share / "fsck")
+    os.kill(machine.pid, signal.SIGSEGV)
+    wait_until(lambda: "going on with the boot" in machine.log(), what="the next life")
+    assert asked(machine).count("\n") == 1 and "takes too long" not in machine.log(), machine.report()
+    (machine.share / "code").write_text("0\n")
+    wait_until(lambda: machine.json("status", check=False).get("system", {}).get("state") == "running", what="the boot")
+
+
+def test_network_file_systems_are_left_to_services(boot):
+    machine = boot({"etc/fstab": "server:/x /mnt nfs defaults 0 0\ntmpfs /opt tmpfs _netdev 0 0\n"
+                                 "tmpfs /srv tmpfs size=1m 0 0\n"})
+    mounts = pathlib.Path(f"/proc/{machine.pid}/mounts").read_text()
+    assert " /srv " in mounts and " /opt " not in mounts and " /mnt " not in mounts
+    for place in ("/mnt", "/opt"):
+        assert f"on {place} is left out" in machine.log(), machine.report()

@@ -9,10 +9,13 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/swap.h>
 
 #include "conf/cmdline.h"
+#include "conf/fsck.h"
 #include "conf/machine_id.h"
 #include "conf/sysctl.h"
+#include "kernel/swap.h"
 
 #define ID "0123456789abcdef0123456789abcdef"
 
@@ -112,12 +115,56 @@ static void sysctl_lines(void **state)
 	assert_int_equal(s.count, 0);
 }
 
+static void fsck_words(void **state)
+{
+	static const enum fsck_verdict VERDICTS[] = {[0] = FSCK_CLEAN,
+		[1] = FSCK_CORRECTED,
+		[2] = FSCK_REBOOT,
+		[3] = FSCK_REBOOT,
+		[4] = FSCK_FAILED,
+		[6] = FSCK_FAILED,
+		[8] = FSCK_FAILED,
+		[32] = FSCK_FAILED,
+		[127] = FSCK_FAILED,
+		[128 + 11] = FSCK_FAILED};
+	struct fsck_wish w;
+
+	(void)state;
+	for (int code = 0; code < (int)(sizeof(VERDICTS) / sizeof(VERDICTS[0])); code++)
+		if (VERDICTS[code] != FSCK_CLEAN || code == 0)
+			assert_int_equal(fsck_judge(code), VERDICTS[code]);
+	assert_int_equal(fsck_judge(-1), FSCK_FAILED);
+	assert_true(fsck_wish_parse(NULL, NULL, &w));
+	assert_true(!w.skip && !w.force && strcmp(w.repair, "-a") == 0);
+	assert_true(fsck_wish_parse("force", "yes", &w));
+	assert_true(!w.skip && w.force && strcmp(w.repair, "-y") == 0);
+	assert_true(fsck_wish_parse("skip", "no", &w));
+	assert_true(w.skip && !w.force && strcmp(w.repair, "-n") == 0);
+	assert_true(fsck_wish_parse("auto", "preen", &w));
+	assert_false(fsck_wish_parse("perhaps", "yes", &w));
+	assert_true(!w.skip && !w.force && strcmp(w.repair, "-y") == 0);
+}
+
+static void swap_options(void **state)
+{
+	(void)state;
+	assert_int_equal(swap_flags(NULL), 0);
+	assert_int_equal(swap_flags("sw,nofail,pri=-1,pri=x,pri=32768,discard=often"), 0);
+	assert_int_equal(swap_flags("sw,pri=7"), SWAP_FLAG_PREFER | 7);
+	assert_int_equal(
+		swap_flags("discard,pri=32767"), SWAP_FLAG_DISCARD | SWAP_FLAG_PREFER | 32767);
+	assert_int_equal(swap_flags(",discard=once,"), SWAP_FLAG_DISCARD | 0x20000);
+	assert_int_equal(swap_flags("discard=pages"), SWAP_FLAG_DISCARD | 0x40000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(command_line),
 		cmocka_unit_test(machine_ids),
 		cmocka_unit_test(sysctl_lines),
+		cmocka_unit_test(fsck_words),
+		cmocka_unit_test(swap_options),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
