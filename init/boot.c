@@ -188,6 +188,10 @@ static void begin_stage(void)
 		const struct stage *s = &STAGES[at];
 		if (sys.state == SYSTEM_STOPPING)
 			return;
+		if (stage_is_skipped(s)) {
+			log_notice("%s is left out, as molt.skip= says", s->what);
+			continue;
+		}
 		timeline_begin(s->name);
 		if (s->here)
 			s->here();

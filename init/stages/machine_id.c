@@ -27,6 +27,16 @@ static bool read_id(const char *path, char ret[MACHINE_ID_SIZE])
 	return file_read(AT_FDCWD, path, text, sizeof(text)) > 0 && machine_id_parse(text, ret);
 }
 
+/* Missing, empty, "uninitialized": machine-id(5). What is anything else is somebody's. */
+static bool is_to_be_made(void)
+{
+	char text[128];
+	ssize_t n = file_read(AT_FDCWD, PLACE, text, sizeof(text));
+
+	return n == -ENOENT || n == 0 || (n > 0 && strspn(text, " \t\n") == (size_t)n) ||
+	       (n > 0 && starts_with(text, "uninitialized"));
+}
+
 static bool told(char ret[MACHINE_ID_SIZE])
 {
 	static const char *const KEYS[] = {"molt.machine_id", "systemd.machine_id"};
@@ -138,6 +148,10 @@ int stage_set_machine_id(void)
 
 	if (have && (!asked || strcmp(id, present) == 0))
 		return 0;
+	if (!have && !asked && !is_to_be_made()) {
+		log_warning("%s is no machine ID: it is left as it is", PLACE);
+		return 0;
+	}
 	if (!asked && !find(id, &from)) {
 		log_error("cannot make a machine ID: no random numbers");
 		return 1;

@@ -60,24 +60,33 @@ int tool_run(const char *path, char *const argv[])
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-/* PID 1's arguments, as if they were a command line. */
-static ssize_t read_arguments(char *text, size_t size)
-{
-	ssize_t n = file_read(AT_FDCWD, "/proc/1/cmdline", text, size);
+/* Of a namespace's PID 1: a later life has other arguments. */
+static char arguments[4096];
 
+const char *boot_arguments(void)
+{
+	if (sys.real || arguments[0])
+		return arguments;
+	ssize_t n = file_read(AT_FDCWD, "/proc/1/cmdline", arguments, sizeof(arguments));
 	for (ssize_t i = 0; i < n; i++)
-		if (!text[i])
-			text[i] = ' ';
-	return n;
+		if (!arguments[i])
+			arguments[i] = ' ';
+	return arguments;
+}
+
+void boot_set_arguments(const char *text)
+{
+	(void)snprintf(arguments, sizeof(arguments), "%s", text);
 }
 
 bool boot_option(const char *key, char *buf, size_t size)
 {
 	char line[8192];
-	ssize_t n = sys.real ? file_read(AT_FDCWD, "/proc/cmdline", line, sizeof(line))
-			     : read_arguments(line, sizeof(line));
 
-	return n > 0 && cmdline_get(line, key, buf, size);
+	if (!sys.real)
+		return cmdline_get(boot_arguments(), key, buf, size);
+	return file_read(AT_FDCWD, "/proc/cmdline", line, sizeof(line)) > 0 &&
+	       cmdline_get(line, key, buf, size);
 }
 
 static void visit_lines(char *text, const char *path,

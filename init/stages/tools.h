@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What the children of the boot's stages have in common: the distribution's programs, the lines of
- * its drop-in directories, and the words of the kernel command line. None of it is for PID 1. */
+ * its drop-in directories, and the words of the kernel command line. Only boot_option() is for PID
+ * 1 itself. */
 #ifndef MOLT_INIT_STAGES_TOOLS_H
 #define MOLT_INIT_STAGES_TOOLS_H
 
@@ -18,6 +19,9 @@ int tool_run(const char *path, char *const argv[]);
 
 /* The last KEY=VALUE of the kernel command line, or of PID 1's arguments in a namespace. */
 bool boot_option(const char *key, char *buf, size_t size);
+/* Those arguments, to be taken along into the next life; "" on a real machine. */
+const char *boot_arguments(void);
+void boot_set_arguments(const char *text);
 
 /*
  * Every line of the *.conf files of NAME.d below /etc, /run, /usr/local/lib, /usr/lib and /lib, in

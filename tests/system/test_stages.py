@@ -18,9 +18,9 @@ def boot(tmp_path):
     """Boots an image with files of the test's own; `machine-id` None: the image has none."""
     running = []
 
-    def start(files, arguments=(), writable=(), environment=None, prepare=None):
+    def start(files, arguments=(), writable=(), environment=None, prepare=None, skip=("sysusers", "tmpfiles")):
         machine = Machine(tmp_path, images=("one",), arguments=("molt.debug", *arguments), writable=writable,
-                          environment=environment)
+                          environment=environment, skip=skip)
         running.append(machine)
         for path, text in files.items():
             machine.images["one"].write(path, text)
@@ -41,7 +41,7 @@ def covers(machine):
     return pathlib.Path(f"/proc/{machine.pid}/mounts").read_text().count(" /etc/machine-id ")
 
 
-@pytest.mark.parametrize("before", ["", "uninitialized\n", "nonsense\n", "0" * 32 + "\n"])
+@pytest.mark.parametrize("before", ["", "\n", "uninitialized\n"])
 def test_machine_id_is_written_once(boot, before):
     machine = boot({"etc/machine-id": before}, writable=("one",))
     assert re.fullmatch(r"[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}\n", id_of(machine)), machine.report()
@@ -57,9 +57,11 @@ def test_machine_id_covers_that_of_a_read_only_image(boot):
     assert id_of(first) != id_of(second)
 
 
-def test_machine_id_that_is_there_stays(boot):
-    machine = boot({"etc/machine-id": ID + "\n"}, writable=("one",), environment={"container_uuid": OTHER})
-    assert id_of(machine) == ID + "\n" and covers(machine) == 0
+@pytest.mark.parametrize("there", [ID + "\n", "somebody's\n"])
+def test_machine_id_that_is_there_stays(boot, there):
+    machine = boot({"etc/machine-id": there}, writable=("one",), environment={"container_uuid": OTHER})
+    assert id_of(machine) == there and covers(machine) == 0
+    assert ("is no machine ID" in machine.log()) == (there != ID + "\n")
 
 
 @pytest.mark.parametrize("how", ["argument", "container", "systemd"])
@@ -145,6 +147,7 @@ def test_fsck_has_all_the_time_it_needs_over_a_crash_of_pid_1(boot):
     assert asked(machine).count("\n") == 1 and "takes too long" not in machine.log(), machine.report()
     (machine.share / "code").write_text("0\n")
     wait_until(lambda: machine.json("status", check=False).get("system", {}).get("state") == "running", what="the boot")
+    assert machine.log().count("as molt.skip= says") == 2, "the next life has the first one's arguments"
 
 
 def test_network_file_systems_are_left_to_services(boot):
@@ -154,3 +157,32 @@ def test_network_file_systems_are_left_to_services(boot):
     assert " /srv " in mounts and " /opt " not in mounts and " /mnt " not in mounts
     for place in ("/mnt", "/opt"):
         assert f"on {place} is left out" in machine.log(), machine.report()
+
+
+def test_users_and_files_that_packages_want(boot):
+    """By the host's own tools; and without them what every program takes for granted."""
+    machine = boot({"etc/sysusers.d/test.conf": "u molt-test-user - \"of a test\" /\n",
+                    "etc/tmpfiles.d/test.conf": "d /run/of-a-test 0750 molt-test-user - -\nf /run/of-a-test/id - - - - %m\n"
+                                                "L /usr/on-the-image - - - - /nowhere\n",
+                    "etc/machine-id": ID + "\n"}, writable=("one",), skip=())
+    assert "molt-test-user" in machine.path("/etc/passwd").read_text(), machine.report()
+    made = machine.path("/run/of-a-test")
+    user = machine.run("id", "-u", "molt-test-user").stdout.strip()
+    assert (made.stat().st_mode & 0o777, str(made.stat().st_uid)) == (0o750, user)
+    assert (made / "id").read_text() == ID
+    assert "the boot goes on" not in machine.log(), machine.report()
+
+
+def test_files_without_their_tool(boot):
+    hide = {f"usr/bin/systemd-{name}": "" for name in ("tmpfiles", "sysusers")}  # nobody may execute them
+    machine = boot(hide, skip=(), prepare=lambda m: m.images["one"].write("etc/fstab", "tmpfs /tmp tmpfs mode=0700\n"))
+    wait_until(machine.is_up, what="the boot")
+    assert machine.path("/run/lock").stat().st_mode & 0o7777 == 0o1777
+    assert machine.path("/var/tmp").stat().st_mode & 0o7777 == 0o1777
+    assert os.readlink(machine.path("/var/run")) == "/run"
+
+
+def test_stages_that_are_to_be_left_out(boot):
+    machine = boot({"etc/fstab": "tmpfs /srv tmpfs size=1m 0 0\n", "etc/machine-id": ""}, skip=("mount", "machine-id"))
+    assert " /srv " not in pathlib.Path(f"/proc/{machine.pid}/mounts").read_text()
+    assert covers(machine) == 0 and machine.log().count("as molt.skip= says") == 2, machine.report()
