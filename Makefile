@@ -46,6 +46,9 @@ WARNINGS := -Wall -Wextra -Wshadow -Wswitch-enum -Wmissing-prototypes -Wstrict-p
 ifeq ($(findstring clang,$(CC)),)
 WARNINGS += -Wno-format-truncation
 endif
+# The clock of a machine without one is never before it: the time of the commit, so that the same
+# source builds the same program; without git, now.
+BUILD_TIME := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null || date +%s))
 DEFINES := -D_GNU_SOURCE -DMOLT_VERSION='"$(VERSION)"'
 LIBRARIES := mount blkid libcap inih
 # Not at parse time for `make deps`, which is there to install pkg-config itself.
@@ -60,7 +63,7 @@ KERNEL_SRC := $(filter-out $(ARCH_OTHER),$(wildcard kernel/*.c))
 CONF_SRC := $(wildcard conf/*.c)
 SERVICES_SRC := $(wildcard services/*.c)
 UPGRADE_SRC := $(wildcard upgrade/*.c)
-INIT_SRC := $(wildcard init/*.c)
+INIT_SRC := $(wildcard init/*.c init/*/*.c)
 INITCTL_SRC := $(wildcard initctl/*.c) conf/record.c conf/number.c conf/when.c kernel/error.c
 CLIENT_SRC := $(wildcard services/client/*.c)
 EXAMPLES_SRC := $(wildcard services/client/examples/*.c)
@@ -106,6 +109,8 @@ nofreeze: $(BUILD)/nofreeze/molt
 $(BUILD)/nofreeze/molt: FORCE
 	$(MAKE) BUILD=$(BUILD)/nofreeze DEFINES="$(subst ",\",$(DEFINES)) -DMOLT_TEST_NO_FREEZE" $(BUILD)/nofreeze/molt
 FORCE:
+
+$(BUILD)/obj/init/stages/clock.o: CFLAGS += -DMOLT_BUILD_TIME=$(BUILD_TIME)
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -192,7 +197,7 @@ uninstall:
 clean:
 	rm -rf $(BUILD)
 
-SOURCES_FORMATTED := $(wildcard */*.c */*.h tests/*/*.[ch] tests/tools/*/*.[ch] services/client/*.[ch] services/client/*/*.c)
+SOURCES_FORMATTED := $(wildcard */*.c */*.h init/*/*.[ch] tests/*/*.[ch] tests/tools/*/*.[ch] services/client/*.[ch] services/client/*/*.c)
 format:
 	@clang-format -i $(SOURCES_FORMATTED)
 

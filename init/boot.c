@@ -188,6 +188,10 @@ static void begin_stage(void)
 		const struct stage *s = &STAGES[at];
 		if (sys.state == SYSTEM_STOPPING)
 			return;
+		if (stage_is_skipped(s)) {
+			log_notice("%s is left out, as molt.skip= says", s->what);
+			continue;
+		}
 		timeline_begin(s->name);
 		if (s->here)
 			s->here();
@@ -294,7 +298,8 @@ static bool resume_worker(void)
 		process_adopt(&worker, worker_before, -1, true) < 0)
 		return false;
 	worker_timer.expired = worker_timed_out;
-	timer_set(&worker_timer, worker_deadline_usec);
+	/* 0: a stage without a limit has none set. */
+	timer_set(&worker_timer, worker_deadline_usec ? worker_deadline_usec : USEC_INFINITY);
 	return true;
 }
 

@@ -3,13 +3,14 @@
 
 #include <errno.h>
 #include <libmount/libmount.h>
-#include <stdbool.h>
 #include <string.h>
-#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/swap.h>
 #include <unistd.h>
 
 #include "kernel/log.h"
+#include "kernel/swap.h"
 #include "kernel/util.h"
 
 static bool has_option(struct libmnt_fs *fs, const char *name)
@@ -18,27 +19,95 @@ static bool has_option(struct libmnt_fs *fs, const char *name)
 	return mnt_fs_get_option(fs, name, NULL, NULL) == 0;
 }
 
-static int switch_swap_on(struct libmnt_fs *fs)
+static const char *source_of(struct libmnt_fs *fs)
 {
-	const char *source = mnt_fs_get_srcpath(fs);
-	CLEANUP_FREE char *resolved = mnt_resolve_spec(mnt_fs_get_source(fs), NULL);
-
-	if (resolved)
-		source = resolved;
-	if (!source || (swapon(source, 0) < 0 && errno != EBUSY)) {
-		log_warning("cannot swap on %s: %s", source ? source : "?",
-			source ? strerror(errno) : "no such device");
-		return -1;
-	}
-	return 0;
+	return mnt_fs_get_source(fs) ? mnt_fs_get_source(fs) : "?";
 }
+
+static bool is_root(struct libmnt_fs *fs)
+{
+	return mnt_fs_get_target(fs) && strcmp(mnt_fs_get_target(fs), "/") == 0;
+}
+
+/* 9p is a file system of virtual machines: their host is there from the first moment on. */
+static bool is_network(struct libmnt_fs *fs)
+{
+	const char *type = mnt_fs_get_fstype(fs);
+
+	return has_option(fs, "_netdev") ||
+	       (mnt_fs_is_netfs(fs) && !(type && strcmp(type, "9p") == 0));
+}
+
+/* The table */
+
+static int complain(struct libmnt_table *table, const char *file, int line)
+{
+	(void)table;
+	log_error("%s:%d: cannot make sense of this line; it is left out", file, line);
+	return 1; /* go on with the rest */
+}
+
+static int skip(struct libmnt_table *table, const char *file, int line)
+{
+	(void)table;
+	(void)file;
+	(void)line;
+	return 1; /* one stage complains, not all */
+}
+
+/* An empty one if there is no file; NULL if there is one and it cannot be read. */
+static struct libmnt_table *read_fstab(int (*broken)(struct libmnt_table *, const char *, int))
+{
+	struct libmnt_table *fstab = mnt_new_table();
+
+	if (!fstab)
+		return NULL;
+	(void)mnt_table_set_parser_errcb(fstab, broken);
+	if (access("/etc/fstab", F_OK) < 0 || mnt_table_parse_fstab(fstab, NULL) == 0)
+		return fstab;
+	log_error("cannot read /etc/fstab");
+	mnt_unref_table(fstab);
+	return NULL;
+}
+
+static bool any(bool (*is)(struct libmnt_fs *fs))
+{
+	struct libmnt_table *fstab = read_fstab(skip);
+	struct libmnt_iter *iter = mnt_new_iter(MNT_ITER_FORWARD);
+	struct libmnt_fs *fs;
+	bool found = false;
+
+	while (fstab && iter && !found && mnt_table_next_fs(fstab, iter, &fs) == 0)
+		found = is(fs);
+	mnt_free_iter(iter);
+	mnt_unref_table(fstab);
+	return found;
+}
+
+/* What all lines of a kind have done to them: 0 or 1 each. */
+static int each(
+	int (*broken)(struct libmnt_table *, const char *, int), int (*visit)(struct libmnt_fs *fs))
+{
+	struct libmnt_table *fstab = read_fstab(broken);
+	struct libmnt_iter *iter = mnt_new_iter(MNT_ITER_FORWARD);
+	struct libmnt_fs *fs;
+	int failed = fstab && iter ? 0 : 1;
+
+	while (fstab && iter && mnt_table_next_fs(fstab, iter, &fs) == 0)
+		failed |= visit(fs);
+	mnt_free_iter(iter);
+	mnt_unref_table(fstab);
+	return failed;
+}
+
+/* Mounting */
 
 static void describe(struct libmnt_context *cxt, struct libmnt_fs *fs, int r)
 {
 	char text[400] = "";
 
 	(void)mnt_context_get_excode(cxt, r, text, sizeof(text));
-	log_error("cannot mount %s on %s: %s", mnt_fs_get_source(fs) ? mnt_fs_get_source(fs) : "?",
+	log_error("cannot mount %s on %s: %s", source_of(fs),
 		mnt_fs_get_target(fs) ? mnt_fs_get_target(fs) : "?",
 		text[0] ? text : "no reason given");
 }
@@ -49,7 +118,7 @@ static int mount_one(struct libmnt_fs *fs, const char *extra)
 	int r;
 
 	if (!cxt)
-		return -1;
+		return 1;
 	(void)mnt_context_disable_helpers(cxt, 0);
 	r = mnt_context_set_target(cxt, mnt_fs_get_target(fs));
 	if (r == 0)
@@ -64,57 +133,107 @@ static int mount_one(struct libmnt_fs *fs, const char *extra)
 		r = mnt_context_mount(cxt);
 	if (r != 0 || mnt_context_get_status(cxt) != 1) {
 		describe(cxt, fs, r);
-		r = -1;
+		r = 1;
 	}
 	mnt_free_context(cxt);
-	return r;
+	return r == 0 || has_option(fs, "nofail") ? 0 : 1;
 }
 
-static int handle(struct libmnt_fs *fs, struct libmnt_table *mounted)
+static int remount_if_root(struct libmnt_fs *fs)
+{
+	return is_root(fs) && !has_option(fs, "noauto") ? mount_one(fs, "remount") : 0;
+}
+
+int fstab_remount_root(void)
+{
+	return each(skip, remount_if_root);
+}
+
+static struct libmnt_table *mounted;
+
+static int mount_if_local(struct libmnt_fs *fs)
 {
 	const char *target = mnt_fs_get_target(fs);
-	int r;
 
-	if (mnt_fs_is_swaparea(fs)) {
-		(void)(has_option(fs, "noauto") ? 0
-						: switch_swap_on(fs)); /* a machine runs without */
+	if (!target || mnt_fs_is_swaparea(fs) || is_root(fs) || has_option(fs, "noauto") ||
+		strcmp(target, "none") == 0)
+		return 0;
+	if (mnt_table_is_fs_mounted(mounted, fs) == 1 ||
+		mnt_table_find_target(mounted, target, MNT_ITER_BACKWARD))
+		return 0;
+	if (is_network(fs)) {
+		log_notice(
+			"%s on %s is left out: a service that comes after the network has to mount it",
+			source_of(fs), target);
 		return 0;
 	}
-	if (!target || has_option(fs, "noauto") || strcmp(target, "none") == 0)
-		return 0;
-	if (strcmp(target, "/") == 0)
-		r = mount_one(fs, "remount");
-	else if (mnt_table_is_fs_mounted(mounted, fs) == 1 ||
-		 mnt_table_find_target(mounted, target, MNT_ITER_BACKWARD))
-		return 0;
-	else
-		r = mount_one(fs, NULL);
-	return r < 0 && !has_option(fs, "nofail") ? -1 : 0;
-}
-
-static int complain(struct libmnt_table *table, const char *file, int line)
-{
-	(void)table;
-	log_error("%s:%d: cannot make sense of this line; it is left out", file, line);
-	return 1; /* go on with the rest */
+	return mount_one(fs, NULL);
 }
 
 int fstab_mount_all(void)
 {
-	struct libmnt_table *fstab = mnt_new_table(), *mounted = mnt_new_table();
-	struct libmnt_iter *iter = mnt_new_iter(MNT_ITER_FORWARD);
-	struct libmnt_fs *fs;
-	int failed = 0;
+	int failed = 1;
 
-	if (!fstab || !mounted || !iter)
-		return 1;
-	(void)mnt_table_set_parser_errcb(fstab, complain);
-	if (access("/etc/fstab", F_OK) < 0 || mnt_table_parse_fstab(fstab, NULL) < 0)
-		return access("/etc/fstab", F_OK) < 0 ? 0 : 1;
-	if (mnt_table_parse_mtab(mounted, NULL) < 0)
-		return 1;
-	while (mnt_table_next_fs(fstab, iter, &fs) == 0)
-		if (handle(fs, mounted) < 0)
-			failed = 1;
+	mounted = mnt_new_table();
+	if (mounted && mnt_table_parse_mtab(mounted, NULL) == 0)
+		failed = each(complain, mount_if_local);
+	mnt_unref_table(mounted);
 	return failed;
+}
+
+/* Swap */
+
+static int swap_on(struct libmnt_fs *fs)
+{
+	if (!mnt_fs_is_swaparea(fs) || has_option(fs, "noauto"))
+		return 0;
+	CLEANUP_FREE char *resolved = mnt_resolve_spec(mnt_fs_get_source(fs), NULL);
+	const char *source = resolved ? resolved : source_of(fs);
+	/* EBUSY: it is on. */
+	if (swapon(source, swap_flags(mnt_fs_get_options(fs))) == 0 || errno == EBUSY)
+		return 0;
+	if (has_option(fs, "nofail")) {
+		log_info("cannot swap on %s: %s", source, strerror(errno));
+		return 0;
+	}
+	log_warning("cannot swap on %s: %s", source, strerror(errno));
+	return 1;
+}
+
+int fstab_swap_on(void)
+{
+	return each(skip, swap_on);
+}
+
+/* Checking */
+
+static bool is_checked_root(struct libmnt_fs *fs)
+{
+	struct stat root, device;
+	struct statvfs now;
+
+	if (!is_root(fs) || mnt_fs_get_passno(fs) <= 0 || statvfs("/", &now) < 0 ||
+		!(now.f_flag & ST_RDONLY))
+		return false;
+	/* An image with a layer over it, or one that was booted in place of that line's, is not
+	 * what would be checked. */
+	CLEANUP_FREE char *resolved = mnt_resolve_spec(mnt_fs_get_source(fs), NULL);
+	return resolved && stat("/", &root) == 0 && stat(resolved, &device) == 0 &&
+	       S_ISBLK(device.st_mode) && device.st_rdev == root.st_dev;
+}
+
+bool fstab_checks_root(void)
+{
+	return any(is_checked_root);
+}
+
+static bool is_checked(struct libmnt_fs *fs)
+{
+	return !is_root(fs) && !mnt_fs_is_swaparea(fs) && mnt_fs_get_passno(fs) > 0 &&
+	       !has_option(fs, "noauto") && !has_option(fs, "_netdev");
+}
+
+bool fstab_checks_others(void)
+{
+	return any(is_checked);
 }

@@ -1,10 +1,22 @@
 /* SPDX-License-Identifier: MIT */
-/* /etc/fstab through libmount, in a child: in order, nofail, noauto, swap, the remount of /. */
+/* /etc/fstab through libmount, in children: in order, nofail, noauto. Each of these can be done
+ * again. What could not be done is said in the log. */
 #ifndef MOLT_INIT_FSTAB_H
 #define MOLT_INIT_FSTAB_H
 
-/* Mounts all; says on stderr and in the log what could not be. Returns 0, or 1 if something failed
- * that was not nofail. */
+#include <stdbool.h>
+
+/* The root with the options of its line; there being none is fine. 0 or 1. */
+int fstab_remount_root(void);
+/* What is local and not mounted yet. Returns 0, or 1 if something failed that was not nofail. */
 int fstab_mount_all(void);
+/* Swap partitions and files. 0 or 1. */
+int fstab_swap_on(void);
+
+/* Whether the line of the root has it checked, and the root is a device that can be: mounted
+ * read-only, and the one of that line. */
+bool fstab_checks_root(void);
+/* Whether there are others that are to be checked before they are mounted. */
+bool fstab_checks_others(void);
 
 #endif

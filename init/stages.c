@@ -12,6 +12,8 @@
 
 #include "init/fstab.h"
 #include "init/keep.h"
+#include "init/stages/children.h"
+#include "init/stages/tools.h"
 #include "init/system.h"
 #include "kernel/identity.h"
 #include "kernel/log.h"
@@ -84,6 +86,36 @@ static void take_grafts(void)
 /* A file server that does not answer would keep the boot waiting for ever. */
 const struct stage STAGES[] = {
 	{.name = "host", .what = "naming the host", .here = set_host},
+	/* Before anything compares times with it: file system checks do. */
+	{.name = "clock",
+		.what = "setting the clock",
+		.child = stage_set_clock,
+		.limit_usec = 10 * USEC_PER_SEC},
+	{.name = "modules",
+		.what = "loading the modules of modules-load.d",
+		.child = stage_load_modules,
+		.limit_usec = 60 * USEC_PER_SEC},
+	{.name = "sysctl",
+		.what = "setting the kernel's parameters of sysctl.d",
+		.child = stage_set_sysctls,
+		.limit_usec = 30 * USEC_PER_SEC},
+	/* The root first and alone, and before anything is written to it. Hours are fine for a
+	 * check. */
+	{.name = "check-root",
+		.what = "checking the root file system",
+		.child = stage_check_root,
+		.limit_usec = USEC_INFINITY,
+		.must = true},
+	{.name = "root",
+		.what = "mounting the root as /etc/fstab says",
+		.child = fstab_remount_root,
+		.limit_usec = 60 * USEC_PER_SEC,
+		.must = true},
+	{.name = "check",
+		.what = "checking the file systems of /etc/fstab",
+		.child = stage_check_others,
+		.limit_usec = USEC_INFINITY,
+		.must = true},
 	{.name = "mount",
 		.what = "mounting the local file systems of /etc/fstab",
 		.here = prepare_grafts,
@@ -91,8 +123,53 @@ const struct stage STAGES[] = {
 		.after = take_grafts,
 		.limit_usec = 180 * USEC_PER_SEC,
 		.must = true},
+	{.name = "swap", /* a machine runs without; files may be on what was mounted just now */
+		.what = "switching swap on",
+		.child = stage_swap_on,
+		.limit_usec = 60 * USEC_PER_SEC},
+	{.name = "stamp",
+		.what = "comparing the clock with the last shutdown",
+		.child = stage_advance_clock,
+		.limit_usec = 10 * USEC_PER_SEC},
+	{.name = "seed", /* before anything random is asked for */
+		.what = "seeding the kernel's random numbers",
+		.child = stage_seed,
+		.limit_usec = 30 * USEC_PER_SEC},
+	/* After the carried files, of which it may be one, and where / can be written to by now. */
+	{.name = "machine-id",
+		.what = "giving the machine an ID",
+		.child = stage_set_machine_id,
+		.limit_usec = 30 * USEC_PER_SEC},
+	{.name = "sysusers",
+		.what = "making the users of sysusers.d",
+		.child = stage_make_users,
+		.limit_usec = 60 * USEC_PER_SEC},
+	{.name = "tmpfiles",
+		.what = "making the files of tmpfiles.d",
+		.child = stage_make_files,
+		.limit_usec = 120 * USEC_PER_SEC},
 };
 const size_t N_STAGES = ARRAY_SIZE(STAGES);
+
+bool stage_is_skipped(const struct stage *s)
+{
+	char text[512] = "", *state = NULL;
+
+	if (!boot_option("molt.skip", text, sizeof(text)))
+		return false;
+	for (char *word = strtok_r(text, ",", &state); word; word = strtok_r(NULL, ",", &state))
+		if (strcmp(word, s->name) == 0)
+			return true;
+	return false;
+}
+
+void stages_before_unmount(void)
+{
+	if (!sys.real)
+		return;
+	stage_save_seed();
+	stage_save_clock();
+}
 
 size_t stage_find(const char *name)
 {
@@ -106,11 +183,16 @@ size_t stage_find(const char *name)
 void stages_save(struct record_writer *w)
 {
 	record_int(w, "grafts_fd", grafts_fd);
+	record_text(w, "arguments", boot_arguments());
 }
 
 void stages_load(const struct record *r)
 {
+	const char *arguments = record_get(r, "arguments");
+
 	grafts_fd = identity_take((int)record_get_int(r, "grafts_fd", -1));
+	if (arguments)
+		boot_set_arguments(arguments);
 }
 
 void stages_each_fd(int (*visit)(int fd))

@@ -27,6 +27,10 @@ struct stage {
 extern const struct stage STAGES[];
 extern const size_t N_STAGES;
 
+/* Whether the person who booted has said so: molt.skip= on the kernel command line. */
+bool stage_is_skipped(const struct stage *s);
+/* For the child of a shutdown: what the next boot's stages take up. */
+void stages_before_unmount(void);
 /* N_STAGES: there is none of that name. */
 size_t stage_find(const char *name);
 

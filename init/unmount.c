@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "init/reexec.h"
+#include "init/stages.h"
 #include "init/system.h"
 #include "kernel/log.h"
 #include "kernel/mounts.h"
@@ -98,6 +99,7 @@ void unmount_everything(void)
 {
 	unsigned left, failed;
 
+	stages_before_unmount();
 	sync();
 	swap_off();
 	while (unmount_pass(&left) > 0 && left > 0)

@@ -96,16 +96,18 @@ class Machine:
     """One running molt. Use as a context manager, or stop() it."""
 
     def __init__(self, tmp, images=("one", "two"), molt=None, arguments=("molt.debug",), shared=False,
-                 writable=(), environment=None, slave=False):
+                 writable=(), environment=None, slave=False, skip=("sysusers", "tmpfiles")):
         """`images`: their names; the first is booted. `writable`: those that can be written to.
         `slave`: its root mount is one of a mount that the process which started it has.
-        `environment`: of the first life of PID 1."""
+        `environment`: of the first life of PID 1. `skip`: stages of the boot that take their time, and are no
+        business of a test that is not about them."""
         self.tmp = pathlib.Path(tempfile.mkdtemp(prefix="machine-", dir=tmp))
         self.images = {name: Image(self.tmp / "images" / name, name, molt) for name in images}
         self.first = images[0]
         self.share = self.tmp / "share"
         self.share.mkdir()
         self.arguments = list(arguments)
+        self.skip = list(skip)
         self.shared = shared
         self.slave = slave
         self.writable = list(writable)
@@ -124,9 +126,10 @@ class Machine:
         self.cgroup = pathlib.Path(cgroup2_root()) / f"molt-test-{os.getpid()}-{next(counter)}"
         self.cgroup.mkdir()
         (self.tmp / "root").mkdir()
+        arguments = self.arguments + ([f"molt.skip={','.join(self.skip)}"] if self.skip else [])
         spec = {
             "workdir": str(self.tmp), "share": str(self.share), "cgroup": str(self.cgroup),
-            "first": self.first, "arguments": self.arguments, "shared": self.shared, "slave": self.slave,
+            "first": self.first, "arguments": arguments, "shared": self.shared, "slave": self.slave,
             "writable": self.writable, "environment": self.environment,
             "images": {name: str(image.directory) for name, image in self.images.items()},
         }
