@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "init/devices.h"
 #include "init/fstab.h"
 #include "init/keep.h"
 #include "init/stages/children.h"
@@ -111,6 +112,15 @@ const struct stage STAGES[] = {
 		.child = fstab_remount_root,
 		.limit_usec = 60 * USEC_PER_SEC,
 		.must = true},
+	{.name = "devices",
+		.what = "bringing up the services of devices",
+		.services = devices_services,
+		.limit = devices_limit},
+	/* No other stage has to: what is not there by then is not there. */
+	{.name = "await",
+		.what = "waiting for the devices of /etc/fstab",
+		.child = fstab_await_devices,
+		.limit_usec = USEC_INFINITY},
 	{.name = "check",
 		.what = "checking the file systems of /etc/fstab",
 		.child = stage_check_others,

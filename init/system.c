@@ -14,6 +14,7 @@
 #include "kernel/log.h"
 #include "kernel/util.h"
 #include "services/notify.h"
+#include "services/output.h"
 #include "services/service.h"
 #include "upgrade/upgrade.h"
 
@@ -131,7 +132,9 @@ void system_spread_conf(void)
 	world.storage = sys.storage;
 	world.storage_path = sys.storage_path;
 	world.notify_path = NOTIFY_SOCKET_PATH;
-	world.log_directory = sys.conf->log_directory;
+	/* What is started before the local mounts must not keep a file open below one of them. */
+	world.log_directory =
+		sys.state == SYSTEM_BOOTING ? OUTPUT_FALLBACK_DIRECTORY : sys.conf->log_directory;
 	world.log_max_bytes = sys.conf->log_max_bytes;
 	world.timeout_start_usec = sys.conf->start_timeout_usec;
 	world.timeout_stop_usec = sys.conf->stop_timeout_usec;

@@ -165,7 +165,8 @@ def test_shell_is_waited_for(tmp_path, why):
     with make(tmp_path, seam=False, arguments=("molt.debug", why)) as machine:
         rescue(machine)
         if why == "repair":
-            machine.images["one"].write("etc/fstab", "/dev/no-such-device /mnt ext4 defaults\ntmpfs /srv tmpfs size=1m\n")
+            machine.images["one"].write("etc/fstab", "/dev/no-such-device /mnt ext4 x-systemd.device-timeout=50ms\n"
+                                         "tmpfs /srv tmpfs size=1m\n")
         machine.start()
         wait_file(machine.share / "shell")
         for _ in range(3):
