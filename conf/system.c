@@ -88,6 +88,9 @@ static int parse_carry(UNUSED const struct key_site *site, const char *text, voi
 
 static const char *const CTRL_ALT_DEL_NAMES[] = {"ignore", "reboot", "poweroff", "halt", NULL};
 
+static const char *const RESCUE_LOGIN_NAMES[] = {
+	[RESCUE_LOGIN_AUTO] = "auto", [RESCUE_LOGIN_YES] = "yes", [RESCUE_LOGIN_NO] = "no", NULL};
+
 static void forget_list(char ***list, bool *automatic)
 {
 	strings_free(*list);
@@ -156,6 +159,8 @@ static const struct key system_keys[] = {
 	KEY("Boot", "Hostname", parse_hostname, hostname),
 	KEY("Boot", "Console", parse_needed_path, console),
 	KEY("Boot", "RescueShell", parse_needed_path, rescue_shell),
+	{"Boot", "RescueLogin", key_parse_enum, offsetof(struct system_conf, rescue_login),
+		RESCUE_LOGIN_NAMES},
 	KEY("Boot", "Debug", key_parse_bool, debug),
 	KEY("Boot", "DeviceServices", parse_device_services, device_services),
 	KEY("Boot", "DeviceTimeoutSec", key_parse_deadline, device_timeout_usec),

@@ -24,6 +24,9 @@ struct system_conf {
 	char *hostname; /* Hostname=; NULL: /etc/hostname, which PID 1's boot reads */
 	char *console; /* Console=, default /dev/console */
 	char *rescue_shell; /* RescueShell=, default /bin/sh */
+	/* RescueLogin=auto|yes|no, default auto: whether sulogin(8) asks for root's password first
+	 */
+	enum rescue_login { RESCUE_LOGIN_AUTO, RESCUE_LOGIN_YES, RESCUE_LOGIN_NO } rescue_login;
 	bool debug; /* Debug= */
 	/* DeviceServices=auto|no|NAMES, default auto: whatever manager of devices the image has */
 	bool device_services_auto;

@@ -6,7 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "init/gettys.h"
 #include "init/keep.h"
+#include "init/records.h"
 #include "init/rescue.h"
 #include "init/stages.h"
 #include "init/system.h"
@@ -54,6 +56,8 @@ static void start_services(void)
 	for (char **name = sys.conf->services; *name; name++)
 		if (set_start(*name, &e) < 0)
 			log_error("%s", e.text);
+	gettys_start();
+	records_note_running();
 	sys.booted_usec = clock_usec();
 	log_notice("booted");
 	/* A life that knew only some of what is started from here on would start it twice. */

@@ -13,6 +13,7 @@
 #include "init/devices.h"
 #include "init/fstab.h"
 #include "init/keep.h"
+#include "init/records.h"
 #include "init/stages/children.h"
 #include "init/stages/tools.h"
 #include "init/system.h"
@@ -158,6 +159,10 @@ const struct stage STAGES[] = {
 		.what = "making the files of tmpfiles.d",
 		.child = stage_make_files,
 		.limit_usec = 120 * USEC_PER_SEC},
+	{.name = "utmp",
+		.what = "noting the boot in utmp",
+		.child = records_note_boot,
+		.limit_usec = 20 * USEC_PER_SEC},
 };
 const size_t N_STAGES = ARRAY_SIZE(STAGES);
 

@@ -25,9 +25,11 @@ static void take_option(const char *word)
 	uint64_t seconds;
 
 	if (strcmp(word, "single") == 0 || strcmp(word, "s") == 0 || strcmp(word, "S") == 0 ||
-		strcmp(word, "1") == 0)
+		strcmp(word, "1") == 0 || strcmp(word, "rescue") == 0 ||
+		strcmp(word, "systemd.unit=rescue.target") == 0)
 		sys.single = true;
-	else if (strcmp(word, "emergency") == 0 || strcmp(word, "-b") == 0)
+	else if (strcmp(word, "emergency") == 0 || strcmp(word, "-b") == 0 ||
+		 strcmp(word, "systemd.unit=emergency.target") == 0)
 		sys.emergency = true;
 	else if (strcmp(word, "molt.debug") == 0 || strcmp(word, "molt.debug=1") == 0)
 		sys.debug = true;

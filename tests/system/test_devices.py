@@ -4,7 +4,7 @@ import os
 import signal
 
 import pytest
-from helpers import FOREVER, script, wait_file, wait_log
+from helpers import FOREVER, down, script, wait_file, wait_log
 from machine import Machine, wait_until
 
 READY = "systemd-notify --ready"
@@ -95,7 +95,7 @@ def test_shutdown_while_it_waits(machine):
     machine.images["one"].service("manager", f"[Service]\nType=notify\nExecStart={FOREVER}\n")
     machine.start(wait=False)
     wait_log(machine, "manager.service: waiting -> starting")
-    machine.initctl("poweroff")
+    down(machine)
     assert machine.process.wait(30) == 128 + signal.SIGINT
 
 

@@ -65,6 +65,7 @@ static void expect_defaults(const struct system_conf *c)
 	assert_null(c->services[0]);
 	assert_null(c->hostname);
 	assert_true(c->device_services_auto && c->gettys_auto);
+	assert_int_equal(c->rescue_login, RESCUE_LOGIN_AUTO);
 	assert_null(c->device_services[0]);
 	assert_null(c->gettys[0]);
 	assert_true(c->device_timeout_usec == 30 * SECOND);
@@ -114,7 +115,7 @@ static void reads_every_key(void **state)
 		"[Boot]\nServices=a b@1.service\nServices=c.service\n"
 		"Hostname=box-1.example\nConsole=/dev/ttyS0\nRescueShell=/bin/100%\nDebug=yes\n"
 		"DeviceServices=x.service\nDeviceServices=auto\nDeviceServices=u\nDeviceServices=v@1\n"
-		"DeviceTimeoutSec=7\nGettys=tty9\nGettys=no\nGettys=tty1 /dev/ttyS0\nGettys=tty1\n"
+		"RescueLogin=no\nDeviceTimeoutSec=7\nGettys=tty9\nGettys=no\nGettys=tty1 /dev/ttyS0\nGettys=tty1\n"
 		"[Manager]\nLogDirectory=/run/log\nLogMaxSize=64K\nCtrlAltDel=halt\nShutdownDeadlineSec=77\nPowerFailCommand=/sbin/pf\n"
 		"DefaultTimeoutStopSec=5\nDefaultTimeoutStartSec=0\nShutdownTimeoutSec=1min\n"
 		"[Upgrade]\nFreezeTimeoutSec=500ms\nBlackoutTimeoutSec=3\nRetryTimeoutSec=9\nCheckTimeoutSec=4\n"
@@ -131,6 +132,7 @@ static void reads_every_key(void **state)
 	assert_string_equal(c->rescue_shell, "/bin/100%");
 	assert_true(c->debug);
 	assert_false(c->device_services_auto || c->gettys_auto);
+	assert_int_equal(c->rescue_login, RESCUE_LOGIN_NO);
 	assert_int_equal(strings_count(c->device_services), 2);
 	assert_string_equal(c->device_services[0], "u.service");
 	assert_string_equal(c->device_services[1], "v@1.service");
