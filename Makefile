@@ -9,6 +9,8 @@ MANDIR ?= $(PREFIX)/share/man
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 DOCDIR ?= $(PREFIX)/share/doc/molt
+# Where molt looks for the services that come with it, whatever PREFIX says.
+UNITDIR ?= /usr/lib/molt/system
 # The link /sbin/init -> molt, and the old commands as links to initctl: say yes for an image that molt
 # boots, never by accident.
 INIT_LINK ?= no
@@ -178,6 +180,8 @@ install: all
 	sed -e 's|@PREFIX@|$(PREFIX)|;s|@LIBDIR@|$(LIBDIR)|;s|@INCLUDEDIR@|$(INCLUDEDIR)|;s|@VERSION@|$(VERSION)|' \
 		services/client/molt-client.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/molt-client.pc
 	install -D -m 0644 conf/completion/initctl $(DESTDIR)$(PREFIX)/share/bash-completion/completions/initctl
+	install -d $(DESTDIR)$(UNITDIR)
+	install -m 0644 conf/units/*.service $(DESTDIR)$(UNITDIR)
 ifeq ($(INIT_LINK),yes)
 	ln -sfn molt $(DESTDIR)$(SBINDIR)/init
 	for link in $(LINKS); do ln -sfn $(LINK_TARGET) $(DESTDIR)$(SBINDIR)/$$link || exit 1; done
@@ -189,6 +193,7 @@ uninstall:
 	rm -f $(DESTDIR)$(INCLUDEDIR)/molt-client.h $(DESTDIR)$(LIBDIR)/libmolt-client.a $(DESTDIR)$(LIBDIR)/pkgconfig/molt-client.pc
 	rm -f $(DESTDIR)$(DOCDIR)/writing-services.md $(addprefix $(DESTDIR)$(DOCDIR)/examples/,$(notdir $(wildcard services/client/examples/*)))
 	rmdir $(DESTDIR)$(DOCDIR)/examples 2>/dev/null || true
+	rm -f $(addprefix $(DESTDIR)$(UNITDIR)/,$(notdir $(wildcard conf/units/*)))
 	rm -f $(DESTDIR)$(DOCDIR)/init.conf $(DESTDIR)$(PREFIX)/share/bash-completion/completions/initctl
 	@if [ "$$(readlink $(DESTDIR)$(SBINDIR)/init)" = molt ]; then rm -f $(DESTDIR)$(SBINDIR)/init; fi
 	@for link in $(LINKS); do \

@@ -88,6 +88,67 @@ static int parse_carry(UNUSED const struct key_site *site, const char *text, voi
 
 static const char *const CTRL_ALT_DEL_NAMES[] = {"ignore", "reboot", "poweroff", "halt", NULL};
 
+static const char *const RESCUE_LOGIN_NAMES[] = {
+	[RESCUE_LOGIN_AUTO] = "auto", [RESCUE_LOGIN_YES] = "yes", [RESCUE_LOGIN_NO] = "no", NULL};
+
+static void forget_list(char ***list, bool *automatic)
+{
+	strings_free(*list);
+	*list = NULL;
+	*automatic = false;
+}
+
+static int parse_device_services(const struct key_site *site, const char *text, UNUSED void *field,
+	UNUSED const void *argument, struct error *e)
+{
+	struct system_conf *c = site->target;
+	bool is_auto = strcmp(text, "auto") == 0;
+
+	if (is_auto || c->device_services_auto || strcmp(text, "no") == 0)
+		forget_list(&c->device_services, &c->device_services_auto);
+	c->device_services_auto = is_auto;
+	if (is_auto || strcmp(text, "no") == 0)
+		return 0;
+	return key_parse_units(site, text, &c->device_services, NULL, e);
+}
+
+/* A terminal below /dev, as the instance of a unit is named. */
+static int append_terminal(const char *word, char ***list, struct error *e)
+{
+	const char *name = starts_with(word, "/dev/") ? word + strlen("/dev/") : word;
+
+	if (name[0] == '\0' || strlen(name) > 64 || strpbrk(name, "/@%\\") || name[0] == '.')
+		return error_say(e, -EINVAL, "\"%s\" is no terminal's name, such as tty1", word);
+	return strings_contain(*list, name) ? 0 : key_append(list, name, e);
+}
+
+static int append_terminals(const char *text, char ***list, struct error *e)
+{
+	for (;;) {
+		CLEANUP_FREE char *word = NULL;
+		int r = word_next(&text, WORD_KEEP_BACKSLASH, &word);
+		if (r == -EINVAL)
+			return error_say(e, r, "a quote is not closed");
+		if (r <= 0)
+			return r < 0 ? key_no_memory(e) : 0;
+		r = append_terminal(word, list, e);
+		if (r < 0)
+			return r;
+	}
+}
+
+static int parse_gettys(const struct key_site *site, const char *text, UNUSED void *field,
+	UNUSED const void *argument, struct error *e)
+{
+	struct system_conf *c = site->target;
+	bool is_auto = strcmp(text, "auto") == 0, is_none = strcmp(text, "no") == 0;
+
+	if (is_auto || is_none || text[0] == '\0' || c->gettys_auto)
+		forget_list(&c->gettys, &c->gettys_auto);
+	c->gettys_auto = is_auto;
+	return is_auto || is_none ? 0 : append_terminals(text, &c->gettys, e);
+}
+
 #define KEY(section, name, parse, member)                                        \
 	{                                                                        \
 		section, name, parse, offsetof(struct system_conf, member), NULL \
@@ -98,7 +159,12 @@ static const struct key system_keys[] = {
 	KEY("Boot", "Hostname", parse_hostname, hostname),
 	KEY("Boot", "Console", parse_needed_path, console),
 	KEY("Boot", "RescueShell", parse_needed_path, rescue_shell),
+	{"Boot", "RescueLogin", key_parse_enum, offsetof(struct system_conf, rescue_login),
+		RESCUE_LOGIN_NAMES},
 	KEY("Boot", "Debug", key_parse_bool, debug),
+	KEY("Boot", "DeviceServices", parse_device_services, device_services),
+	KEY("Boot", "DeviceTimeoutSec", key_parse_deadline, device_timeout_usec),
+	KEY("Boot", "Gettys", parse_gettys, gettys),
 
 	KEY("Manager", "LogDirectory", parse_needed_path, log_directory),
 	KEY("Manager", "LogMaxSize", key_parse_size, log_max_bytes),
@@ -140,6 +206,9 @@ struct system_conf *system_conf_default(void)
 		.log_directory = strdup("/var/log/molt"),
 		.mount_options = strdup("ro"),
 		.carry_directory = strdup("/var/lib/molt/carry"),
+		.device_services_auto = true,
+		.device_timeout_usec = SECONDS(30),
+		.gettys_auto = true,
 		.log_max_bytes = UINT64_C(10) << 20,
 		.ctrl_alt_del = CTRL_ALT_DEL_REBOOT,
 		.crash_loop_usec = SECONDS(10),
@@ -157,7 +226,8 @@ struct system_conf *system_conf_default(void)
 		.hook_timeout_usec = SECONDS(90),
 		.rollback_window_usec = SECONDS(600),
 	};
-	if (strings_ensure(&c->services) < 0 || !c->console || !c->rescue_shell ||
+	if (strings_ensure(&c->services) < 0 || strings_ensure(&c->device_services) < 0 ||
+		strings_ensure(&c->gettys) < 0 || !c->console || !c->rescue_shell ||
 		!c->log_directory || !c->mount_options || !c->carry_directory ||
 		strings_ensure(&c->carry) < 0) {
 		system_conf_free(c);
@@ -171,6 +241,8 @@ void system_conf_free(struct system_conf *c)
 	if (!c)
 		return;
 	strings_free(c->services);
+	strings_free(c->device_services);
+	strings_free(c->gettys);
 	free(c->hostname);
 	free(c->console);
 	free(c->rescue_shell);
@@ -243,8 +315,10 @@ static int apply_all(struct loader *l)
 
 	if (r == 0)
 		r = apply_dropins(l);
-	if (r == 0 &&
-		(strings_ensure(&l->conf->services) < 0 || strings_ensure(&l->conf->carry) < 0))
+	if (r == 0 && (strings_ensure(&l->conf->services) < 0 ||
+			      strings_ensure(&l->conf->device_services) < 0 ||
+			      strings_ensure(&l->conf->gettys) < 0 ||
+			      strings_ensure(&l->conf->carry) < 0))
 		r = error_set(l->error, -ENOMEM, "cannot read %s", DIRECTORY "/" FILE_NAME);
 	return r;
 }

@@ -24,7 +24,17 @@ struct system_conf {
 	char *hostname; /* Hostname=; NULL: /etc/hostname, which PID 1's boot reads */
 	char *console; /* Console=, default /dev/console */
 	char *rescue_shell; /* RescueShell=, default /bin/sh */
+	/* RescueLogin=auto|yes|no, default auto: whether sulogin(8) asks for root's password first
+	 */
+	enum rescue_login { RESCUE_LOGIN_AUTO, RESCUE_LOGIN_YES, RESCUE_LOGIN_NO } rescue_login;
 	bool debug; /* Debug= */
+	/* DeviceServices=auto|no|NAMES, default auto: whatever manager of devices the image has */
+	bool device_services_auto;
+	char **device_services; /* the names; never NULL, empty with auto and no */
+	uint64_t device_timeout_usec; /* DeviceTimeoutSec=, default 30 s: until they are up */
+	/* Gettys=auto|no|TERMINALS, default auto: the consoles of the kernel command line, tty1 */
+	bool gettys_auto;
+	char **gettys; /* "tty1"; never NULL, empty with auto and no */
 
 	/* [Manager] */
 	char *log_directory; /* LogDirectory=, default /var/log/molt */

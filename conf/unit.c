@@ -58,7 +58,8 @@ static struct unit *unit_new(const char *name, const char *source)
 static void free_strings(struct unit *u)
 {
 	char *const texts[] = {u->name, u->source, u->description, u->pid_file, u->user, u->group,
-		u->working_directory, u->runtime_directory, u->state_directory, u->fd_name};
+		u->working_directory, u->runtime_directory, u->state_directory, u->fd_name,
+		u->utmp_line};
 	char **const lists[] = {
 		u->after, u->before, u->requires, u->wants, u->environment, u->environment_files};
 

@@ -141,6 +141,7 @@ struct unit {
 	char *state_directory; /* StateDirectory=, below /var/lib; NULL: none */
 	mode_t umask; /* default 0022 */
 	uint64_t limit_nofile; /* LimitNOFILE=; 0: as inherited, UINT64_MAX: "infinity" */
+	char *utmp_line; /* UtmpIdentifier=: the terminal it has entries of utmp(5) for; or NULL */
 	int oom_score_adjust;
 	bool oom_score_adjust_set;
 

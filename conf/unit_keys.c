@@ -56,6 +56,7 @@ static const struct key unit_keys[] = {
 	KEY("Service", "UMask", value_umask, umask),
 	KEY("Service", "LimitNOFILE", value_limit, limit_nofile),
 	KEY("Service", "OOMScoreAdjust", value_oom_score, oom_score_adjust),
+	KEY("Service", "UtmpIdentifier", key_parse_text, utmp_line),
 
 	KEY("Socket", "Listen", value_listen, listen),
 	KEY("Socket", "ListenStream", value_listen, listen), /* systemd's name for it */

@@ -6,7 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "init/gettys.h"
 #include "init/keep.h"
+#include "init/records.h"
 #include "init/rescue.h"
 #include "init/stages.h"
 #include "init/system.h"
@@ -31,7 +33,8 @@ static bool begun;
 static size_t at; /* the stage; N_STAGES: they are done */
 static enum shell shell; /* what a person has now; it stands for stage `at` or comes before it */
 static struct process worker; /* the child of stage `at` */
-static struct loop_timer worker_timer;
+static struct loop_timer worker_timer; /* of the child or of the services of stage `at` */
+static bool awaits_services; /* stage `at` does */
 static struct process late; /* one that was not waited for any longer, and is at work still */
 static size_t late_stage;
 /* of the life before, until boot_resume() */
@@ -48,10 +51,13 @@ static void start_services(void)
 	if (sys.state == SYSTEM_STOPPING)
 		return;
 	shell = SHELL_NONE;
+	sys.state = SYSTEM_RUNNING;
+	system_spread_conf(); /* where services log, now that everything is mounted */
 	for (char **name = sys.conf->services; *name; name++)
 		if (set_start(*name, &e) < 0)
 			log_error("%s", e.text);
-	sys.state = SYSTEM_RUNNING;
+	gettys_start();
+	records_note_running();
 	sys.booted_usec = clock_usec();
 	log_notice("booted");
 	/* A life that knew only some of what is started from here on would start it twice. */
@@ -164,12 +170,100 @@ static void worker_timed_out(struct loop_timer *t)
 	stage_failed("takes too long");
 }
 
+static uint64_t limit_of(const struct stage *s)
+{
+	return s->limit ? s->limit() : s->limit_usec;
+}
+
+/* What has given up is waited for no longer than what is up: a oneshot that has done its work is
+ * INACTIVE again. */
+static bool has_come_to_rest(const struct service *s)
+{
+	return s->state == STATE_INACTIVE || s->state == STATE_FAILED || service_is_active(s);
+}
+
+static bool services_have_come_to_rest(char *const *names)
+{
+	for (; *names; names++) {
+		const struct service *s = set_find(*names);
+		if (s && !has_come_to_rest(s))
+			return false;
+	}
+	return true;
+}
+
+static bool is_wanting(const char *name)
+{
+	const struct service *s = set_find(name);
+
+	return !s || !has_come_to_rest(s) || s->state == STATE_FAILED;
+}
+
+/* Also called where all are up. True: some are not, and it was told which. */
+static bool tell_wanting(const struct stage *s)
+{
+	char list[200] = "";
+	size_t length = 0;
+
+	for (char *const *name = s->services(); *name; name++)
+		if (is_wanting(*name) && length < sizeof(list))
+			length += (size_t)snprintf(list + length, sizeof(list) - length, "%s%s",
+				length ? ", " : "", *name);
+	if (length)
+		log_warning("%s: not up: %s", s->what, list);
+	return length > 0;
+}
+
+static void services_timed_out(struct loop_timer *t)
+{
+	(void)t;
+	awaits_services = false;
+	if (sys.state != SYSTEM_BOOTING)
+		return;
+	(void)tell_wanting(&STAGES[at]);
+	stage_failed("takes too long");
+}
+
+void boot_services_changed(void)
+{
+	const struct stage *s = &STAGES[at];
+
+	if (!awaits_services || sys.state != SYSTEM_BOOTING ||
+		!services_have_come_to_rest(s->services()))
+		return;
+	awaits_services = false;
+	timer_cancel(&worker_timer);
+	if (tell_wanting(s)) {
+		stage_failed("failed");
+	} else {
+		timeline_end(s->name, false);
+		next_stage();
+	}
+}
+
+/* One that is up already, since a life before, stays as it is. */
+static void begin_services(const struct stage *s)
+{
+	struct error e;
+
+	worker_timer.expired = services_timed_out;
+	timer_set(&worker_timer,
+		worker_deadline_usec ? worker_deadline_usec : deadline_in(limit_of(s)));
+	worker_deadline_usec = 0;
+	for (char *const *name = s->services(); *name; name++)
+		if (set_start(*name, &e) < 0)
+			log_error("%s", e.text);
+	awaits_services = true;
+	boot_services_changed();
+}
+
 static void begin_worker(const struct stage *s)
 {
 	int pidfd;
 
 	worker_timer.expired = worker_timed_out;
-	timer_set(&worker_timer, deadline_in(s->limit_usec));
+	worker_deadline_usec = 0;
+	timer_set(&worker_timer, deadline_in(limit_of(s)));
 	pid_t pid = process_fork(-1, &pidfd);
 	if (pid == 0)
 		_exit(s->child());
@@ -195,8 +289,8 @@ static void begin_stage(void)
 		timeline_begin(s->name);
 		if (s->here)
 			s->here();
-		if (s->child) {
-			begin_worker(s);
+		if (s->child || s->services) {
+			(s->child ? begin_worker : begin_services)(s);
 			return;
 		}
 		timeline_end(s->name, false);
@@ -284,7 +378,7 @@ void boot_load_child(const struct record *r)
 	}
 	at = stage;
 	worker_before = pid;
-	worker_deadline_usec = deadline_in(STAGES[at].limit_usec);
+	worker_deadline_usec = deadline_in(limit_of(&STAGES[at]));
 }
 
 /* True: the child of the stage is there to be waited for. */
@@ -295,11 +389,15 @@ static bool resume_worker(void)
 		late_exited(&late, NULL);
 	worker.exited = worker_exited;
 	if (at == N_STAGES || !worker_before || shell != SHELL_NONE ||
-		process_adopt(&worker, worker_before, -1, true) < 0)
+		process_adopt(&worker, worker_before, -1, true) < 0) {
+		if (worker_before)
+			worker_deadline_usec = 0; /* of a child, which is begun anew */
 		return false;
+	}
 	worker_timer.expired = worker_timed_out;
 	/* 0: a stage without a limit has none set. */
 	timer_set(&worker_timer, worker_deadline_usec ? worker_deadline_usec : USEC_INFINITY);
+	worker_deadline_usec = 0;
 	return true;
 }
 

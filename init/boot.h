@@ -15,6 +15,8 @@
 void boot_mount_kernel_file_systems(void);
 /* Goes through the rest; returns at once, events do it. */
 void boot_begin(void);
+/* Services changed state: a stage may be waiting for that. */
+void boot_services_changed(void);
 
 /* While it lasts, for a life after a crash: which step it is in. */
 void boot_save(struct record_writer *w);

@@ -9,6 +9,8 @@
 #include <sys/swap.h>
 #include <unistd.h>
 
+#include "init/device_wait.h"
+#include "init/system.h"
 #include "kernel/log.h"
 #include "kernel/swap.h"
 #include "kernel/util.h"
@@ -98,6 +100,23 @@ static int each(
 	mnt_free_iter(iter);
 	mnt_unref_table(fstab);
 	return failed;
+}
+
+/* Waiting */
+
+static uint64_t await_since_usec;
+
+static int await_one(struct libmnt_fs *fs)
+{
+	if (has_option(fs, "noauto") || is_root(fs))
+		return 0;
+	return device_await(fs, await_since_usec, sys.conf->device_timeout_usec) < 0;
+}
+
+int fstab_await_devices(void)
+{
+	await_since_usec = clock_usec();
+	return each(skip, await_one);
 }
 
 /* Mounting */

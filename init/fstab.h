@@ -19,4 +19,7 @@ bool fstab_checks_root(void);
 /* Whether there are others that are to be checked before they are mounted. */
 bool fstab_checks_others(void);
 
+/* Waits for the devices of all lines; 1 if one has not come in its time. For a child. */
+int fstab_await_devices(void);
+
 #endif

@@ -49,6 +49,7 @@ static const struct upgrade_hooks UPGRADE_HOOKS = {
 static void services_changed(void)
 {
 	control_services_changed();
+	boot_services_changed();
 	shutdown_services_changed();
 }
 

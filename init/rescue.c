@@ -14,15 +14,21 @@
 #include "kernel/process.h"
 #include "kernel/util.h"
 
+#define SULOGIN "/sbin/sulogin"
+
 static struct process shell;
 static void (*ended_hook)(void);
 
 static void __attribute__((noreturn)) run_shell(const char *why)
 {
 	char text[1024];
+	bool login = sys.conf->rescue_login == RESCUE_LOGIN_YES ||
+		     (sys.conf->rescue_login == RESCUE_LOGIN_AUTO && sys.real);
 
 	(void)snprintf(
 		text, sizeof(text), "%s\r\nA root shell: `exit` goes on with the boot.", why);
+	if (login && access(SULOGIN, X_OK) == 0)
+		shell_run_login(sys.conf->console, SULOGIN, sys.conf->rescue_shell, text);
 	shell_run(sys.conf->console, sys.conf->rescue_shell, text);
 }
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "init/keep.h"
+#include "init/records.h"
 #include "init/reexec.h"
 #include "init/system.h"
 #include "init/unmount.h"
@@ -370,6 +371,7 @@ int shutdown_begin(enum shutdown_kind what, struct error *e)
 		return 0;
 	}
 	log_notice("going down: %s", NAMES[what]);
+	records_note_shutdown();
 	sys.state = SYSTEM_STOPPING;
 	upgrade_cancel();
 	watch_tree();

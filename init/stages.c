@@ -10,8 +10,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "init/devices.h"
 #include "init/fstab.h"
 #include "init/keep.h"
+#include "init/records.h"
 #include "init/stages/children.h"
 #include "init/stages/tools.h"
 #include "init/system.h"
@@ -111,6 +113,15 @@ const struct stage STAGES[] = {
 		.child = fstab_remount_root,
 		.limit_usec = 60 * USEC_PER_SEC,
 		.must = true},
+	{.name = "devices",
+		.what = "bringing up the services of devices",
+		.services = devices_services,
+		.limit = devices_limit},
+	/* No other stage has to: what is not there by then is not there. */
+	{.name = "await",
+		.what = "waiting for the devices of /etc/fstab",
+		.child = fstab_await_devices,
+		.limit_usec = USEC_INFINITY},
 	{.name = "check",
 		.what = "checking the file systems of /etc/fstab",
 		.child = stage_check_others,
@@ -148,6 +159,10 @@ const struct stage STAGES[] = {
 		.what = "making the files of tmpfiles.d",
 		.child = stage_make_files,
 		.limit_usec = 120 * USEC_PER_SEC},
+	{.name = "utmp",
+		.what = "noting the boot in utmp",
+		.child = records_note_boot,
+		.limit_usec = 20 * USEC_PER_SEC},
 };
 const size_t N_STAGES = ARRAY_SIZE(STAGES);
 

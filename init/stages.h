@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the boot does before the services, one stage after the other: a table that can be read from
- * top to bottom. A stage is a quick function of PID 1, or a child that does something slow or
- * risky, within a time; each may be done twice, for a life after a crash begins it anew if it
- * cannot know how it ended.
+ * top to bottom. A stage is a quick function of PID 1, a child that does something slow or risky
+ * within a time, or services that have to be up by a deadline; each may be done twice, for a life
+ * after a crash begins it anew if it cannot know how it ended.
  */
 #ifndef MOLT_INIT_STAGES_H
 #define MOLT_INIT_STAGES_H
@@ -20,7 +20,12 @@ struct stage {
 	void (*here)(void); /* in PID 1: before the child, or alone; may be NULL */
 	int (*child)(void); /* its exit code is the result; NULL: there is no child */
 	void (*after)(void); /* in PID 1, whatever became of the child; may be NULL */
-	uint64_t limit_usec; /* of the child; past it the boot goes on without waiting */
+	/* Names of services, ended by a NULL, that are started and waited for; instead of a child.
+	 * They go on being services whatever becomes of the stage. May be NULL. */
+	char *const *(*services)(void);
+	/* of the child or the services; past it the boot goes on without waiting */
+	uint64_t limit_usec;
+	uint64_t (*limit)(void); /* what init.conf says instead; may be NULL */
 	bool must; /* if it fails or is late, a person is asked for */
 };
 

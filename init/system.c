@@ -14,6 +14,7 @@
 #include "kernel/log.h"
 #include "kernel/util.h"
 #include "services/notify.h"
+#include "services/output.h"
 #include "services/service.h"
 #include "upgrade/upgrade.h"
 
@@ -24,9 +25,11 @@ static void take_option(const char *word)
 	uint64_t seconds;
 
 	if (strcmp(word, "single") == 0 || strcmp(word, "s") == 0 || strcmp(word, "S") == 0 ||
-		strcmp(word, "1") == 0)
+		strcmp(word, "1") == 0 || strcmp(word, "rescue") == 0 ||
+		strcmp(word, "systemd.unit=rescue.target") == 0)
 		sys.single = true;
-	else if (strcmp(word, "emergency") == 0 || strcmp(word, "-b") == 0)
+	else if (strcmp(word, "emergency") == 0 || strcmp(word, "-b") == 0 ||
+		 strcmp(word, "systemd.unit=emergency.target") == 0)
 		sys.emergency = true;
 	else if (strcmp(word, "molt.debug") == 0 || strcmp(word, "molt.debug=1") == 0)
 		sys.debug = true;
@@ -131,7 +134,9 @@ void system_spread_conf(void)
 	world.storage = sys.storage;
 	world.storage_path = sys.storage_path;
 	world.notify_path = NOTIFY_SOCKET_PATH;
-	world.log_directory = sys.conf->log_directory;
+	/* What is started before the local mounts must not keep a file open below one of them. */
+	world.log_directory =
+		sys.state == SYSTEM_BOOTING ? OUTPUT_FALLBACK_DIRECTORY : sys.conf->log_directory;
 	world.log_max_bytes = sys.conf->log_max_bytes;
 	world.timeout_start_usec = sys.conf->start_timeout_usec;
 	world.timeout_stop_usec = sys.conf->stop_timeout_usec;

@@ -82,7 +82,7 @@ def _emergency(stage: Stage) -> None:
     console = stage.vm.console
     console.expect("emergency mode", BOOT_TIMEOUT)
     console.expect(PROMPT)
-    console.type("mountpoint /var; echo /dev/nvme0n9 /srv ext4 defaults 0 0 >> /etc/fstab; "
+    console.type("mountpoint /var; echo /dev/nvme0n9 /srv ext4 x-systemd.device-timeout=1 0 0 >> /etc/fstab; "
                  "echo status=$?")
     console.expect("/var is not a mountpoint")
     console.expect("status=0")

@@ -20,6 +20,7 @@
 #include "kernel/util.h"
 #include "services/handshake.h"
 #include "services/instance_start.h"
+#include "services/session.h"
 
 static void cgroup_name(const struct instance *i, char *buf, size_t size)
 {
@@ -176,6 +177,8 @@ void instance_free(struct instance *i)
 
 	if (!i)
 		return;
+	if (i->service->unit->utmp_line)
+		session_note_end(i->service->unit->utmp_line);
 	instance_close_exec_pipe(i);
 	handshake_close(i);
 	process_forget(&i->main);

@@ -11,8 +11,6 @@
 #include "kernel/util.h"
 #include "services/service.h"
 
-#define FALLBACK_DIRECTORY "/run/molt/log"
-
 static void path_in(char *buf, size_t size, const char *directory, const char *unit_name)
 {
 	int length = (int)strlen(unit_name);
@@ -64,8 +62,8 @@ int output_open(const char *path, uint64_t max_bytes, int above)
 	make_parents(path);
 	int fd = open_for_append(path);
 	if (fd < 0) {
-		(void)snprintf(
-			fallback, sizeof(fallback), FALLBACK_DIRECTORY "%s", base ? base : "/log");
+		(void)snprintf(fallback, sizeof(fallback), OUTPUT_FALLBACK_DIRECTORY "%s",
+			base ? base : "/log");
 		rotate(fallback, max_bytes);
 		make_parents(fallback);
 		fd = open_for_append(fallback);
@@ -84,7 +82,7 @@ void output_find(char *buf, size_t size, const char *unit_name)
 	struct stat first, second;
 
 	output_path(buf, size, unit_name);
-	path_in(fallback, sizeof(fallback), FALLBACK_DIRECTORY, unit_name);
+	path_in(fallback, sizeof(fallback), OUTPUT_FALLBACK_DIRECTORY, unit_name);
 	if (stat(fallback, &second) < 0)
 		return;
 	if (stat(buf, &first) < 0 || first.st_mtime < second.st_mtime)

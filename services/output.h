@@ -4,6 +4,9 @@
 #ifndef MOLT_SERVICES_OUTPUT_H
 #define MOLT_SERVICES_OUTPUT_H
 
+/* Where output goes while the directory of the logs cannot be written to, or is not mounted yet. */
+#define OUTPUT_FALLBACK_DIRECTORY "/run/molt/log"
+
 #include <stddef.h>
 #include <stdint.h>
 

@@ -83,7 +83,7 @@ static void want(struct service *s)
 	s->stop_queued = false;
 	if (idle(s))
 		service_wait(s);
-	else
+	else if (s->state != STATE_WAITING) /* whose turn comes when it comes */
 		service_event(s, EVENT_START); /* on its way down: it comes back once it is there */
 	if (!marked && (kept || s->state == STATE_WAITING || s->restart_wanted)) {
 		want_names(s->unit->requires);

@@ -15,6 +15,7 @@
 
 #include "kernel/process.h"
 #include "kernel/util.h"
+#include "kernel/utmp.h"
 #include "services/output.h"
 
 #define LISTEN_FDS_START 3
@@ -349,6 +350,8 @@ static int prepare_child(
 	(void)setsid(); /* cannot fail in a fresh child */
 	(void)umask(s->unit->umask);
 	adjust_oom_score(s->unit);
+	if (s->is_service && s->unit->utmp_line)
+		utmp_note_getty(s->unit->utmp_line);
 	if ((r = find_identity(s->unit, &id, e)) < 0 ||
 		(r = make_directories(s->unit, &id, e)) < 0 ||
 		(r = make_environment(s, &id, ret_env, e)) < 0 ||

@@ -51,7 +51,8 @@ def test_fstab(machine):
     machine.images["one"].write("etc/fstab", "\n".join([
         "# a comment", "tmpfs /srv tmpfs size=1m,mode=0711 0 0", "no-line-at-all",
         "tmpfs /srv/below tmpfs size=1m,x-mount.mkdir 0 0", "tmpfs /opt tmpfs noauto 0 0",
-        "/dev/no-such-device /mnt ext4 nofail 0 0", "/dev/no-such-swap none swap sw 0 0",
+        "/dev/no-such-device /mnt ext4 nofail,x-systemd.device-timeout=50ms 0 0",
+        "/dev/no-such-swap none swap sw,x-systemd.device-timeout=50ms 0 0",
         "tmpfs /home tmpfs size=1m 0 0", "tmpfs /media tmpfs defaults,ro"]) + "\n")
     machine.start()
     wait_until(lambda: machine.json("status")["system"]["state"] == "running", what="the boot")
@@ -66,7 +67,8 @@ def test_fstab(machine):
 
 
 def test_a_missing_device_ends_in_a_shell_and_the_boot_goes_on(rescued):
-    rescued.images["one"].write("etc/fstab", "/dev/no-such-device /mnt ext4 defaults 0 0\ntmpfs /srv tmpfs defaults\n")
+    rescued.images["one"].write("etc/fstab", "/dev/no-such-device /mnt ext4 x-systemd.device-timeout=50ms 0 0\n"
+                                         "tmpfs /srv tmpfs defaults\n")
     rescued.start()
     wait_file(rescued.share / "shell")
     assert "mounting the local file systems of /etc/fstab failed" in (rescued.share / "console").read_text()

@@ -64,6 +64,11 @@ static void expect_defaults(const struct system_conf *c)
 	assert_non_null(c->services);
 	assert_null(c->services[0]);
 	assert_null(c->hostname);
+	assert_true(c->device_services_auto && c->gettys_auto);
+	assert_int_equal(c->rescue_login, RESCUE_LOGIN_AUTO);
+	assert_null(c->device_services[0]);
+	assert_null(c->gettys[0]);
+	assert_true(c->device_timeout_usec == 30 * SECOND);
 	assert_string_equal(c->console, "/dev/console");
 	assert_string_equal(c->rescue_shell, "/bin/sh");
 	assert_false(c->debug);
@@ -109,6 +114,8 @@ static void reads_every_key(void **state)
 	write_file(w, MAIN,
 		"[Boot]\nServices=a b@1.service\nServices=c.service\n"
 		"Hostname=box-1.example\nConsole=/dev/ttyS0\nRescueShell=/bin/100%\nDebug=yes\n"
+		"DeviceServices=x.service\nDeviceServices=auto\nDeviceServices=u\nDeviceServices=v@1\n"
+		"RescueLogin=no\nDeviceTimeoutSec=7\nGettys=tty9\nGettys=no\nGettys=tty1 /dev/ttyS0\nGettys=tty1\n"
 		"[Manager]\nLogDirectory=/run/log\nLogMaxSize=64K\nCtrlAltDel=halt\nShutdownDeadlineSec=77\nPowerFailCommand=/sbin/pf\n"
 		"DefaultTimeoutStopSec=5\nDefaultTimeoutStartSec=0\nShutdownTimeoutSec=1min\n"
 		"[Upgrade]\nFreezeTimeoutSec=500ms\nBlackoutTimeoutSec=3\nRetryTimeoutSec=9\nCheckTimeoutSec=4\n"
@@ -124,6 +131,15 @@ static void reads_every_key(void **state)
 	assert_string_equal(c->console, "/dev/ttyS0");
 	assert_string_equal(c->rescue_shell, "/bin/100%");
 	assert_true(c->debug);
+	assert_false(c->device_services_auto || c->gettys_auto);
+	assert_int_equal(c->rescue_login, RESCUE_LOGIN_NO);
+	assert_int_equal(strings_count(c->device_services), 2);
+	assert_string_equal(c->device_services[0], "u.service");
+	assert_string_equal(c->device_services[1], "v@1.service");
+	assert_true(c->device_timeout_usec == 7 * SECOND);
+	assert_int_equal(strings_count(c->gettys), 2);
+	assert_string_equal(c->gettys[0], "tty1");
+	assert_string_equal(c->gettys[1], "ttyS0");
 	assert_string_equal(c->log_directory, "/run/log");
 	assert_true(c->log_max_bytes == 64 << 10);
 	assert_int_equal(c->ctrl_alt_del, CTRL_ALT_DEL_HALT);
@@ -224,6 +240,10 @@ static void refuses_wrong_values(void **state)
 		{"Boot", "Console=", "no path"},
 		{"Boot", "RescueShell=", "no path"},
 		{"Boot", "Debug=maybe", "not yes or no"},
+		{"Boot", "DeviceServices=a/b",
+			"a/b.service is not a unit's name such as x.service"},
+		{"Boot", "DeviceTimeoutSec=0", "must be more than 0"},
+		{"Boot", "Gettys=tty1 a/b", "\"a/b\" is no terminal's name, such as tty1"},
 		{"Manager", "LogDirectory=log", "not an absolute path"},
 		{"Manager", "LogDirectory=", "no path"},
 		{"Manager", "LogMaxSize=", SIZE},

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+#include "init/device_wait.h"
+
+#include <errno.h>
+#include <linux/netlink.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "conf/unit.h"
+#include "kernel/log.h"
+#include "kernel/util.h"
+
+#define KERNEL_EVENTS 1 /* the group of the kernel's own; udev's is 2 */
+#define APPEARS (IN_CREATE | IN_MOVED_TO | IN_ATTRIB)
+
+/* "UUID=..." and the like; udev makes a link for each, and without it libblkid looks itself. */
+static const char *const TAGS[][2] = {
+	{"UUID=", "/dev/disk/by-uuid"},
+	{"LABEL=", "/dev/disk/by-label"},
+	{"PARTUUID=", "/dev/disk/by-partuuid"},
+	{"PARTLABEL=", "/dev/disk/by-partlabel"},
+	{"ID=", "/dev/disk/by-id"},
+};
+
+/* The directory of links that a tag stands for; NULL: it is none. */
+static const char *directory_of_tag(const char *source)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(TAGS); i++)
+		if (starts_with(source, TAGS[i][0]))
+			return TAGS[i][1];
+	return NULL;
+}
+
+static bool is_there(const char *source)
+{
+	CLEANUP_FREE char *path = mnt_resolve_spec(source, NULL);
+	struct stat st;
+
+	return path && path[0] == '/' && stat(path, &st) == 0 && S_ISBLK(st.st_mode);
+}
+
+/* All directories on the way to it: each of them may be what comes next. */
+static void watch_way(int inotify, const char *path)
+{
+	char way[512];
+
+	(void)snprintf(way, sizeof(way), "%s/", path);
+	for (char *slash = strchr(way + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		(void)inotify_add_watch(inotify, way, APPEARS | IN_ONLYDIR); /* not there yet */
+		*slash = '/';
+	}
+}
+
+static int open_uevents(void)
+{
+	struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = KERNEL_EVENTS};
+	int fd =
+		socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
+
+	if (fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		fd = fd_close(fd);
+	return fd;
+}
+
+/* What it was is found out by looking. */
+static void drain(int fd)
+{
+	char buf[8192] __attribute__((aligned(8)));
+
+	for (;;) {
+		ssize_t n = read(fd, buf, sizeof(buf));
+		if (n <= 0 && !(n < 0 && (errno == EINTR || errno == ENOBUFS)))
+			return;
+	}
+}
+
+/* 0: something has happened. */
+static int wait_for_event(int inotify, int uevents, uint64_t deadline_usec)
+{
+	struct pollfd fds[] = {
+		{.fd = inotify, .events = POLLIN}, {.fd = uevents, .events = POLLIN}};
+	uint64_t now = clock_usec();
+
+	if (now >= deadline_usec)
+		return -ETIME;
+	uint64_t left = deadline_usec - now;
+	struct timespec ts = {(time_t)(left / USEC_PER_SEC), (long)(left % USEC_PER_SEC) * 1000};
+	int n = ppoll(fds, 2, deadline_usec == USEC_INFINITY ? NULL : &ts, NULL);
+	if (n == 0)
+		return -ETIME;
+	drain(inotify);
+	drain(uevents);
+	return 0;
+}
+
+static int await(const char *source, uint64_t deadline_usec)
+{
+	CLEANUP_FD int inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	CLEANUP_FD int uevents = open_uevents();
+	const char *directory = directory_of_tag(source);
+
+	for (;;) {
+		/* First to watch, then to look: what comes in between is heard of. */
+		watch_way(inotify, directory ? directory : source);
+		if (is_there(source))
+			return 0;
+		int r = wait_for_event(inotify, uevents, deadline_usec);
+		if (r < 0)
+			return r;
+	}
+}
+
+static bool is_device(struct libmnt_fs *fs, const char *source)
+{
+	return !mnt_fs_is_pseudofs(fs) && !mnt_fs_is_netfs(fs) &&
+	       mnt_fs_get_option(fs, "bind", NULL, NULL) != 0 &&
+	       mnt_fs_get_option(fs, "rbind", NULL, NULL) != 0 &&
+	       (starts_with(source, "/dev/") || directory_of_tag(source));
+}
+
+static uint64_t timeout_of(struct libmnt_fs *fs, uint64_t otherwise)
+{
+	char *value, text[64];
+	size_t length;
+	uint64_t usec;
+
+	if (mnt_fs_get_option(fs, "x-systemd.device-timeout", &value, &length) != 0 || !value ||
+		length >= sizeof(text))
+		return otherwise;
+	(void)snprintf(text, sizeof(text), "%.*s", (int)length, value);
+	/* systemd.mount(5): 0 is for ever. */
+	if (unit_parse_span(text, &usec) < 0)
+		return otherwise;
+	return usec == 0 ? USEC_INFINITY : usec;
+}
+
+int device_await(struct libmnt_fs *fs, uint64_t since_usec, uint64_t otherwise_usec)
+{
+	const char *source = mnt_fs_get_source(fs);
+
+	if (!source || !is_device(fs, source) || is_there(source))
+		return 0;
+	log_notice("waiting for the device %s", source);
+	return await(source, usec_add(since_usec, timeout_of(fs, otherwise_usec)));
+}
