@@ -9,6 +9,7 @@
 #include <sys/reboot.h>
 #include <unistd.h>
 
+#include "init/initramfs_exit.h"
 #include "init/keep.h"
 #include "init/reexec.h"
 #include "init/system.h"
@@ -158,6 +159,8 @@ static void unmounter_exited(struct process *p, const struct process_exit *ended
 	}
 	if (!process_exit_clean(ended))
 		log_warning("not everything could be unmounted");
+	initramfs_exit(
+		WORDS[kind == SHUTDOWN_REBOOT && kernel_is_loaded() ? SHUTDOWN_KEXEC : kind]);
 	end_system();
 }
 
