@@ -15,6 +15,7 @@
 #include "init/system.h"
 #include "init/unmount.h"
 #include "init/waiting.h"
+#include "init/watchdog.h"
 #include "kernel/cgroup.h"
 #include "kernel/crash.h"
 #include "kernel/log.h"
@@ -375,6 +376,7 @@ int shutdown_begin(enum shutdown_kind what, struct error *e)
 	log_notice("going down: %s", NAMES[what]);
 	sys.state = SYSTEM_STOPPING;
 	upgrade_cancel();
+	watchdog_shutdown(kind == SHUTDOWN_HALT);
 	watch_tree();
 	watch_time(deadline_in(sys.conf->shutdown_deadline_usec));
 	advance();
