@@ -86,6 +86,20 @@ static int parse_carry(UNUSED const struct key_site *site, const char *text, voi
 	}
 }
 
+/* 0: none. A blackout takes two seconds, and it is pinged at half of its time. */
+static int parse_watchdog(const struct key_site *site, const char *text, void *field,
+	const void *argument, struct error *e)
+{
+	uint64_t usec;
+	int r = key_parse_delay(site, text, &usec, argument, e);
+
+	if (r == 0 && usec > 0 && usec < SECONDS(10))
+		return error_say(e, -EINVAL, "must be 10 s or more, or 0");
+	if (r == 0)
+		*(uint64_t *)field = usec;
+	return r;
+}
+
 static const char *const CTRL_ALT_DEL_NAMES[] = {"ignore", "reboot", "poweroff", "halt", NULL};
 
 static const char *const RESCUE_LOGIN_NAMES[] = {
@@ -175,6 +189,9 @@ static const struct key system_keys[] = {
 	KEY("Manager", "DefaultTimeoutStartSec", key_parse_timeout, start_timeout_usec),
 	KEY("Manager", "ShutdownTimeoutSec", key_parse_timeout, shutdown_timeout_usec),
 	KEY("Manager", "ShutdownDeadlineSec", key_parse_deadline, shutdown_deadline_usec),
+	KEY("Manager", "WatchdogDevice", parse_needed_path, watchdog_device),
+	KEY("Manager", "RuntimeWatchdogSec", parse_watchdog, runtime_watchdog_usec),
+	KEY("Manager", "RebootWatchdogSec", parse_watchdog, reboot_watchdog_usec),
 	KEY("Manager", "PowerFailCommand", key_parse_path, power_fail_command),
 
 	KEY("Upgrade", "Carry", parse_carry, carry),
@@ -216,6 +233,8 @@ struct system_conf *system_conf_default(void)
 		.start_timeout_usec = SECONDS(90),
 		.shutdown_timeout_usec = SECONDS(180),
 		.shutdown_deadline_usec = SECONDS(300),
+		.watchdog_device = strdup("/dev/watchdog"),
+		.reboot_watchdog_usec = SECONDS(600),
 		.freeze_timeout_usec = SECONDS(1),
 		.blackout_timeout_usec = SECONDS(2),
 		.retry_timeout_usec = SECONDS(5),
@@ -229,7 +248,7 @@ struct system_conf *system_conf_default(void)
 	if (strings_ensure(&c->services) < 0 || strings_ensure(&c->device_services) < 0 ||
 		strings_ensure(&c->gettys) < 0 || !c->console || !c->rescue_shell ||
 		!c->log_directory || !c->mount_options || !c->carry_directory ||
-		strings_ensure(&c->carry) < 0) {
+		!c->watchdog_device || strings_ensure(&c->carry) < 0) {
 		system_conf_free(c);
 		return NULL;
 	}
@@ -248,6 +267,7 @@ void system_conf_free(struct system_conf *c)
 	free(c->rescue_shell);
 	free(c->log_directory);
 	free(c->power_fail_command);
+	free(c->watchdog_device);
 	free(c->mount_options);
 	strings_free(c->carry);
 	free(c->carry_directory);

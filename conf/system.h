@@ -49,6 +49,10 @@ struct system_conf {
 					 */
 	uint64_t shutdown_deadline_usec; /* ShutdownDeadlineSec=, default 5 min: all of it together
 					  */
+	char *watchdog_device; /* WatchdogDevice=, default /dev/watchdog */
+	uint64_t
+		runtime_watchdog_usec; /* RuntimeWatchdogSec=, 0: none, the default; or from 10 s */
+	uint64_t reboot_watchdog_usec; /* RebootWatchdogSec=, default 10 min: on the way down */
 	char *power_fail_command; /* PowerFailCommand=; NULL: off in two minutes */
 
 	/* [Upgrade] */

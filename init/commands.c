@@ -12,6 +12,7 @@
 #include "init/shutdown.h"
 #include "init/status.h"
 #include "init/system.h"
+#include "init/watchdog.h"
 #include "kernel/log.h"
 #include "kernel/util.h"
 #include "services/output.h"
@@ -472,6 +473,7 @@ static void run_configure(struct client *c, const struct record *r)
 		control_finish(c, RESULT_FAILED, e.text);
 		return;
 	}
+	watchdog_apply();
 	log_notice("init.conf read again");
 	control_finish(c, RESULT_OK, NULL);
 }

@@ -27,6 +27,7 @@
 #include "init/successor.h"
 #include "init/system.h"
 #include "init/unmount.h"
+#include "init/watchdog.h"
 #include "kernel/crash.h"
 #include "kernel/guard.h"
 #include "kernel/log.h"
@@ -164,6 +165,7 @@ static int take_up(const struct life *l, struct error *e)
 	boot_resume();
 	shutdown_resume();
 	schedule_resume();
+	watchdog_apply();
 	answer_reexec(l->why);
 	signals_reap();
 	return 0;
@@ -305,6 +307,7 @@ static int begin_boot(const struct life *l, struct error *e)
 	if ((r = notify_open(e)) < 0 || (r = control_open(e)) < 0)
 		return r;
 	boot_begin();
+	watchdog_apply();
 	return 0;
 }
 

@@ -9,12 +9,14 @@
 #include <sys/reboot.h>
 #include <unistd.h>
 
+#include "init/initramfs_exit.h"
 #include "init/keep.h"
 #include "init/records.h"
 #include "init/reexec.h"
 #include "init/system.h"
 #include "init/unmount.h"
 #include "init/waiting.h"
+#include "init/watchdog.h"
 #include "kernel/cgroup.h"
 #include "kernel/crash.h"
 #include "kernel/log.h"
@@ -159,6 +161,8 @@ static void unmounter_exited(struct process *p, const struct process_exit *ended
 	}
 	if (!process_exit_clean(ended))
 		log_warning("not everything could be unmounted");
+	initramfs_exit(
+		WORDS[kind == SHUTDOWN_REBOOT && kernel_is_loaded() ? SHUTDOWN_KEXEC : kind]);
 	end_system();
 }
 
@@ -374,6 +378,7 @@ int shutdown_begin(enum shutdown_kind what, struct error *e)
 	records_note_shutdown();
 	sys.state = SYSTEM_STOPPING;
 	upgrade_cancel();
+	watchdog_shutdown(kind == SHUTDOWN_HALT);
 	watch_tree();
 	watch_time(deadline_in(sys.conf->shutdown_deadline_usec));
 	advance();

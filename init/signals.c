@@ -11,6 +11,7 @@
 #include "init/schedule.h"
 #include "init/shutdown.h"
 #include "init/system.h"
+#include "init/watchdog.h"
 #include "kernel/log.h"
 #include "kernel/loop.h"
 #include "kernel/process.h"
@@ -68,6 +69,7 @@ static void reload_conf(void)
 		log_error("%s; what was configured before goes on", e.text);
 	else
 		log_notice("init.conf read again");
+	watchdog_apply();
 }
 
 static void reap(struct loop_timer *t)

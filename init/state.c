@@ -18,6 +18,7 @@
 #include "init/shutdown.h"
 #include "init/system.h"
 #include "init/timeline.h"
+#include "init/watchdog.h"
 #include "kernel/identity.h"
 #include "kernel/log.h"
 #include "kernel/util.h"
@@ -35,6 +36,7 @@ static void each_fd(int (*visit)(int fd))
 		(void)visit(notify_fd());
 	control_each_fd(visit);
 	boot_each_fd(visit);
+	watchdog_each_fd(visit);
 	upgrade_each_fd(visit);
 	set_each_fd(visit);
 }
@@ -73,6 +75,7 @@ void state_write(struct record_writer *w)
 	timeline_save(w);
 	shutdown_save(w);
 	schedule_save(w);
+	watchdog_save(w);
 	record_begin(w, "notify", "");
 	record_int(w, "fd", notify_fd());
 	record_int(w, "heard", (int64_t)notify_count());
@@ -215,6 +218,8 @@ static int load_record(const struct record *r, struct error *e)
 		shutdown_load(r);
 	} else if (strcmp(r->kind, "schedule") == 0) {
 		schedule_load(r);
+	} else if (strcmp(r->kind, "watchdog") == 0) {
+		watchdog_load(r);
 	} else if (strcmp(r->kind, "notify") == 0) {
 		result = load_notify(r, e);
 	} else if (strcmp(r->kind, "message") == 0) {

@@ -10,12 +10,16 @@
 #include <sys/swap.h>
 #include <unistd.h>
 
+#include "init/detach.h"
 #include "init/reexec.h"
 #include "init/stages.h"
 #include "init/system.h"
 #include "kernel/log.h"
 #include "kernel/mounts.h"
 #include "kernel/util.h"
+
+/* Devices on devices, that deep. */
+#define ROUNDS_MAX 20
 
 /* What the kernel makes by itself: nothing of it is on a disk, and the log goes through /dev and
  * /run. */
@@ -97,13 +101,16 @@ unsigned unmount_read_only(bool last)
 
 void unmount_everything(void)
 {
-	unsigned left, failed;
+	unsigned left, failed, rounds = 0;
 
 	stages_before_unmount();
 	sync();
 	swap_off();
-	while (unmount_pass(&left) > 0 && left > 0)
-		;
+	/* What lies on what was taken apart may be unmounted then, and so on. */
+	do {
+		while (unmount_pass(&left) > 0 && left > 0)
+			;
+	} while (sys.real && rounds++ < ROUNDS_MAX && detach_devices() > 0);
 	/* A namespace shares its file systems with the world outside: only the mounts are its own
 	 * to end. */
 	failed = sys.real ? unmount_read_only(false) : 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The last child of a shutdown: swap off, unmount what can be, the rest read-only, sync.
+ * The last child of a shutdown: swap off, unmount what can be and take apart the devices that it
+ * lay on, the rest read-only, sync.
  *
  * A program or library that was replaced on disk while PID 1 runs from it keeps its file system
  * writable (a deleted file that is open: EBUSY), and a fork shares it. Only who executes the new

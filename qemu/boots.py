@@ -23,7 +23,7 @@ def all_stories(build: Path, log: Path) -> None:
         tell(room, [
             Story("initramfs", _after_initramfs, initrd=True, append="molt.debug"),
             Story("single", _single, reason="guest-reset", append="rw single loglevel=7",
-                  root_written=True),
+                  root_written=True, farewell="molt: detached loop7"),
             Story("emergency", _emergency, reason="guest-reset", append="rw emergency quiet",
                   root_written=True),
             Story("halt", _halt, reason="halt"),
@@ -73,6 +73,8 @@ def _single(stage: Stage) -> None:
     _up(stage)
     stage.guest.check("touch /etc/written && sync")
     _upgrade(stage.guest)
+    # Nothing is mounted from it, and /var cannot be unmounted as long as it is there.
+    stage.guest.check("modprobe loop; truncate -s 1M /var/disk && losetup /dev/loop7 /var/disk")
     stage.vm.press("ctrl", "alt", "delete")
 
 

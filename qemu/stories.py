@@ -66,6 +66,7 @@ class Story:
     append: str = ""
     initrd: bool = False
     root_written: bool = False  # the root was mounted read-write: it has to be clean like the rest
+    farewell: str = ""  # what the console has to say on the way down
 
 
 def tell(room: Room, stories: Iterable[Story]) -> None:
@@ -108,6 +109,8 @@ def _play(story: Story, stage: Stage) -> None:
         assert reason == story.reason, f"{story.name}: ended by {reason}, not {story.reason}"
     took = time.monotonic() - begin
     assert took > STOP_SECONDS, f"{story.name}: nobody waited for the services: {took:.1f} s"
+    said = stage.vm.console.text()
+    assert story.farewell in said, f"{story.name}: the console did not say {story.farewell!r}"
     disks = {"/var": stage.image.var, "/home": stage.image.home}
     if story.root_written:
         disks["/"] = stage.image.root

@@ -4,6 +4,7 @@ signal: the power supply, the three keys."""
 import os
 import pathlib
 import re
+import shutil
 import signal
 import time
 
@@ -113,3 +114,21 @@ def test_a_command_for_the_power(machine):
     power(machine, "F")
     assert wait_file(machine.share / "told") == "fail\n"
     assert machine.json("status")["scheduled"] is None
+
+
+def test_back_to_the_initramfs(machine):
+    """As dracut has it: /shutdown is PID 1 there, knows how it is to end, and has the root at /oldroot."""
+    machine.start()
+    place = machine.path("/run/initramfs")
+    (place / "bin").mkdir(parents=True)
+    shutil.copy2("/bin/busybox", place / "bin/busybox")
+    program = place / "shutdown"
+    program.write_text("#!/bin/busybox sh\nexec 3>>/run/told\necho $$ $1 >&3\n/bin/busybox cat /oldroot/etc/os-release >&3\n"
+                       "/bin/busybox ls -d /proc/self/fd /sys/kernel >&3\nexec /bin/busybox $1 -f\n")
+    program.chmod(0o755)
+    told = os.open(machine.path("/run/told"), os.O_RDWR | os.O_CREAT)
+    down(machine, "reboot")
+    assert machine.process.wait(30) == REBOOT
+    said = os.read(told, 10_000).decode()
+    os.close(told)
+    assert said.startswith("1 reboot\n") and "Image one" in said and "/proc/self/fd\n" in said, said

@@ -77,6 +77,9 @@ static void expect_defaults(const struct system_conf *c)
 	assert_int_equal(c->ctrl_alt_del, CTRL_ALT_DEL_REBOOT);
 	assert_true(c->shutdown_deadline_usec == 300 * SECOND);
 	assert_null(c->power_fail_command);
+	assert_string_equal(c->watchdog_device, "/dev/watchdog");
+	assert_true(c->runtime_watchdog_usec == 0);
+	assert_true(c->reboot_watchdog_usec == 600 * SECOND);
 	assert_true(c->stop_timeout_usec == 90 * SECOND);
 	assert_true(c->start_timeout_usec == 90 * SECOND);
 	assert_true(c->shutdown_timeout_usec == 180 * SECOND);
@@ -116,7 +119,7 @@ static void reads_every_key(void **state)
 		"Hostname=box-1.example\nConsole=/dev/ttyS0\nRescueShell=/bin/100%\nDebug=yes\n"
 		"DeviceServices=x.service\nDeviceServices=auto\nDeviceServices=u\nDeviceServices=v@1\n"
 		"RescueLogin=no\nDeviceTimeoutSec=7\nGettys=tty9\nGettys=no\nGettys=tty1 /dev/ttyS0\nGettys=tty1\n"
-		"[Manager]\nLogDirectory=/run/log\nLogMaxSize=64K\nCtrlAltDel=halt\nShutdownDeadlineSec=77\nPowerFailCommand=/sbin/pf\n"
+		"[Manager]\nLogDirectory=/run/log\nLogMaxSize=64K\nCtrlAltDel=halt\nShutdownDeadlineSec=77\nPowerFailCommand=/sbin/pf\nWatchdogDevice=/dev/wd1\nRuntimeWatchdogSec=10\nRebootWatchdogSec=0\n"
 		"DefaultTimeoutStopSec=5\nDefaultTimeoutStartSec=0\nShutdownTimeoutSec=1min\n"
 		"[Upgrade]\nFreezeTimeoutSec=500ms\nBlackoutTimeoutSec=3\nRetryTimeoutSec=9\nCheckTimeoutSec=4\n"
 		"ExecTimeoutSec=5\nAutoCommit=no\nCommitTimeoutSec=1h\nMountOptions=rw,noatime\n"
@@ -145,6 +148,9 @@ static void reads_every_key(void **state)
 	assert_int_equal(c->ctrl_alt_del, CTRL_ALT_DEL_HALT);
 	assert_true(c->shutdown_deadline_usec == 77 * SECOND);
 	assert_string_equal(c->power_fail_command, "/sbin/pf");
+	assert_string_equal(c->watchdog_device, "/dev/wd1");
+	assert_true(c->runtime_watchdog_usec == 10 * SECOND);
+	assert_true(c->reboot_watchdog_usec == 0);
 	assert_true(c->stop_timeout_usec == 5 * SECOND);
 	assert_true(c->start_timeout_usec == UNIT_USEC_INFINITY);
 	assert_true(c->shutdown_timeout_usec == 60 * SECOND);
@@ -256,6 +262,7 @@ static void refuses_wrong_values(void **state)
 		{"Manager", "LogMaxSize=99999999999999999999999999", SIZE},
 		{"Manager", "CtrlAltDel=kexec", "not one of ignore, reboot, poweroff, halt"},
 		{"Manager", "ShutdownDeadlineSec=infinity", "must be finite"},
+		{"Manager", "RuntimeWatchdogSec=9", "must be 10 s or more, or 0"},
 		{"Manager", "PowerFailCommand=pf", "not an absolute path"},
 		{"Manager", "DefaultTimeoutStopSec=x", SPAN},
 		{"Manager", "DefaultTimeoutStartSec=-5", SPAN},
