@@ -80,7 +80,7 @@ FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-.PHONY: all arm64 examples deps test unit unit-build system demo install uninstall format lint clean help tools fuzzers nofreeze faults crashes older
+.PHONY: initramfs all arm64 examples deps test unit unit-build system demo install uninstall format lint clean help tools fuzzers nofreeze faults crashes older
 
 all: $(BUILD)/molt $(BUILD)/initctl $(CLIENT)
 
@@ -93,6 +93,7 @@ help:
 	@echo "faults       every system call of an upgrade fails, with each error it can have (root; half an hour on two cores)"
 	@echo "crashes      1000 crashes of PID 1 in a row, 400 in upgrades, 1000 re-execs (root)"
 	@echo "older        an init of REVISION= takes up the state of this one, and back (root, git history)"
+	@echo "initramfs    molt as /init: KERNEL=VERSION-OR-IMAGE, MODULES=\"NAMES\", OUT=FILE"
 	@echo "demo         Debian 12 to 13 under load, in QEMU"
 	@echo "ARCH=arm64   with any of these: cross-built below build/arm64/ (where that is not the machine's own)"
 	@echo "install      to \$$(DESTDIR)\$$(PREFIX); INIT_LINK=yes also links sbin/init, telinit, shutdown, reboot, ..."
@@ -207,6 +208,13 @@ format:
 	@clang-format -i $(SOURCES_FORMATTED)
 
 PYTHON := /usr/bin/python3
+# make initramfs KERNEL=/boot/vmlinuz-6.1.0-50-amd64 OUT=/boot/initrd.molt
+KERNEL ?= $(shell uname -r)
+MODULES ?= default
+OUT ?= $(BUILD)/initramfs
+initramfs: $(BUILD)/molt
+	conf/mkinitramfs --kernel "$(KERNEL)" --modules "$(MODULES)" --molt $(BUILD)/molt --output "$(OUT)"
+
 demo: deps
 	$(MAKE) all tools
 	$(PYTHON) -m qemu.demo --build $(BUILD)

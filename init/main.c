@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
@@ -17,6 +18,7 @@
 #include "init/boot.h"
 #include "init/commands.h"
 #include "init/control.h"
+#include "init/initramfs.h"
 #include "init/keep.h"
 #include "init/minimal.h"
 #include "init/reexec.h"
@@ -292,6 +294,16 @@ static void begin_keeping(const struct life *l)
 	(void)fd_close(l->notes_fd);
 }
 
+/* Nobody else's business: no service gets it. */
+static void take_initramfs_time(void)
+{
+	const char *text = getenv(INITRAMFS_USEC);
+
+	if (text && !parse_u64(text, &sys.initramfs_usec))
+		sys.initramfs_usec = 0;
+	(void)unsetenv(INITRAMFS_USEC);
+}
+
 static int begin_boot(const struct life *l, struct error *e)
 {
 	int r;
@@ -303,6 +315,7 @@ static int begin_boot(const struct life *l, struct error *e)
 	}
 	log_notice("molt %s: booting%s", MOLT_VERSION, sys.real ? "" : " a namespace");
 	sys.boot_usec = clock_usec();
+	take_initramfs_time();
 	begin_keeping(l);
 	if ((r = notify_open(e)) < 0 || (r = control_open(e)) < 0)
 		return r;
@@ -355,11 +368,15 @@ static int run_telinit(char **argv)
 
 static int run_as_program(int argc, char **argv)
 {
+	const char *name = argc > 0 ? strrchr(argv[0], '/') : NULL;
 	uint64_t fd;
 
 	if (argc > 0 && is_for_telinit(argc, argv))
 		return run_telinit(argv);
 
+	/* In an initramfs it is that too. */
+	if (name && strcmp(name, "/modprobe") == 0)
+		return initramfs_modprobe(argc, argv);
 	if (argc == 2 && strcmp(argv[1], "--version") == 0)
 		return printf("molt %s\n", MOLT_VERSION) < 0;
 	if (argc == 2 && strcmp(argv[1], "--help") == 0)
@@ -391,6 +408,8 @@ int main(int argc, char **argv)
 	crash_open(give_up);
 	life_parse(&life, argc, argv);
 	crash_set_arguments(life.argc, life.argv);
+	if (life.state_fd < 0 && !life.end && !life.minimal && initramfs_is_here())
+		initramfs_run(life.argv);
 	guard_say_loaded(life.guard);
 	crash_set_history(life.crashes);
 	crash_set_cause(life.crashed);

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from qemu import initramfs
 from qemu.guest import Guest
 from qemu.lab import Room
 from qemu.stories import SECOND_VERSION, Stage, Story, tell
@@ -28,6 +29,7 @@ def all_stories(build: Path, log: Path) -> None:
                   root_written=True),
             Story("halt", _halt, reason="halt"),
         ])
+        initramfs.other_roots(room, room.directory / "initrd")
 
 
 def _up(stage: Stage) -> None:
@@ -43,16 +45,17 @@ def _upgrade(guest: Guest) -> None:
 
 
 def _after_initramfs(stage: Stage) -> None:
-    """molt finds its mounts made by somebody else, takes them as they are, and upgrades from there."""
+    """molt as /init finds the root by its UUID; in the root it finds its mounts made, takes them as
+    they are, and upgrades from there."""
     _up(stage)
     guest = stage.guest
-    guest.check("grep -q older /run/of-the-initramfs")
+    guest.check("grep -q 'in the initramfs, looking for the root UUID=' /run/molt/init.log")
     mounted = guest.check("cut -d' ' -f5 /proc/self/mountinfo | sort").splitlines()
     for place in ("/", "/proc", "/sys", "/dev", "/run", "/sys/fs/cgroup", "/var", "/home", "/tmp"):
         assert mounted.count(place) == 1, f"{place} is mounted {mounted.count(place)} times"
     guest.check("grep -q 'writer.service: starting -> running' /run/molt/init.log")  # molt.debug
     _upgrade(guest)
-    guest.check("grep -q older /run/of-the-initramfs && mountpoint -q /var && test ! -w /etc")
+    guest.check("grep -q 'in the initramfs' /run/molt/init.log && mountpoint -q /var && test ! -w /etc")
     guest.send("initctl poweroff")
 
 

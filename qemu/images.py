@@ -91,6 +91,15 @@ def digest(image: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def uuid(image: Path) -> str:
+    """That of an ext4."""
+    shown = child.run([deps.tool("dumpe2fs"), "-h", str(image)])
+    for line in shown.stdout.splitlines():
+        if line.startswith("Filesystem UUID:"):
+            return line.split()[-1]
+    raise RuntimeError(f"{image.name} has no UUID: {shown.stderr.strip()}")
+
+
 def unclean(image: Path) -> str:
     """Why a file system that nobody has mounted is not clean; "" if it is."""
     shown = child.run([deps.tool("dumpe2fs"), "-h", str(image)])

@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""An initramfs as small as they come: busybox mounts the root and makes way with switch_root.
-
-It does what every initramfs does that an init has to get along with: /proc, /sys, /dev and /run are
-mounted, and moved along to the root.
-"""
+"""An initramfs that is the whole system: a directory as a cpio archive. That which finds a root and
+makes way for it is conf/mkinitramfs (qemu/initramfs.py)."""
 
 from __future__ import annotations
 
@@ -11,34 +8,6 @@ import gzip
 import os
 import stat
 from pathlib import Path
-
-from qemu import deps
-
-# The root is that of the kernel's command line; its disk may be a moment late.
-SCRIPT = """#!/bin/busybox sh
-b=/bin/busybox
-$b mkdir -p /proc /sys /dev /run /root
-$b mount -t proc -o nosuid,nodev,noexec proc /proc
-$b mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
-$b mount -t devtmpfs -o nosuid devtmpfs /dev
-$b mount -t tmpfs -o nosuid,nodev,mode=0755 run /run
-for word in $($b cat /proc/cmdline); do
-	case $word in root=*) root=${word#root=} ;; esac
-done
-until [ -b "$root" ]; do $b sleep 0.05; done
-$b mount -t ext4 -o ro "$root" /root
-echo "this /run is older than init" > /run/of-the-initramfs
-for d in proc sys dev run; do $b mount --move /$d /root/$d; done
-exec $b switch_root /root /sbin/init "$@"
-"""
-
-
-def make(path: Path) -> None:
-    """Writes the initramfs."""
-    busybox = Path(deps.tool("busybox")).read_bytes()
-    _write(path, [_entry("bin", stat.S_IFDIR | 0o755, b""),
-                  _entry("bin/busybox", stat.S_IFREG | 0o755, busybox),
-                  _entry("init", stat.S_IFREG | 0o755, SCRIPT.encode())])
 
 
 def pack(tree: Path, path: Path) -> None:

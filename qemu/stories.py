@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from qemu import images, ramdisk
+from qemu import images, initramfs
 from qemu.guest import Guest
 from qemu.images import Image
 from qemu.lab import Room, marked, write_layer
@@ -76,7 +76,7 @@ def tell(room: Room, stories: Iterable[Story]) -> None:
     first = room.image("first", SUITE, [small])
     second = room.image("second", SUITE, [small, marked(room.directory, SECOND_VERSION)])
     initrd = room.directory / "initrd"
-    ramdisk.make(initrd)
+    initramfs.make(room, initrd)
     todo = list(stories)
     while todo:
         pair, todo = todo[:2], todo[2:]
@@ -92,8 +92,11 @@ def _tell_together(room: Room, first: Image, second: Image, initrd: Path,
         for story in stories:
             own = images.copy(first, room.directory / f"{story.name}-first")
             other = images.copy(second, room.directory / f"{story.name}-second")
+            append = story.append
+            if story.initrd:
+                append += f" root=UUID={images.uuid(own.root)}"
             vm = stack.enter_context(room.machine(
-                own, other, story.append, initrd if story.initrd else None, story.name))
+                own, other, append, initrd if story.initrd else None, story.name))
             running.append(pool.submit(_play, story, Stage(vm, Guest(vm), own)))
         for future in running:
             future.result()

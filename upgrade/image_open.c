@@ -227,6 +227,10 @@ static int probe(struct opening *o, struct error *e)
 
 	if (fd < 0)
 		return error_set(e, errno, "cannot open the image %s", o->name);
+	if (o->options->fstype) {
+		(void)snprintf(o->image.fstype, sizeof(o->image.fstype), "%s", o->options->fstype);
+		return 0;
+	}
 	int r = probe_fd(fd, &p);
 	if (r < 0)
 		return error_set(e, r, "cannot read the image %s", o->name);

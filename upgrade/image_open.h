@@ -26,6 +26,7 @@ enum image_kind {
 /* What the client asked for besides the path; strings are borrowed, NULL is "not given". */
 struct image_options {
 	const char *mount_options; /* of a device or a file */
+	const char *fstype; /* what a device is mounted as, whatever it looks like */
 	const char *default_mount_options; /* [Upgrade] MountOptions=, where those are not given */
 	bool read_only;
 	const char *verity_hash; /* device or file with the hash tree */

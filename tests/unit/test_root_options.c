@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/* The words of the kernel command line that say what the root is. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "conf/root_options.h"
+#include "kernel/util.h"
+
+static void expect_refused(const char *line, const char *why)
+{
+	struct root_options o;
+	struct error e = {0};
+
+	assert_int_equal(root_options_parse(line, &o, &e), -EINVAL);
+	assert_non_null(strstr(e.text, why));
+	root_options_free(&o);
+}
+
+static struct root_options parse(const char *line)
+{
+	struct root_options o;
+	struct error e = {0};
+
+	if (root_options_parse(line, &o, &e) < 0)
+		fail_msg("%s: %s", line, e.text);
+	return o;
+}
+
+static void test_defaults(void **state)
+{
+	struct root_options o = parse("quiet root=/dev/vda1 splash\n");
+
+	(void)state;
+	assert_string_equal(o.root, "/dev/vda1");
+	assert_null(o.fstype);
+	assert_null(o.flags);
+	assert_null(o.init);
+	assert_null(o.image);
+	assert_false(o.writable);
+	assert_false(o.overlay);
+	assert_true(o.shell);
+	assert_int_equal(o.wait_usec, ROOT_WAIT_USEC);
+	root_options_free(&o);
+}
+
+static void test_all(void **state)
+{
+	struct root_options o =
+		parse("root=/dev/vda1 root=UUID=0-1 rootfstype=ext4 rootflags=subvol=a,x "
+		      "ro rw init=/bin/init molt.image=/images/7.squashfs molt.overlay=tmpfs "
+		      "molt.debug root.x=y xroot=z -- root=/dev/none");
+
+	(void)state;
+	assert_string_equal(o.root, "UUID=0-1"); /* the last one counts; behind -- it is for init */
+	assert_string_equal(o.fstype, "ext4");
+	assert_string_equal(o.flags, "subvol=a,x");
+	assert_string_equal(o.init, "/bin/init");
+	assert_string_equal(o.image, "/images/7.squashfs");
+	assert_true(o.writable && o.overlay && o.debug);
+	root_options_free(&o);
+	o = parse("root=\"LABEL=two words\" rw ro rootfstype=ext4,xfs");
+	assert_string_equal(o.root, "LABEL=two words");
+	assert_false(o.writable);
+	assert_null(o.fstype);
+	root_options_free(&o);
+}
+
+static void test_waiting(void **state)
+{
+	static const struct {
+		const char *line;
+		uint64_t usec;
+	} lines[] = {
+		{"rootwait", USEC_INFINITY},
+		{"rootwait rootdelay=2", 2 * USEC_PER_SEC},
+		{"rootdelay=2 rootwait", USEC_INFINITY},
+		{"rootwait=7", 7 * USEC_PER_SEC},
+		{"rootdelay=0", 0},
+		{"rootdelay=soon", ROOT_WAIT_USEC},
+		{"rootdelay=99999999999", ROOT_WAIT_USEC},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
+		char line[80] = "root=x ";
+		struct root_options o = parse(strcat(line, lines[i].line));
+		assert_int_equal(o.wait_usec, lines[i].usec);
+		root_options_free(&o);
+	}
+}
+
+static void test_shell(void **state)
+{
+	static const struct {
+		const char *line;
+		bool shell;
+		int64_t panic;
+	} lines[] = {
+		{"", true, 0},
+		{"rd.shell=0", false, 0},
+		{"panic=10", false, 10},
+		{"panic=-1", false, -1},
+		{"panic=-1 rd.shell", true, -1},
+		{"rd.shell=0 rd.shell=1 panic=x", true, 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
+		char line[80] = "root=x ";
+		struct root_options o = parse(strcat(line, lines[i].line));
+		assert_int_equal(o.shell, lines[i].shell);
+		assert_int_equal(o.panic_sec, lines[i].panic);
+		root_options_free(&o);
+	}
+}
+
+static void test_verity(void **state)
+{
+	struct root_options o = parse("root=/dev/dm-0 roothash=ab systemd.verity_root_data=/dev/a "
+				      "systemd.verity_root_hash=/dev/b");
+
+	(void)state;
+	assert_string_equal(o.root, "/dev/a");
+	assert_string_equal(o.verity_hash, "/dev/b");
+	assert_string_equal(o.root_hash, "ab");
+	root_options_free(&o);
+	expect_refused("root=/dev/a roothash=ab", "needs both");
+	expect_refused("root=/dev/a molt.verity_hash=/dev/b", "needs both");
+	expect_refused("root=/dev/a roothash=ab molt.verity_hash=/dev/b rw", "read-only");
+}
+
+static void test_refused(void **state)
+{
+	struct root_options o;
+	struct error e = {0};
+
+	(void)state;
+	expect_refused("quiet", "no root=");
+	expect_refused("root=", "no root=");
+	expect_refused("root=x molt.overlay=ext4", "molt.overlay=ext4");
+	/* Nobody is at the console: that is known all the same. */
+	assert_int_equal(root_options_parse("molt.overlay=x rd.shell=0", &o, &e), -EINVAL);
+	root_options_free(&o);
+	assert_int_equal(root_options_parse("rd.shell=0 molt.overlay=x", &o, &e), -EINVAL);
+	assert_false(o.shell);
+	root_options_free(&o);
+}
+
+static void test_words(void **state)
+{
+	char buf[64];
+	struct root_options o = parse("root=tag rootfstype=virtiofs");
+
+	(void)state;
+	assert_true(root_options_without_device(&o));
+	root_options_free(&o);
+	assert_true(root_options_has("a molt.initramfs b", "molt.initramfs"));
+	assert_true(root_options_has("molt.initramfs=1", "molt.initramfs"));
+	assert_false(root_options_has("molt.initramfs=0 xmolt.initramfs", "molt.initramfs"));
+	assert_string_equal(
+		root_options_tag("/dev/disk/by-partuuid/1-2", buf, sizeof(buf)), "PARTUUID=1-2");
+	assert_string_equal(
+		root_options_tag("/dev/disk/by-id/x", buf, sizeof(buf)), "/dev/disk/by-id/x");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_all),
+		cmocka_unit_test(test_waiting),
+		cmocka_unit_test(test_shell),
+		cmocka_unit_test(test_verity),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_words),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
