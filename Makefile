@@ -7,6 +7,8 @@ SBINDIR ?= $(PREFIX)/sbin
 BINDIR ?= $(PREFIX)/bin
 MANDIR ?= $(PREFIX)/share/man
 LIBDIR ?= $(PREFIX)/lib
+# Where molt looks for hooks and molt-image for its parts, if PREFIX is /usr.
+MOLTDIR ?= $(PREFIX)/lib/molt
 INCLUDEDIR ?= $(PREFIX)/include
 DOCDIR ?= $(PREFIX)/share/doc/molt
 # The link /sbin/init -> molt, and the old commands as links to initctl: say yes for an image that molt
@@ -159,12 +161,18 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c $(LIB_SRC)
 
 -include $(shell find $(BUILD) -name '*.d' -type f -not -path '*/older/*' 2>/dev/null)
 
+HOOKS := $(patsubst conf/hooks/%,%,$(wildcard conf/hooks/*/*))
 install: all
 	install -D -m 0755 $(BUILD)/molt $(DESTDIR)$(SBINDIR)/molt
 	install -D -m 0755 $(BUILD)/initctl $(DESTDIR)$(BINDIR)/initctl
 	for page in docs/*.[1-8]; do install -D -m 0644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/} || exit 1; done
 	install -D -m 0644 conf/init.conf $(DESTDIR)$(DOCDIR)/init.conf
 	install -D -m 0644 docs/writing-services.md $(DESTDIR)$(DOCDIR)/writing-services.md
+	install -m 0644 docs/image-layout.md $(DESTDIR)$(DOCDIR)/image-layout.md
+	install -D -m 0755 conf/image/molt-image $(DESTDIR)$(SBINDIR)/molt-image
+	install -d $(DESTDIR)$(MOLTDIR)/image && install -m 0644 conf/image/*.sh $(DESTDIR)$(MOLTDIR)/image
+	install -m 0644 conf/image/image.conf $(DESTDIR)$(DOCDIR)/image.conf
+	for hook in $(HOOKS); do install -D -m 0755 conf/hooks/$$hook $(DESTDIR)$(MOLTDIR)/$$hook || exit 1; done
 	install -d $(DESTDIR)$(DOCDIR)/examples
 	install -m 0644 services/client/examples/*.c services/client/examples/*.py services/client/examples/*.service $(DESTDIR)$(DOCDIR)/examples
 	install -D -m 0644 services/client/molt-client.h $(DESTDIR)$(INCLUDEDIR)/molt-client.h
@@ -183,6 +191,9 @@ uninstall:
 	for page in docs/*.[1-8]; do rm -f $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}; done
 	rm -f $(DESTDIR)$(INCLUDEDIR)/molt-client.h $(DESTDIR)$(LIBDIR)/libmolt-client.a $(DESTDIR)$(LIBDIR)/pkgconfig/molt-client.pc
 	rm -f $(DESTDIR)$(DOCDIR)/writing-services.md $(addprefix $(DESTDIR)$(DOCDIR)/examples/,$(notdir $(wildcard services/client/examples/*)))
+	rm -f $(DESTDIR)$(DOCDIR)/image-layout.md $(DESTDIR)$(DOCDIR)/image.conf $(DESTDIR)$(SBINDIR)/molt-image
+	rm -f $(addprefix $(DESTDIR)$(MOLTDIR)/,$(HOOKS) $(patsubst conf/%,%,$(wildcard conf/image/*.sh)))
+	-rmdir $(DESTDIR)$(MOLTDIR)/image $(addprefix $(DESTDIR)$(MOLTDIR)/,$(sort $(dir $(HOOKS)))) $(DESTDIR)$(MOLTDIR) 2>/dev/null
 	rmdir $(DESTDIR)$(DOCDIR)/examples 2>/dev/null || true
 	rm -f $(DESTDIR)$(DOCDIR)/init.conf $(DESTDIR)$(PREFIX)/share/bash-completion/completions/initctl
 	@if [ "$$(readlink $(DESTDIR)$(SBINDIR)/init)" = molt ]; then rm -f $(DESTDIR)$(SBINDIR)/init; fi
