@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "init/good.h"
 #include "init/keep.h"
 #include "init/rescue.h"
 #include "init/stages.h"
@@ -56,6 +57,7 @@ static void start_services(void)
 	log_notice("booted");
 	/* A life that knew only some of what is started from here on would start it twice. */
 	keep_now();
+	good_check();
 }
 
 static void shell_ended(void)

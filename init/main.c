@@ -17,6 +17,7 @@
 #include "init/boot.h"
 #include "init/commands.h"
 #include "init/control.h"
+#include "init/good.h"
 #include "init/keep.h"
 #include "init/minimal.h"
 #include "init/reexec.h"
@@ -50,6 +51,7 @@ static void services_changed(void)
 {
 	control_services_changed();
 	shutdown_services_changed();
+	good_check();
 }
 
 /* PID 1 holds sockets and pidfds of every service, and directories while it migrates: the default
@@ -163,6 +165,7 @@ static int take_up(const struct life *l, struct error *e)
 	boot_resume();
 	shutdown_resume();
 	schedule_resume();
+	good_check();
 	answer_reexec(l->why);
 	signals_reap();
 	return 0;
@@ -191,7 +194,7 @@ static bool may_exec_again(void)
 {
 	/* What a child does for us ends soon, one way or the other, and would be lost. */
 	return sys.reexec_wanted && !upgrade_exec_wanted() && sys.state == SYSTEM_RUNNING &&
-	       upgrade_can_be_carried() && limbo_is_empty();
+	       upgrade_can_be_carried() && limbo_is_empty() && !good_is_busy();
 }
 
 static bool successor_fit;

@@ -9,6 +9,7 @@
 #include <sys/reboot.h>
 #include <unistd.h>
 
+#include "init/good.h"
 #include "init/keep.h"
 #include "init/reexec.h"
 #include "init/system.h"
@@ -372,6 +373,7 @@ int shutdown_begin(enum shutdown_kind what, struct error *e)
 	log_notice("going down: %s", NAMES[what]);
 	sys.state = SYSTEM_STOPPING;
 	upgrade_cancel();
+	good_cancel();
 	watch_tree();
 	watch_time(deadline_in(sys.conf->shutdown_deadline_usec));
 	advance();
