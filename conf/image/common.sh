@@ -68,9 +68,10 @@ replace() { # FILE
 	flush "${1%/*}"
 }
 
-# One at a time; the lock goes with the process, however that ends.
+# One at a time; the lock goes with the process, however that ends. A busybox may have no flock: in an
+# initramfs nobody else is there, and PID 1 runs one hook at a time.
 lock_store() {
 	[ -d "$STORE" ] || die "there is no image store $STORE (Store= in /etc/molt/image.conf)"
 	exec 9>"$STORE/.lock" || die "cannot lock $STORE"
-	flock 9 || die "cannot lock $STORE"
+	if command -v flock >/dev/null; then flock 9 || die "cannot lock $STORE"; fi
 }
