@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "init/gettys.h"
+#include "init/good.h"
 #include "init/keep.h"
 #include "init/records.h"
 #include "init/rescue.h"
@@ -62,6 +63,7 @@ static void start_services(void)
 	log_notice("booted");
 	/* A life that knew only some of what is started from here on would start it twice. */
 	keep_now();
+	good_check();
 }
 
 static void shell_ended(void)

@@ -8,6 +8,7 @@
 #include "conf/protocol.h"
 #include "conf/unit.h"
 #include "init/blame.h"
+#include "init/good.h"
 #include "init/schedule.h"
 #include "init/shutdown.h"
 #include "init/status.h"
@@ -248,7 +249,7 @@ static void begin_upgrade(struct client *c, const struct record *r, enum upgrade
 			"within which time is it to be committed? A span such as 90, 5min or infinity, and not --auto-commit beside it");
 		return;
 	}
-	if (sys.state != SYSTEM_RUNNING) {
+	if (sys.state != SYSTEM_RUNNING || good_is_busy()) {
 		finish_busy(c);
 		return;
 	}

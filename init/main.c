@@ -19,6 +19,7 @@
 #include "init/commands.h"
 #include "init/control.h"
 #include "init/initramfs.h"
+#include "init/good.h"
 #include "init/keep.h"
 #include "init/minimal.h"
 #include "init/reexec.h"
@@ -54,6 +55,7 @@ static void services_changed(void)
 	control_services_changed();
 	boot_services_changed();
 	shutdown_services_changed();
+	good_check();
 }
 
 /* PID 1 holds sockets and pidfds of every service, and directories while it migrates: the default
@@ -168,6 +170,7 @@ static int take_up(const struct life *l, struct error *e)
 	shutdown_resume();
 	schedule_resume();
 	watchdog_apply();
+	good_check();
 	answer_reexec(l->why);
 	signals_reap();
 	return 0;
@@ -196,7 +199,7 @@ static bool may_exec_again(void)
 {
 	/* What a child does for us ends soon, one way or the other, and would be lost. */
 	return sys.reexec_wanted && !upgrade_exec_wanted() && sys.state == SYSTEM_RUNNING &&
-	       upgrade_can_be_carried() && limbo_is_empty();
+	       upgrade_can_be_carried() && limbo_is_empty() && !good_is_busy();
 }
 
 static bool successor_fit;

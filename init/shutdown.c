@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "init/initramfs_exit.h"
+#include "init/good.h"
 #include "init/keep.h"
 #include "init/records.h"
 #include "init/reexec.h"
@@ -379,6 +380,7 @@ int shutdown_begin(enum shutdown_kind what, struct error *e)
 	sys.state = SYSTEM_STOPPING;
 	upgrade_cancel();
 	watchdog_shutdown(kind == SHUTDOWN_HALT);
+	good_cancel();
 	watch_tree();
 	watch_time(deadline_in(sys.conf->shutdown_deadline_usec));
 	advance();

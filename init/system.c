@@ -9,6 +9,7 @@
 #include <sys/reboot.h>
 #include <unistd.h>
 
+#include "init/good.h"
 #include "kernel/cgroup.h"
 #include "kernel/crash.h"
 #include "kernel/log.h"
@@ -155,6 +156,7 @@ void system_save(struct record_writer *w)
 	record_int(w, "initramfs_usec", (int64_t)sys.initramfs_usec);
 	record_int(w, "booted_usec", (int64_t)sys.booted_usec);
 	record_int(w, "crashes", sys.crashes);
+	good_save(w);
 	record_text(w, "last_crash", sys.last_crash[0] ? sys.last_crash : NULL);
 	/* The kernel's arguments are not handed on by an exec of ours. */
 	if (sys.crash_loop_usec != USEC_INFINITY)
@@ -175,6 +177,7 @@ void system_load(const struct record *r)
 	sys.initramfs_usec = (uint64_t)record_get_int(r, "initramfs_usec", 0);
 	sys.booted_usec = (uint64_t)record_get_int(r, "booted_usec", 0);
 	sys.crashes = (unsigned)record_get_int(r, "crashes", 0);
+	good_load(r);
 	(void)snprintf(sys.last_crash, sizeof(sys.last_crash), "%s", last_crash ? last_crash : "");
 	sys.crash_loop_usec = (uint64_t)record_get_int(r, "crash_loop_usec", -1);
 	world.nofile.rlim_cur =

@@ -26,6 +26,8 @@ const char *hook_kind_name(enum hook_kind kind)
 		return "post-pivot";
 	case HOOK_COMMIT:
 		return "commit";
+	case HOOK_BOOT_GOOD:
+		return "boot-good";
 	}
 	return "?";
 }
@@ -153,6 +155,18 @@ static int compare(const void *a, const void *b)
 	const char *const *left = a, *const *right = b;
 
 	return strcmp(base_name(*left), base_name(*right));
+}
+
+bool hook_list_may_have(enum hook_kind kind)
+{
+	char place[64];
+
+	for (size_t i = 0; i < ARRAY_SIZE(PLACES); i++) {
+		(void)snprintf(place, sizeof(place), "%s/%s.d", PLACES[i], hook_kind_name(kind));
+		if (access(place, F_OK) == 0)
+			return true;
+	}
+	return false;
 }
 
 int hook_list_read(struct hook_list *ret, int root, enum hook_kind kind,

@@ -16,6 +16,7 @@ enum hook_kind {
 	HOOK_PRE_UPGRADE, /* of the running image, before anything is touched */
 	HOOK_POST_PIVOT, /* of the new image, when the services are on it */
 	HOOK_COMMIT, /* of the image that is kept: makes it the boot default */
+	HOOK_BOOT_GOOD, /* of the image that was booted, once its services are up */
 };
 
 #define HOOKS_MAX 256
@@ -25,7 +26,11 @@ struct hook_list {
 	size_t count;
 };
 
-const char *hook_kind_name(enum hook_kind kind); /* "pre-upgrade", "post-pivot", "commit" */
+const char *hook_kind_name(
+	enum hook_kind kind); /* "pre-upgrade", "post-pivot", "commit", "boot-good" */
+
+/* Whether the running image has a directory for them. One call or two: PID 1 may ask. */
+bool hook_list_may_have(enum hook_kind kind);
 
 /*
  * Reads the list of the image at `root`, for a child: it may take long. `warn` is called for each

@@ -67,7 +67,7 @@ static void take_answer(struct child *c, struct child_answer *a)
 		(void)snprintf(current, sizeof(current), "%s", r->id);
 		began_usec = clock_usec();
 		timer_set(&child.timer, deadline_in(timeout_usec));
-		log_info("upgrade: %s begins", current);
+		log_info("%s%s begins", kind == HOOK_BOOT_GOOD ? "" : "upgrade: ", current);
 	} else if (strcmp(r->kind, "line") == 0 && text) {
 		log_info("%s: %s", current, text);
 	} else if (strcmp(r->kind, "warning") == 0 && text) {

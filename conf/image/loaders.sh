@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=sh
+# The boot loaders' own files. Each flips with one rename: what was there before stays whole until
+# then, and is left as it is after.
+
+find_loader() {
+	local place file
+	EXTLINUX='' ENTRIES=''
+	if [ "$LOADER" = molt ]; then return; fi
+	for place in ${BOOT:-/boot /efi /boot/efi}; do
+		if [ "$LOADER" != extlinux ] && [ -d "$place/loader/entries" ]; then
+			LOADER=systemd-boot BOOT=$place ENTRIES=$place/loader/entries
+			return
+		fi
+		for file in "$place/extlinux/extlinux.conf" "$place/syslinux/extlinux.conf" "$place/extlinux.conf"; do
+			if [ "$LOADER" != systemd-boot ] && [ -f "$file" ]; then
+				LOADER=extlinux BOOT=$place EXTLINUX=$file
+				return
+			fi
+		done
+	done
+	[ "$LOADER" = auto ] || die "there is no $LOADER in ${BOOT:-/boot, /efi or /boot/efi}"
+	LOADER=molt
+}
+
+# The kernel and the initramfs of an image, beside the boot loader, which reads no image. In place
+# whole before anything names them.
+copy_kernel() { # ROOT VERSION
+	local to="$BOOT/molt-$2" kernel='' initrd='' file
+	if [ -f "$to/linux" ]; then return; fi
+	for file in "$1"/boot/vmlinuz "$1"/boot/vmlinuz-* "$1"/usr/lib/modules/*/vmlinuz; do
+		if [ -f "$file" ]; then kernel=$file && break; fi
+	done
+	for file in "$1"/boot/initrd.img "$1"/boot/initrd.img-* "$1"/boot/initramfs* "$1"/usr/lib/modules/*/initrd; do
+		if [ -f "$file" ]; then initrd=$file && break; fi
+	done
+	[ "$kernel" ] || die "image $2 has no entry of $LOADER, and no kernel to make one of"
+	rm -rf "$BOOT/.molt-$2.new"
+	mkdir "$BOOT/.molt-$2.new" || die "cannot write to $BOOT"
+	cp "$kernel" "$BOOT/.molt-$2.new/linux" || die "cannot copy $kernel to $BOOT"
+	flush "$BOOT/.molt-$2.new/linux"
+	if [ "$initrd" ]; then
+		cp "$initrd" "$BOOT/.molt-$2.new/initrd" || die "cannot copy $initrd to $BOOT"
+		flush "$BOOT/.molt-$2.new/initrd"
+	fi
+	flush "$BOOT/.molt-$2.new"
+	rm -rf "$to"
+	mv "$BOOT/.molt-$2.new" "$to" || die "cannot write $to"
+	flush "$BOOT"
+}
+
+command_line() { # VERSION
+	[ "$CMDLINE" ] || die "image $1 has no entry of $LOADER, and CommandLine= in /etc/molt/image.conf says not how to make one"
+	printf '%s' "$CMDLINE" | sed "s/@VERSION@/$1/g"
+}
+
+# extlinux
+
+extlinux_default() {
+	sed -n 's/^[[:space:]]*[Dd][Ee][Ff][Aa][Uu][Ll][Tt][[:space:]]\{1,\}molt-\([^[:space:]]*\)[[:space:]]*$/\1/p' "$EXTLINUX" | tail -n 1
+}
+
+extlinux_has() { # VERSION
+	awk -v want="molt-$1" 'toupper($1) == "LABEL" && $2 == want { found = 1 } END { exit !found }' "$EXTLINUX"
+}
+
+# The file with that default, if it is given, and without the entries of the image DROP. From a
+# label to the next is one entry.
+extlinux_text() { # DEFAULT DROP
+	if [ "$1" ] && ! grep -qi '^[[:space:]]*default[[:space:]]' "$EXTLINUX"; then
+		echo "DEFAULT molt-$1"
+	fi
+	awk -v first="${1:+DEFAULT molt-$1}" -v drop="${2:+molt-$2}" '
+		toupper($1) == "LABEL" { skip = drop != "" && $2 == drop }
+		toupper($1) == "DEFAULT" && first != "" { if (!said++) print first; next }
+		!skip { print }' "$EXTLINUX"
+}
+
+extlinux_set() { # VERSION ROOT
+	local text entry='' line
+	if ! extlinux_has "$1"; then
+		line=$(command_line "$1")
+		copy_kernel "$2" "$1"
+		entry=$(printf 'LABEL molt-%s\n\tLINUX /molt-%s/linux\n' "$1" "$1"
+			if [ -f "$BOOT/molt-$1/initrd" ]; then printf '\tINITRD /molt-%s/initrd\n' "$1"; fi
+			printf '\tAPPEND %s\n' "$line")
+	fi
+	text=$(extlinux_text "$1" '' && if [ "$entry" ]; then printf '%s\n' "$entry"; fi)
+	[ "$text" = "$(cat "$EXTLINUX")" ] || printf '%s\n' "$text" | replace "$EXTLINUX"
+}
+
+# systemd-boot: the entries named molt-VERSION[+LEFT[-DONE]].conf. Its default is the first of
+# molt-*: those with tries left come first, then those with the least sort-key. So a commit gives
+# its entry the least, which is one rename, and what it was before is the next one.
+
+entry_of() { # VERSION
+	local file
+	for file in "$ENTRIES/molt-$1.conf" "$ENTRIES/molt-$1"+*.conf; do
+		if [ -f "$file" ]; then echo "$file" && return; fi
+	done
+}
+
+entry_version() { # FILE
+	local name="${1##*/molt-}"
+	name=${name%.conf}
+	echo "${name%%+*}"
+}
+
+entry_left() { # FILE
+	case ${1##*/} in
+	*+*) echo "${1##*+}" | sed 's/-.*//; s/\.conf$//' ;;
+	*) echo good ;;
+	esac
+}
+
+# "KEY VERSION LEFT", in the order of systemd-boot.
+entries() {
+	local file key
+	for file in "$ENTRIES"/molt-*.conf; do
+		[ -f "$file" ] || continue
+		key=$(sed -n 's/^sort-key[[:space:]]\{1,\}molt-//p' "$file")
+		echo "${key:-99999999} $(entry_version "$file") $(entry_left "$file")"
+	done | sort -s -k1,1n
+}
+
+entries_default() {
+	entries | awk '$3 != "0" { print $2; exit }'
+}
+
+least_key() {
+	entries | awk 'NR == 1 { print $1 }'
+}
+
+# Under the name that has LEFT tries; what was there goes once the new one is on the disk, and
+# until then the new one comes first.
+entry_write() { # VERSION LEFT TEXT
+	local old new="$ENTRIES/molt-$1.conf"
+	[ "$2" = good ] || new="$ENTRIES/molt-$1+$2.conf"
+	printf '%s\n' "$3" | replace "$new"
+	for old in "$ENTRIES/molt-$1.conf" "$ENTRIES/molt-$1"+*.conf; do
+		if [ -f "$old" ] && [ "$old" != "$new" ]; then rm -f "$old"; fi
+	done
+	flush "$ENTRIES"
+}
+
+entry_text() { # VERSION KEY FILE ROOT
+	local line
+	if [ "$3" ]; then
+		grep -v '^sort-key[[:space:]]' "$3"
+	else
+		line=$(command_line "$1")
+		copy_kernel "$4" "$1"
+		printf 'title %s\nversion %s\nlinux /molt-%s/linux\n' "$1" "$1" "$1"
+		if [ -f "$BOOT/molt-$1/initrd" ]; then echo "initrd /molt-$1/initrd"; fi
+		echo "options $line"
+	fi
+	echo "sort-key molt-$2"
+}
+
+loader_conf() {
+	local file="$BOOT/loader/loader.conf" text
+	text=$(echo 'default molt-*'; grep -v '^default[[:space:]]' "$file" 2>/dev/null || :)
+	[ "$text" = "$(cat "$file" 2>/dev/null)" ] || printf '%s\n' "$text" | replace "$file"
+}
+
+systemd_set() { # VERSION ROOT TRIES
+	local file key text
+	file=$(entry_of "$1")
+	if [ "$(entries_default)" != "$1" ]; then
+		key=$(least_key)
+		if [ "${key:-99999999}" = 99999999 ]; then key=50000000; fi
+		key=$((key - 1))
+		text=$(entry_text "$1" "$key" "$file" "$2")
+		entry_write "$1" "$3" "$text"
+	fi
+	loader_conf
+}
+
+# Renames an entry to one that has LEFT tries.
+systemd_state() { # VERSION LEFT
+	local file new
+	file=$(entry_of "$1")
+	[ "$file" ] || return 0
+	case $2 in
+	good) new="$ENTRIES/molt-$1.conf" ;;
+	*) new="$ENTRIES/molt-$1+$2.conf" ;;
+	esac
+	[ "$file" = "$new" ] && return
+	mv -f "$file" "$new" || die "cannot rename $file"
+	flush "$ENTRIES"
+}
+
+# Any of them
+
+loader_default() {
+	case $LOADER in
+	extlinux) extlinux_default ;;
+	systemd-boot) entries_default ;;
+	*) choice ;;
+	esac
+}
+
+loader_set() { # VERSION ROOT TRIES
+	case $LOADER in
+	extlinux) extlinux_set "$1" "$2" ;;
+	systemd-boot) systemd_set "$1" "$2" "$3" ;;
+	esac
+}
+
+loader_forget() { # VERSION
+	local file
+	case $LOADER in
+	extlinux)
+		if extlinux_has "$1"; then
+			file=$(extlinux_text '' "$1")
+			printf '%s\n' "$file" | replace "$EXTLINUX"
+		fi ;;
+	systemd-boot)
+		file=$(entry_of "$1")
+		if [ "$file" ]; then rm -f "$file" && flush "$ENTRIES"; fi ;;
+	*) return 0 ;;
+	esac
+	rm -rf "$BOOT/molt-$1"
+}
