@@ -79,7 +79,7 @@ FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-.PHONY: all arm64 examples deps test unit unit-build system demo install uninstall format lint clean help tools fuzzers nofreeze faults crashes older deb
+.PHONY: all arm64 examples deps test unit unit-build system demo install uninstall format lint clean help tools fuzzers nofreeze faults crashes older deb stock
 
 all: $(BUILD)/molt $(BUILD)/initctl $(CLIENT)
 
@@ -95,7 +95,7 @@ help:
 	@echo "demo         Debian 12 to 13 under load, in QEMU"
 	@echo "ARCH=arm64   with any of these: cross-built below build/arm64/ (where that is not the machine's own)"
 	@echo "install      to \$$(DESTDIR)\$$(PREFIX); INIT_LINK=yes also links sbin/init, telinit, shutdown, reboot, ..."
-	@echo "deb          Debian packages: build/deb/ (wants debhelper)"
+	@echo "deb          Debian packages: build/deb/; stock: a Debian 13 with them in QEMU (root)"
 	@echo "uninstall    takes that away again, from the same DESTDIR and PREFIX"
 	@echo "lint         clang, clang-format, cppcheck, clang-tidy; fuzzers: build/fuzz/ (clang)"
 	@echo "format clean"
@@ -222,6 +222,11 @@ endif
 		$(if $(filter yes,$(DEB_BUILT)),-nc) $(if $(filter-out $(HOST_ARCH),$(ARCH)),-a$(ARCH)) >../build.log 2>&1 || \
 		{ tail -n 40 ../build.log; exit 1; }
 	@ls $(DEB)/*.deb
+
+# The packages, installed by apt in the place of systemd-sysv, in a Debian 13 that is booted in QEMU.
+stock: deb
+	$(MAKE) tools
+	$(PYTHON) -m qemu.stock --build $(BUILD)
 
 PYTHON := /usr/bin/python3
 demo: deps
