@@ -45,7 +45,9 @@ endif
 PKG_CONFIG ?= PKG_CONFIG_LIBDIR=/usr/lib/$(TRIPLET)/pkgconfig:/usr/share/pkgconfig pkg-config
 endif
 CFLAGS ?= -O2 -g
-WARNINGS := -Wall -Wextra -Wshadow -Wswitch-enum -Wmissing-prototypes -Wstrict-prototypes -Wformat=2 -Werror
+# WERROR= for who builds with a compiler that nobody here has tried.
+WERROR ?= -Werror
+WARNINGS := -Wall -Wextra -Wshadow -Wswitch-enum -Wmissing-prototypes -Wstrict-prototypes -Wformat=2 $(WERROR)
 # Cutting a text at the end of its buffer is what snprintf() is for here.
 ifeq ($(findstring clang,$(CC)),)
 WARNINGS += -Wno-format-truncation
@@ -58,8 +60,10 @@ LIBRARIES := mount blkid libcap inih
 # Not at parse time for `make deps`, which is there to install pkg-config itself.
 PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags $(LIBRARIES))
 PKG_LIBS = $(shell $(PKG_CONFIG) --libs $(LIBRARIES))
-HARDENING := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
-ALL_CFLAGS = -std=gnu17 -I. $(DEFINES) $(WARNINGS) $(HARDENING) $(PKG_CFLAGS) $(CFLAGS)
+# Compilers and build systems of distributions may have a level of _FORTIFY_SOURCE of their own.
+FORTIFY := $(if $(findstring _FORTIFY_SOURCE,$(CFLAGS) $(CPPFLAGS)),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+HARDENING := -fstack-protector-strong $(FORTIFY) -fPIE
+ALL_CFLAGS = -std=gnu17 -I. $(DEFINES) $(WARNINGS) $(HARDENING) $(PKG_CFLAGS) $(CPPFLAGS) $(CFLAGS)
 ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now $(LDFLAGS)
 
 ARCH_OTHER := $(if $(filter amd64,$(ARCH)),kernel/inject_aarch64%,kernel/inject_x86_64%)
@@ -82,7 +86,7 @@ FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-.PHONY: initramfs all arm64 examples deps test unit unit-build system demo install uninstall format lint clean help tools fuzzers nofreeze faults crashes older sidebyside
+.PHONY: initramfs all arm64 examples deps test unit unit-build system demo install uninstall format lint clean help tools fuzzers nofreeze faults crashes older sidebyside deb stock
 
 all: $(BUILD)/molt $(BUILD)/initctl $(CLIENT)
 
@@ -100,6 +104,7 @@ help:
 	@echo "sidebyside   the image layout in QEMU: the committed image boots, one that fails is left"
 	@echo "ARCH=arm64   with any of these: cross-built below build/arm64/ (where that is not the machine's own)"
 	@echo "install      to \$$(DESTDIR)\$$(PREFIX); INIT_LINK=yes also links sbin/init, telinit, shutdown, reboot, ..."
+	@echo "deb          Debian packages: build/deb/; stock: a Debian 13 with them in QEMU (root)"
 	@echo "uninstall    takes that away again, from the same DESTDIR and PREFIX"
 	@echo "lint         clang, clang-format, cppcheck, clang-tidy; fuzzers: build/fuzz/ (clang)"
 	@echo "format clean"
@@ -125,7 +130,7 @@ $(BUILD)/obj/%.o: %.c Makefile
 # What authors of services link with: C and libc, and nothing of molt's own build.
 $(BUILD)/client/%.o: services/client/%.c Makefile
 	@mkdir -p $(@D)
-	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(HARDENING) -fPIC $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(HARDENING) -fPIC $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/client/libmolt-client.a: $(patsubst services/client/%.c,$(BUILD)/client/%.o,$(CLIENT_SRC))
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
@@ -219,6 +224,33 @@ SOURCES_FORMATTED := $(wildcard */*.c */*.h init/*/*.[ch] tests/*/*.[ch] tests/t
 format:
 	@clang-format -i $(SOURCES_FORMATTED)
 
+# Debian packages of this work tree in build/deb/, built in a copy of it: with what git has not seen
+# yet, without what it ignores. The same tree gives the same bytes wherever it lies and whoever builds:
+# the date is the changelog's, and dpkg-buildflags(1) maps paths away. DEB_BUILT=yes packs what lies
+# below build/ instead of compiling it once more, for the test: such packages are for nobody.
+DEB := $(BUILD)/deb
+DEB_TREE := $(DEB)/molt-$(VERSION)
+DEB_BUILT ?= no
+DEB_JOBS := $(shell nproc)
+deb:
+	@command -v dh >/dev/null || { echo "debhelper is missing: run make deps"; exit 1; }
+	@[ "$$(dpkg-parsechangelog -S Version)" = $(VERSION) ] || { echo "debian/changelog is not of version $(VERSION)"; exit 1; }
+	rm -rf $(DEB) && mkdir -p $(DEB_TREE)
+	tar -c --exclude=./build --exclude=./.git --exclude=./.cache --exclude=__pycache__ --exclude=.pytest_cache . | \
+		tar -x -C $(DEB_TREE)
+ifeq ($(DEB_BUILT),yes)
+	mkdir $(DEB_TREE)/build && cp -a $(BUILD)/molt $(BUILD)/initctl $(BUILD)/obj $(BUILD)/client $(DEB_TREE)/build
+endif
+	@cd $(DEB_TREE) && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u MAKEOVERRIDES dpkg-buildpackage -b -us -uc -j$(DEB_JOBS) \
+		$(if $(filter yes,$(DEB_BUILT)),-nc) $(if $(filter-out $(HOST_ARCH),$(ARCH)),-a$(ARCH)) >../build.log 2>&1 || \
+		{ tail -n 40 ../build.log; exit 1; }
+	@ls $(DEB)/*.deb
+
+# The packages, installed by apt in the place of systemd-sysv, in a Debian 13 that is booted in QEMU.
+stock: deb
+	$(MAKE) tools
+	$(PYTHON) -m qemu.stock --build $(BUILD)
+
 PYTHON := /usr/bin/python3
 # make initramfs KERNEL=/boot/vmlinuz-6.1.0-50-amd64 OUT=/boot/initrd.molt
 KERNEL ?= $(shell uname -r)
@@ -241,7 +273,8 @@ demo: deps
 PACKAGES := build-essential pkg-config libmount-dev libblkid-dev libcap-dev libinih-dev libcmocka-dev \
 	clang clang-format clang-tidy cppcheck python3 python3-pytest python3-pytest-timeout python3-pytest-xdist \
 	mount util-linux iproute2 procps nginx-light qemu-system-x86 mmdebstrap debian-archive-keyring e2fsprogs kmod \
-	xz-utils busybox-static squashfs-tools erofs-utils btrfs-progs xfsprogs cryptsetup-bin
+	xz-utils busybox-static squashfs-tools erofs-utils btrfs-progs xfsprogs cryptsetup-bin \
+	debhelper lintian
 PACKAGES_USER := uidmap fakeroot
 # A PC cross-builds for arm64 and tests that in QEMU: the compiler, and libraries as Debian has them for
 # a foreign architecture.
