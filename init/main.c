@@ -28,6 +28,7 @@
 #include "init/system.h"
 #include "init/unmount.h"
 #include "kernel/crash.h"
+#include "kernel/features.h"
 #include "kernel/guard.h"
 #include "kernel/log.h"
 #include "kernel/loop.h"
@@ -289,6 +290,19 @@ static void begin_keeping(const struct life *l)
 	(void)fd_close(l->notes_fd);
 }
 
+/* It boots as far as it can: told now, and again by whoever is refused something for it. */
+static void look_at_kernel(void)
+{
+	char missing[160];
+
+	features_missing(sys.tree, missing, sizeof(missing));
+	if (missing[0])
+		log_error(
+			"this kernel lacks %s: no upgrades and no rollbacks with it, and what a service leaves behind may live on; Linux " FEATURES_SINCE
+			" or later has all that molt wants",
+			missing);
+}
+
 static int begin_boot(const struct life *l, struct error *e)
 {
 	int r;
@@ -299,6 +313,7 @@ static int begin_boot(const struct life *l, struct error *e)
 		state_sweep_descriptors();
 	}
 	log_notice("molt %s: booting%s", MOLT_VERSION, sys.real ? "" : " a namespace");
+	look_at_kernel();
 	sys.boot_usec = clock_usec();
 	begin_keeping(l);
 	if ((r = notify_open(e)) < 0 || (r = control_open(e)) < 0)
