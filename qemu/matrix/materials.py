@@ -51,7 +51,8 @@ def gather(cells: Iterable[Cell], builds: dict[str, Path], out: Path) -> Materia
     for architecture in dict.fromkeys(cell.architecture for cell in wanted):
         try:
             found.systems[architecture] = str(_system(architecture, builds[architecture], out))
-        except (PackageError, RuntimeError, deps.MissingPackages, foreign.MissingLibrary) as error:
+        except (PackageError, deps.MissingPackages, foreign.MissingLibrary) as error:
+            # Not a RuntimeError: a molt that does not build is no skip.
             found.missing[architecture] = str(error)
     for architecture, version in dict.fromkeys((c.architecture, c.kernel) for c in wanted):
         name = f"{architecture}/{version}"
