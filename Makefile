@@ -86,7 +86,7 @@ FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-.PHONY: initramfs all arm64 examples deps test unit unit-build system demo install uninstall format lint clean help tools fuzzers nofreeze faults crashes older sidebyside deb stock
+.PHONY: initramfs all arm64 examples deps test unit unit-build system demo install uninstall format lint clean help tools fuzzers nofreeze faults crashes older sidebyside deb stock matrix matrix-list shell
 
 all: $(BUILD)/molt $(BUILD)/initctl $(CLIENT)
 
@@ -102,6 +102,9 @@ help:
 	@echo "initramfs    molt as /init: KERNEL=VERSION-OR-IMAGE, MODULES=\"NAMES\", OUT=FILE"
 	@echo "demo         Debian 12 to 13 under load, in QEMU"
 	@echo "sidebyside   the image layout in QEMU: the committed image boots, one that fails is left"
+	@echo "matrix       architectures x kernels x roots x scenarios in QEMU (root; hours); CELL=x86_64/6.12/erofs/upgrade is"
+	@echo "             one of them, CELL='arm64/*/*/boot' some; JOBS=2; docs/matrix.md"
+	@echo "matrix-list  the names of the cells; shell: sit in front of CELL=..."
 	@echo "ARCH=arm64   with any of these: cross-built below build/arm64/ (where that is not the machine's own)"
 	@echo "install      to \$$(DESTDIR)\$$(PREFIX); INIT_LINK=yes also links sbin/init, telinit, shutdown, reboot, ..."
 	@echo "deb          Debian packages: build/deb/; stock: a Debian 13 with them in QEMU (root)"
@@ -267,6 +270,20 @@ sidebyside: deps
 demo: deps
 	$(MAKE) all tools
 	$(PYTHON) -m qemu.demo --build $(BUILD)
+
+# Cells of the matrix: docs/matrix.md. CELL is none (all), names, or patterns.
+CELL ?=
+JOBS ?= 2
+MATRIX = $(PYTHON) -m qemu.matrix --build $(BUILD) --out $(BUILD)/matrix --jobs $(JOBS)
+matrix shell: deps
+	$(MAKE) all tools
+ifeq ($(HOST_ARCH),amd64)
+	$(MAKE) ARCH=arm64 BUILD=$(BUILD)/arm64 CC=$(TRIPLET_arm64)-gcc AR=$(TRIPLET_arm64)-ar all tools
+endif
+	@set -f; exec $(MATRIX) $(if $(filter shell,$@),--shell) $(CELL)
+
+matrix-list:
+	@set -f; exec $(MATRIX) --list $(CELL)
 
 # What building, testing and the demo need, by name, from Debian. Who is not root needs two more for
 # the demo: user name spaces for mmdebstrap, and root's ownership in images.

@@ -32,6 +32,7 @@
 #include "init/unmount.h"
 #include "init/watchdog.h"
 #include "kernel/crash.h"
+#include "kernel/features.h"
 #include "kernel/guard.h"
 #include "kernel/log.h"
 #include "kernel/loop.h"
@@ -305,6 +306,17 @@ static void take_initramfs_time(void)
 	if (text && !parse_u64(text, &sys.initramfs_usec))
 		sys.initramfs_usec = 0;
 	(void)unsetenv(INITRAMFS_USEC);
+/* It boots as far as it can: told now, and again by whoever is refused something for it. */
+static void look_at_kernel(void)
+{
+	char missing[160];
+
+	features_missing(sys.tree, missing, sizeof(missing));
+	if (missing[0])
+		log_error(
+			"this kernel lacks %s: no upgrades and no rollbacks with it, and what a service leaves behind may live on; Linux " FEATURES_SINCE
+			" or later has all that molt wants",
+			missing);
 }
 
 static int begin_boot(const struct life *l, struct error *e)
@@ -317,6 +329,7 @@ static int begin_boot(const struct life *l, struct error *e)
 		state_sweep_descriptors();
 	}
 	log_notice("molt %s: booting%s", MOLT_VERSION, sys.real ? "" : " a namespace");
+	look_at_kernel();
 	sys.boot_usec = clock_usec();
 	take_initramfs_time();
 	begin_keeping(l);

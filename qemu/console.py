@@ -40,6 +40,10 @@ class Console:
         """Types a line and the return key."""
         self._socket.sendall(line.encode() + b"\r")
 
+    def send(self, keys: bytes) -> None:
+        """Presses keys, as they are."""
+        self._socket.sendall(keys)
+
     def text(self) -> str:
         """All that was printed so far."""
         with self._changed:

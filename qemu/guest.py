@@ -84,9 +84,9 @@ class Guest:
                                            f"{result.output.strip()}")
             time.sleep(0.2)
 
-    def send(self, script: str) -> None:
+    def send(self, script: str, follow: Callable[[str], None] | None = None) -> None:
         """Starts a script whose end nobody waits for: `poweroff` takes its own agent with it."""
-        self._submit(script, None)
+        self._submit(script, follow)
 
     def _submit(self, script: str, follow: Callable[[str], None] | None) -> tuple[_Job, int]:
         data = script.encode()

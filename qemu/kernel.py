@@ -27,35 +27,43 @@ class Kernel:
     layer: Path
 
 
-def get(suite: Suite, cache: Path) -> Kernel:
-    """The suite's kernel, from the cache if that has this version of it."""
-    package, version = _resolve(suite)
+def get(suite: Suite, cache: Path, package: str = "") -> Kernel:
+    """The suite's kernel, or the one of that package, from the cache if that has this version of it."""
+    package = package or resolve(suite)
+    version = suite.version(package)
     directory = entry(cache / "kernels", f"{package}_{version}",
                       lambda at: _unpack(suite, package, at))
     return _kernel(directory)
 
 
-def _resolve(suite: Suite) -> tuple[str, str]:
+def resolve(suite: Suite) -> str:
     """The meta package names the ABI of the day: linux-image-6.1.0-50-cloud-amd64."""
     flavour = FLAVOUR.format(suite.architecture)
-    found = re.match(r"(linux-image-\S+)", suite.depends(flavour))
+    found = re.search(r"\b(linux-image-\d\S+)", suite.depends(flavour))
     if not found:
         raise PackageError(f"{flavour} of {suite.name} names no kernel")
-    return found.group(1), suite.version(found.group(1))
+    return found.group(1)
 
 
 def _unpack(suite: Suite, package: str, directory: Path) -> None:
     with step(f"fetching the kernel {package}"):
-        deb = suite.download(package, directory)
         tree = directory / "tree"
-        child.check(["dpkg-deb", "--extract", str(deb), str(tree)])
-        deb.unlink()
+        for part in _parts(suite, package):
+            deb = suite.download(part, directory)
+            child.check(["dpkg-deb", "--extract", str(deb), str(tree)])
+            deb.unlink()
         layer = directory / "layer"
         (layer / "usr/lib").mkdir(parents=True)
-        shutil.move(_only(tree, "boot/vmlinuz-*"), directory / "vmlinuz")
+        inside = list(tree.glob("usr/lib/modules/*/vmlinuz"))
+        shutil.move(inside[0] if inside else _only(tree, "boot/vmlinuz-*"), directory / "vmlinuz")
         shutil.move(_modules(tree), layer / "usr/lib/modules")
         shutil.rmtree(tree)
         _index_modules(layer)
+
+
+def _parts(suite: Suite, package: str) -> list[str]:
+    """Since 6.19 the image and the modules are packages of their own, which this one depends on."""
+    return re.findall(r"\blinux-(?:binary|modules)-\d[^\s,]*", suite.depends(package)) or [package]
 
 
 def _modules(tree: Path) -> Path:

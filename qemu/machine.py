@@ -100,6 +100,12 @@ class Machine:
                 self.shutdown_reason = event.get("data", {}).get("reason", "")
         return self.shutdown_reason
 
+    def cut_power(self) -> None:
+        """The plug is pulled now: what the guest has not written to its disks is lost. Safe in any
+        thread."""
+        assert self._process
+        self._process.kill()
+
     def press(self, *keys: str) -> None:
         """Presses keys together, by QEMU's names for them: "ctrl", "alt", "delete"."""
         self.qmp.execute("send-key", {"keys": [{"type": "qcode", "data": key} for key in keys]})

@@ -49,6 +49,15 @@ def marathon(vm: Machine, guest: Guest, upgrades: int = 20) -> None:
     assert [s.still_open for s in stats.streams] == [s.clients for s in stats.streams]
 
 
+def marathon_alone(guest: Guest, upgrades: int) -> None:
+    """The same without clients, from the first image."""
+    guest.check(KEEP_LOADED.format(*DISKS))
+    _run(guest, 0, 2)
+    early = _count(guest)
+    _run(guest, 0, upgrades - 2)
+    _wait_for_no_growth(guest, early)
+
+
 def _run(guest: Guest, running: int, times: int) -> None:
     """An even number of times, so that the same image runs afterwards."""
     with step(f"{times} upgrades"):

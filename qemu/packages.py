@@ -84,6 +84,10 @@ class Suite:
             raise PackageError(f"{self.name} has no package {package}")
         return found.group(1)
 
+    def names(self, prefix: str) -> list[str]:
+        """The packages whose names begin so."""
+        return _output(["apt-cache", "pkgnames", prefix], self._environment()).split()
+
     def download(self, package: str, directory: Path) -> Path:
         """Fetches the .deb into the directory."""
         run = child.run(["apt-get", "download", "-q", package], env=self._environment(),

@@ -14,6 +14,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "kernel/features.h"
 #include "kernel/mounts.h"
 #include "kernel/util.h"
 #include "upgrade/answer.h"
@@ -160,13 +161,25 @@ static int check_root_type(struct error *e)
 		       : 0;
 }
 
+static int check_kernel(int tree, struct error *e)
+{
+	char missing[160];
+
+	features_missing(tree, missing, sizeof(missing));
+	return missing[0] ? error_say(e, ENOSYS,
+				    "this kernel lacks %s: boot Linux " FEATURES_SINCE " or later",
+				    missing)
+			  : 0;
+}
+
 static int judge(
 	const struct image_request *q, int socket, struct image *ret_image, struct error *e)
 {
 	struct plan_roots others = {0};
-	int r = check_root_type(e);
+	int r = check_kernel(q->tree, e);
 
-	if (r < 0 || (r = image_open(q->path, &q->options, q->plan, socket, ret_image, e)) < 0)
+	if (r < 0 || (r = check_root_type(e)) < 0 ||
+		(r = image_open(q->path, &q->options, q->plan, socket, ret_image, e)) < 0)
 		return r;
 	int root = ret_image->root;
 	const char *leave = ret_image->leave[0] ? ret_image->leave : NULL;

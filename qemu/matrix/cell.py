@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: MIT
+"""One cell, as a program of its own: python3 -m qemu.matrix.cell MATERIALS LOG CELL."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+from qemu import child
+from qemu.machine import MachineError
+from qemu.matrix import cells, materials, system
+from qemu.matrix.runner import EXIT_REFUSED, EXIT_SKIPPED, WHY
+from qemu.matrix.scenarios import PLAYS
+from qemu.matrix.stage import Stage
+
+
+def set_up(cell: cells.Cell, found: materials.Materials, directory: Path, log: Path) -> Stage:
+    """Its disks are made in the directory."""
+    linux = found.kernels[f"{cell.architecture}/{cell.kernel}"]
+    disks = system.make(cell, Path(found.systems[cell.architecture]), directory,
+                        Path(linux["modules"]))
+    return Stage(cell, Path(linux["image"]), disks, log)
+
+
+def main() -> int:
+    child.exit_on_signals()
+    found, log, cell = materials.load(Path(sys.argv[1])), Path(sys.argv[2]), cells.parse(sys.argv[3])
+    if why := found.why_not(cell):
+        (log / WHY).write_text(why)
+        return EXIT_SKIPPED
+    try:
+        with tempfile.TemporaryDirectory(prefix="molt-cell-") as work:
+            refused = PLAYS[cell.scenario](set_up(cell, found, Path(work), log))
+    except (AssertionError, MachineError, RuntimeError, TimeoutError) as error:
+        traceback.print_exc()
+        (log / WHY).write_text(str(error) or repr(error))
+        return 1
+    return EXIT_REFUSED if refused else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: MIT
+"""The matrix as data: what its axes have, which combinations make sense, and which of them molt has
+to refuse or cannot do yet. A cell is ARCHITECTURE/KERNEL/ROOT/SCENARIO.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+# By the names of uname(1), and Debian's.
+ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64"}
+
+# Which suites of Debian may have a kernel of that version. Of several suites, the newest it is.
+NEWEST = "newest"
+KERNELS = {
+    "5.10": ("bullseye",),
+    "6.1": ("bookworm",),
+    "6.12": ("trixie",),
+    "6.18": ("trixie-backports",),
+    NEWEST: ("trixie-backports", "sid"),
+}
+
+ROOTS = {
+    "nvme": "ext4 on NVMe, found by the kernel itself: no initramfs",
+    "ext4": "ext4 after an initramfs",
+    "btrfs": "a subvolume of a btrfs",
+    "squashfs": "a squashfs below an overlay that can be written to",
+    "erofs": "an erofs",
+    "verity": "a squashfs behind dm-verity",
+    "tmpfs": "a tmpfs that an initramfs has filled",
+    "initramfs": "the initramfs itself",
+}
+
+# Phases of an upgrade in which the power is cut.
+CUTS = ("plan", "prepare", "freeze", "exec", "services", "commit")
+
+SCENARIOS = {
+    "boot": "boots, runs its services, and shuts down with clean file systems",
+    "upgrade": "is upgraded to a second image of the same kind",
+    "rollback": "a service does not get ready on the new image; and `initctl rollback`",
+    "single": "the kernel command line says single",
+    "emergency": "the kernel command line says emergency",
+    "load": "is upgraded while clients from outside are served",
+    "library": "a library of the new init goes away before it is executed",
+    "killed": "the new init is killed while it takes over",
+    "dstate": "a process that waits for a disk cannot be frozen",
+    **{f"cut-{phase}": f"the power is cut in the phase {phase}, and it boots again"
+       for phase in CUTS},
+    "oom": "the kernel kills a service that takes all memory",
+    "full": "/run and /var are full",
+    "processes": "2000 processes have a working directory on the image",
+    "hundred": "100 upgrades in one boot",
+    "kexec": "boots another kernel by kexec",
+    "watchdog": "a hardware watchdog stays fed through re-exec, upgrade and shutdown",
+    "init": "molt is /init of the initramfs and switches to the root by itself",
+}
+
+# Scenarios whose every combination is run; the others are about molt and the kernel, not about the
+# root: one root that is quick to boot.
+EVERYWHERE = ("boot", "upgrade", "rollback")
+PLAIN_ROOT = "nvme"
+
+# Scenarios that an emulated machine of another architecture would need most of an hour for.
+LONG = ("hundred", "processes")
+
+# What molt cannot do yet.
+NOT_YET = {
+    "kexec": "molt does not boot another kernel yet",
+    "watchdog": "molt does not feed a hardware watchdog yet",
+    "init": "the images of this matrix have an initramfs of busybox yet",
+}
+
+# What the running system lacks, in words that the refusal of an upgrade has to have. (5.10: see
+# README.md, Linux 5.15 or later.)
+REFUSED_ROOTS = {"initramfs": "the running root is the initramfs itself"}
+REFUSED_KERNELS = {"5.10": "5.15"}
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One combination."""
+
+    architecture: str
+    kernel: str
+    root: str
+    scenario: str
+
+    @property
+    def name(self) -> str:
+        return "/".join((self.architecture, self.kernel, self.root, self.scenario))
+
+    @property
+    def refusal(self) -> str:
+        """What a refusal of every upgrade has to say; "": they are not refused."""
+        return REFUSED_KERNELS.get(self.kernel) or REFUSED_ROOTS.get(self.root, "")
+
+    @property
+    def not_yet(self) -> str:
+        """Why this cannot be run; "" if it can."""
+        if self.root == "verity" and self.architecture != "x86_64":
+            return "an initramfs with veritysetup is made for x86_64 alone"
+        return NOT_YET.get(self.scenario, "")
+
+
+def sensible(cell: Cell) -> bool:
+    """Whether a combination tells anything that another does not."""
+    if cell.scenario not in EVERYWHERE and cell.root != PLAIN_ROOT:
+        return False
+    if cell.scenario in LONG and cell.architecture != "x86_64":
+        return False
+    if cell.refusal:
+        # Of an upgrade that is refused one is enough, and none of what it does is there.
+        return cell.scenario in ("boot", "upgrade", "single", "emergency", "oom")
+    return True
+
+
+def all_cells() -> list[Cell]:
+    """The whole matrix, in the order of its axes."""
+    every = (Cell(a, k, r, s) for s in SCENARIOS for r in ROOTS for a in ARCHITECTURES for k in KERNELS)
+    return [cell for cell in every if sensible(cell)]
+
+
+def parse(name: str) -> Cell:
+    """The cell of that name, which need not be among all_cells(): ValueError tells what is wrong."""
+    words = name.split("/")
+    axes = (("architecture", ARCHITECTURES), ("kernel", KERNELS), ("root", ROOTS),
+            ("scenario", SCENARIOS))
+    if len(words) != len(axes):
+        raise ValueError(f"{name}: a cell is ARCHITECTURE/KERNEL/ROOT/SCENARIO")
+    for word, (what, known) in zip(words, axes):
+        if word not in known:
+            raise ValueError(f"{name}: no {what} {word}; there are {', '.join(known)}")
+    return Cell(*words)
+
+
+def select(patterns: Iterable[str]) -> list[Cell]:
+    """The cells whose names match one of the patterns (of a shell; none: all). One that is named in
+    full is taken even if it does not make sense. ValueError if a pattern matches nothing."""
+    everything = all_cells()
+    chosen: dict[Cell, None] = {}
+    for pattern in patterns:
+        matching = [cell for cell in everything if _matches(cell.name, pattern)]
+        if not matching and not set(pattern) & set("*?["):
+            matching = [parse(pattern)]
+        if not matching:
+            raise ValueError(f"no cell matches {pattern}: they are ARCHITECTURE/KERNEL/ROOT/SCENARIO")
+        chosen |= dict.fromkeys(matching)
+    return list(chosen) if chosen else everything
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Word by word, so that a star does not match what two axes have in common."""
+    names, patterns = name.split("/"), pattern.split("/")
+    return len(names) == len(patterns) and all(map(fnmatch.fnmatchcase, names, patterns))

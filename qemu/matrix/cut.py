@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: MIT
+"""The power is cut in the middle of an upgrade, and the machine is switched on again."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+from qemu.matrix.stage import UPGRADE, Stage
+
+# A phase is told when it is over, and none while everything is frozen: the one before tells when to
+# cut, and how much later, in seconds of an emulated machine.
+AFTER = {"plan": ("", 0.3), "prepare": ("plan", 0.0), "freeze": ("prepare", 0.03),
+         "exec": ("thaw", 0.05), "services": ("exec", 0.05), "commit": ("services", 0.0)}
+
+# What is there for sure, and what is being written all the time.
+PRECIOUS = "echo precious > /var/precious && sync"
+WRITER = ("setsid sh -c 'while :; do echo $((n+=1)) >> /var/log/written; done' </dev/null "
+          ">/dev/null 2>&1 & true")
+
+
+def cut(stage: Stage, phase: str) -> None:
+    """Then it boots what it booted before, with what had been written; and is upgraded after all."""
+    with stage.machine() as vm:
+        guest = stage.up(vm)
+        stage.new(guest)
+        stage.check(guest, f"mkdir -p /var/log && {PRECIOUS} && {WRITER}")
+        after, seconds = AFTER[phase]
+        reached = threading.Event()
+
+        def follow(line: str) -> None:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                return
+            if event.get("event") == "phase" and event.get("name") == after or \
+                    event.get("event") == "result":
+                reached.set()
+
+        if not after:
+            reached.set()
+        guest.send(f"exec initctl upgrade --json {stage.disks.image}", follow)
+        assert reached.wait(UPGRADE * stage.slowness), f"the phase {after} was never over"
+        time.sleep(seconds)
+        vm.cut_power()
+    with stage.machine() as vm:
+        guest = stage.up(vm)
+        stage.is_on(guest, "one")
+        stage.check(guest, "test $(cat /var/precious) = precious")
+        default = stage.check(guest, "cat /var/default 2>/dev/null || true")
+        assert default in ("", "two"), f"the boot default is torn: {default!r}"
+        stage.new(guest)
+        stage.commit(guest)
+        stage.is_on(guest, "two")
+        stage.check(guest, "test $(cat /var/default) = two")
+        stage.down(vm, guest)

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: MIT
+"""One cell with its disks: machines that boot it, one after the other, and what every one is asked."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from qemu import images, kvm
+from qemu.guest import Guest
+from qemu.machine import Config, Machine
+from qemu.matrix.cells import ARCHITECTURES, Cell
+from qemu.matrix.system import SERVICES, Disks
+from qemu.upgrade import Upgrade, upgrade
+
+PORTS = {8080: 8, 9000: 8}  # web and stream, and how many ways to each
+
+REFUSED, ROLLED_BACK = 3, 4
+
+# Seconds on a PC that is emulated. A machine of another kind takes longer, one with KVM much less.
+BOOT, UPGRADE, DOWN, COMMAND = 180.0, 240.0, 90.0, 60.0
+
+
+def slowness(cell: Cell) -> float:
+    """By which every timeout is stretched; MOLT_SLOWNESS is for machines that have much to do."""
+    own = float(os.environ.get("MOLT_SLOWNESS", "1"))
+    if os.environ.get("MOLT_KVM") == "1" and cell.architecture == "x86_64" and kvm.works():
+        return own * 0.3
+    return own * (1.0 if cell.architecture == "x86_64" else 1.6)
+
+
+class Stage:
+    """`log` is the directory for consoles."""
+
+    def __init__(self, cell: Cell, kernel: Path, disks: Disks, log: Path) -> None:
+        self.cell = cell
+        self.disks = disks
+        self.slowness = slowness(cell)
+        self._kernel = kernel
+        self._log = log
+        self._boots = 0
+
+    def machine(self, append: str = "", memory: str = "512M") -> Machine:
+        """Another boot from the same disks."""
+        self._boots += 1
+        config = Config(self._kernel, self.disks.disks, PORTS, memory=memory,
+                        append=f"{self.disks.append} {append}".strip(), initrd=self.disks.initrd,
+                        architecture=ARCHITECTURES[self.cell.architecture])
+        return Machine(config, self._log / f"console-{self._boots}.log")
+
+    def up(self, vm: Machine) -> Guest:
+        """The guest, once its services run."""
+        guest = Guest(vm)
+        guest.wait_booted(BOOT * self.slowness)
+        self.services_run(guest)
+        return guest
+
+    def services_run(self, guest: Guest) -> None:
+        states = " && ".join(f"initctl status {name}.service | grep -q running" for name in SERVICES)
+        guest.wait_until(states, COMMAND * self.slowness, "every service runs")
+
+    def new(self, guest: Guest) -> None:
+        """The second image comes to /new, in the way of its kind."""
+        self.check(guest, f"set -e\n{self.disks.new}")
+
+    def check(self, guest: Guest, script: str) -> str:
+        return guest.check(script, COMMAND * self.slowness)
+
+    def upgrade(self, guest: Guest, image: str = "") -> Upgrade:
+        return upgrade(guest, image or self.disks.image, UPGRADE * self.slowness)
+
+    def commit(self, guest: Guest, image: str = "") -> Upgrade:
+        """An upgrade that has to be one."""
+        done = self.upgrade(guest, image)
+        assert (done.code, done.text) == (0, "committed"), f"{done.code} {done.text}"
+        return done
+
+    def is_on(self, guest: Guest, version: str) -> None:
+        """What PID 1, a process born now and the services see."""
+        said = self.check(guest, ". /etc/os-release; echo $VERSION_ID; . /proc/1/root/etc/os-release; "
+                                 "echo $VERSION_ID; cat /proc/1/comm; test / -ef /proc/1/root")
+        assert said.split() == [version, version, "molt"], said
+        self.services_run(guest)
+
+    def down(self, vm: Machine, guest: Guest, reason: str = "guest-shutdown") -> None:
+        """Off by itself, with its file systems clean."""
+        guest.send("initctl reboot" if reason == "guest-reset" else "initctl poweroff")
+        self.off(vm, reason)
+
+    def off(self, vm: Machine, reason: str) -> None:
+        ended = vm.wait_off(DOWN * self.slowness)
+        assert ended == reason, f"ended by {ended}, not {reason}"
+        self.clean()
+
+    def clean(self) -> None:
+        for name, disk in zip(("/var", "/home"), self.disks.disks[2:4]):
+            why = images.unclean(disk)
+            assert not why, f"{name} is not clean: {why}"
