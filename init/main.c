@@ -18,8 +18,8 @@
 #include "init/boot.h"
 #include "init/commands.h"
 #include "init/control.h"
-#include "init/initramfs.h"
 #include "init/good.h"
+#include "init/initramfs.h"
 #include "init/keep.h"
 #include "init/minimal.h"
 #include "init/reexec.h"
@@ -306,6 +306,8 @@ static void take_initramfs_time(void)
 	if (text && !parse_u64(text, &sys.initramfs_usec))
 		sys.initramfs_usec = 0;
 	(void)unsetenv(INITRAMFS_USEC);
+}
+
 /* It boots as far as it can: told now, and again by whoever is refused something for it. */
 static void look_at_kernel(void)
 {

@@ -9,8 +9,8 @@
 #include <sys/reboot.h>
 #include <unistd.h>
 
-#include "init/initramfs_exit.h"
 #include "init/good.h"
+#include "init/initramfs_exit.h"
 #include "init/keep.h"
 #include "init/records.h"
 #include "init/reexec.h"
