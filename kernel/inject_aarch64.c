@@ -100,12 +100,12 @@ static int instruction_at(pid_t tid, uint64_t address, uint32_t *ret)
 	unsigned char bytes[8];
 	uint32_t instruction;
 
+	*ret = 0; /* no instruction at all */
 	if (inject_memory_readable(tid, address & ~7ULL, sizeof(bytes)) < sizeof(bytes))
 		return inject_memory_why_not(tid);
 	errno = 0;
 	/* Not process_vm_readv(2): memory may be executable and not readable. */
 	long word = ptrace(PTRACE_PEEKTEXT, tid, (void *)(uintptr_t)(address & ~7ULL), NULL);
-	*ret = 0; /* no instruction at all */
 	if (errno || address & 3)
 		return 0;
 	memcpy(bytes, &word, sizeof(bytes));

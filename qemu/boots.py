@@ -92,7 +92,7 @@ def _emergency(stage: Stage) -> None:
     console.expect("/var is not a mountpoint")
     console.expect("status=0")
     console.type("exit")
-    console.expect("mounting the local file systems of /etc/fstab failed", BOOT_TIMEOUT)
+    console.expect("mounting the local file systems of", BOOT_TIMEOUT)
     console.expect(PROMPT)
     console.type("mountpoint /var; grep -c '/dev/nvme0n9 on /srv' /run/molt/init.log")
     console.expect("/var is a mountpoint")

@@ -243,10 +243,15 @@ def test_a_reload_by_itself_shows(booted):
 
 # Whose word counts
 
+# A child stays until PID 1 has read its word: whose it is can only be told of a process that is there.
 CHILD = """
 def by_child(text):
     if os.fork() == 0:
-        send(text); os._exit(0)
+        send(text)
+        end, given = os.pipe()
+        send("BARRIER=1", [given])
+        os.close(given); os.read(end, 1)
+        os._exit(0)
     os.wait()
 by_child("STATUS=of a child")
 send("STATUS=of the main process\\nNOTIFYACCESS=all")

@@ -247,6 +247,8 @@ static uint64_t apply_usec(pid_t pid)
 	return least;
 }
 
+#define N_MOMENTS 64
+
 /* Each time it has a little longer, and is asked whether anything of it is left. */
 static void test_too_slow_at_any_moment(void **state)
 {
@@ -259,7 +261,7 @@ static void test_too_slow_at_any_moment(void **state)
 	wait_asleep_in(c.pid, CALL_OF_PAUSE);
 	look(c.pid, &before);
 	uint64_t step = apply_usec(c.pid) / 32 + 1;
-	for (uint64_t usec = 0, done = 0; done < 5; usec += step) {
+	for (uint64_t usec = 0; usec < N_MOMENTS * step; usec += step) {
 		struct inject_target *t;
 		struct inject_change changes[] = {
 			{.action = INJECT_FD, .fd = new_dir, .target_fd = c.page->fds[0]},
@@ -277,8 +279,6 @@ static void test_too_slow_at_any_moment(void **state)
 			assert_ok(inject_recover(t, deadline_in(PATIENCE), &e), e);
 			inject_clean_up(t, deadline_in(PATIENCE));
 			n_late++;
-		} else {
-			done++;
 		}
 		assert_ok(inject_release(t, deadline_in(PATIENCE), &e), e);
 		struct traces after;
@@ -287,7 +287,8 @@ static void test_too_slow_at_any_moment(void **state)
 		assert_string_equal(after.fds, before.fds);
 		assert_true(same_file(c.pid, "cwd", old_dir));
 	}
-	assert_true(n_late > 10);
+	/* With one processor it has always answered by the time that anybody looks. */
+	assert_true(n_late > 0 || sysconf(_SC_NPROCESSORS_ONLN) == 1);
 	child_end(&c);
 }
 
