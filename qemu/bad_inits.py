@@ -22,7 +22,7 @@ FAILURES = {
     "bare": "was killed by SIGSEGV",  # with no descriptor left
     "smash": "was killed by SIGSEGV",  # with no stack left
     "reboot": "wanted to reboot",
-    "hang": "did not take over within 10000 ms",
+    "hang": "did not take over within 30000 ms",
 }
 
 

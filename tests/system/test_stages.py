@@ -102,7 +102,7 @@ def fsck_boot(boot, code, options="nofail", arguments=()):
 
     return boot({"etc/fstab": FSTAB.format(options), "usr/sbin/fsck": FSCK,
                  "usr/sbin/rescue": "#!/bin/sh\necho up >/run/share/shell\nread x </run/share/go\n",
-                 "etc/molt/init.conf.d/rescue.conf": "[Boot]\nRescueShell=/usr/sbin/rescue\n"},
+                 "etc/molt/init.conf.d/rescue.conf": "[Boot]\nRescueShell=/usr/sbin/rescue\nDeviceTimeoutSec=1ms\n"},
                 arguments=arguments, prepare=prepare)
 
 
