@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from qemu import initramfs
+from qemu.console import Console
 from qemu.guest import Guest
 from qemu.lab import Room
 from qemu.stories import SECOND_VERSION, Stage, Story, tell
@@ -30,6 +31,13 @@ def all_stories(build: Path, log: Path) -> None:
             Story("halt", _halt, reason="halt"),
         ])
         initramfs.other_roots(room, room.directory / "initrd")
+
+
+def _login(console: Console) -> None:
+    """sulogin of the image, whose root has no password."""
+    console.expect("Press Enter for maintenance", BOOT_TIMEOUT)
+    console.type("")
+    console.expect(PROMPT)
 
 
 def _up(stage: Stage) -> None:
@@ -65,7 +73,7 @@ def _single(stage: Stage) -> None:
     console = stage.vm.console
     console.expect(": booting", BOOT_TIMEOUT)  # a console that is not quiet shows PID 1's notices
     console.expect("single-user mode", BOOT_TIMEOUT)
-    console.expect(PROMPT)
+    _login(console)
     console.type("echo sum=$((6*7)) uid=$(id -u); mountpoint /var; initctl status agent.service")
     console.expect("sum=42 uid=0")
     console.expect("/var is a mountpoint")
@@ -86,14 +94,14 @@ def _emergency(stage: Stage) -> None:
     goes on after both. On the way down, PID 1's own program has been replaced on disk."""
     console = stage.vm.console
     console.expect("emergency mode", BOOT_TIMEOUT)
-    console.expect(PROMPT)
+    _login(console)
     console.type("mountpoint /var; echo /dev/nvme0n9 /srv ext4 x-systemd.device-timeout=1 0 0 >> /etc/fstab; "
                  "echo status=$?")
     console.expect("/var is not a mountpoint")
     console.expect("status=0")
     console.type("exit")
     console.expect("mounting the local file systems of", BOOT_TIMEOUT)
-    console.expect(PROMPT)
+    _login(console)
     console.type("mountpoint /var; grep -c '/dev/nvme0n9 on /srv' /run/molt/init.log")
     console.expect("/var is a mountpoint")
     console.expect("\r\n1\r\n")

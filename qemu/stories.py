@@ -27,7 +27,7 @@ STOP_SECONDS = 3  # that a service is given to stop
 DOWN_TIMEOUT = 60.0  # for a whole way down, in a machine that shares its processor
 
 FILES = {
-    "etc/molt/init.conf": "[Boot]\nServices=agent.service stubborn.service writer.service\n"
+    "etc/molt/init.conf": "[Boot]\nServices=agent.service stubborn.service writer.service\nGettys=no\n"
                           f"[Manager]\nDefaultTimeoutStopSec={STOP_SECONDS}\n",
     "etc/molt/system/stubborn.service": """[Unit]
 Description=Does not stop when it is told

@@ -114,6 +114,17 @@ def last_word(events_):
     return events_[-1].get("text", "")
 
 
+def is_at_rest(machine):
+    """Whether PID 1 has all it keeps for its next life, and nothing of the life before: what it costs then can be compared."""
+    kinds = set()
+    for entry in pathlib.Path(f"/proc/{machine.pid}/fd").iterdir():
+        try:
+            kinds.add(os.readlink(entry).split(" ")[0])
+        except FileNotFoundError:
+            return False
+    return {"/memfd:molt-kept", "/memfd:molt-notes"} <= kinds and "/memfd:molt-state" not in kinds
+
+
 def use(process):
     """What one process costs: descriptors and resident bytes."""
     resident = int(pathlib.Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -9,7 +9,7 @@ import pytest
 from helpers import FOREVER, answer, connect, cpu_usec, outside, request, script, wait_log
 from load_inside import LoadInside
 from machine import wait_until
-from outside import Snapshot, use
+from outside import Snapshot, is_at_rest, use
 from test_many import serve
 
 pytestmark = pytest.mark.timeout(120)
@@ -273,6 +273,7 @@ def test_many_in_a_row(machine):
                     streams=[{"name": "stream", "port": 9000}]) as load:
         for number in range(10):
             crash(machine)
+        wait_until(lambda: is_at_rest(machine), what="a life with all it keeps")
         table = use(machine.pid)
         for number in range(TIMES):
             crash(machine, SIGNALS[number % len(SIGNALS)])

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from load_inside import LoadInside
 from machine import BUILD, Machine, wait_until
-from outside import assert_thawed, last_word, mount_table, stragglers, use
+from outside import assert_thawed, is_at_rest, last_word, mount_table, stragglers, use
 from test_migrate import Holder, lay_out
 from test_rollback import WEB
 
@@ -25,6 +25,7 @@ class Use:
         # Old generations are looked at again a second later at the latest.
         wait_until(lambda: machine.json("holders")["holders"] == [], 30, "the release of the old generations")
         wait_until(lambda: machine.log().count("is released") == machine.log().count(": committed"), 30, "released")
+        wait_until(lambda: is_at_rest(machine), what="a life with all it keeps")
         self.fds, self.resident = use(machine.pid)
         self.links = sorted(os.readlink(f"/proc/{machine.pid}/fd/{fd}").split(":")[0]
                             for fd in os.listdir(f"/proc/{machine.pid}/fd") if fd.isdigit())
@@ -128,5 +129,6 @@ def serve_and_fail(machine, why):
 def footprint(machine):
     # The generation that was rolled back is released once nothing holds it.
     wait_until(lambda: machine.log().count("is released") == machine.log().count("rolled back:"), 30, "released")
+    wait_until(lambda: is_at_rest(machine), what="a life with all it keeps")
     fds, resident = use(machine.pid)
     return fds, len(mount_table(machine)), len(machine.cgroups()), resident

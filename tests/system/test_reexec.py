@@ -9,7 +9,7 @@ import socket
 import pytest
 from load_inside import LoadInside
 from machine import Machine, wait_until
-from outside import Snapshot, mount_table, use
+from outside import Snapshot, is_at_rest, mount_table, use
 from test_many import serve
 
 TIMES = int(os.environ.get("MOLT_TEST_MANY", "50"))
@@ -30,6 +30,7 @@ def test_keeps_everything(machine):
             assert result["result"] == "ok", result
             assert lives(machine) == number + 1
             if number == 4:
+                wait_until(lambda: is_at_rest(machine), what="a life with all it keeps")
                 table = use(machine.pid)
         # The last client's own descriptor goes a turn of the loop after its answer.
         wait_until(lambda: use(machine.pid)[0] <= table[0], what=f"no more than {table[0]} descriptors")
