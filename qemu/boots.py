@@ -35,7 +35,7 @@ def all_stories(build: Path, log: Path) -> None:
 
 def _login(console: Console) -> None:
     """sulogin of the image, whose root has no password."""
-    console.expect("Press Enter for maintenance", BOOT_TIMEOUT)
+    console.expect("to continue): ", BOOT_TIMEOUT)  # what is typed before it reads is thrown away
     console.type("")
     console.expect(PROMPT)
 
