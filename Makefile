@@ -86,7 +86,7 @@ FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-.PHONY: initramfs all arm64 examples deps test unit unit-build system demo install uninstall format lint clean help tools fuzzers nofreeze faults crashes older sidebyside deb stock matrix matrix-list shell
+.PHONY: initramfs initramfs-test all arm64 examples deps test unit unit-build system demo install uninstall format lint clean help tools fuzzers nofreeze faults crashes older sidebyside deb stock matrix matrix-list shell
 
 all: $(BUILD)/molt $(BUILD)/initctl $(CLIENT)
 
@@ -100,6 +100,7 @@ help:
 	@echo "crashes      1000 crashes of PID 1 in a row, 400 in upgrades, 1000 re-execs (root)"
 	@echo "older        an init of REVISION= takes up the state of this one, and back (root, git history)"
 	@echo "initramfs    molt as /init: KERNEL=VERSION-OR-IMAGE, MODULES=\"NAMES\", OUT=FILE"
+	@echo "initramfs-test  it finds and releases roots of every kind, in QEMU (root); ROOTS=\"NAMES\""
 	@echo "demo         Debian 12 to 13 under load, in QEMU"
 	@echo "sidebyside   the image layout in QEMU: the committed image boots, one that fails is left"
 	@echo "matrix       architectures x kernels x roots x scenarios in QEMU (root; hours); CELL=x86_64/6.12/erofs/upgrade is"
@@ -189,6 +190,9 @@ install: all
 	install -D -m 0755 conf/image/molt-image $(DESTDIR)$(SBINDIR)/molt-image
 	install -d $(DESTDIR)$(MOLTDIR)/image && install -m 0644 conf/image/*.sh $(DESTDIR)$(MOLTDIR)/image
 	install -m 0644 conf/image/image.conf $(DESTDIR)$(DOCDIR)/image.conf
+	install -D -m 0755 conf/initramfs/molt-initramfs $(DESTDIR)$(MOLTDIR)/initramfs/molt-initramfs
+	install -m 0644 conf/initramfs/*.py $(DESTDIR)$(MOLTDIR)/initramfs
+	ln -sfn $(shell realpath -sm --relative-to=$(SBINDIR) $(MOLTDIR))/initramfs/molt-initramfs $(DESTDIR)$(SBINDIR)/molt-initramfs
 	for hook in $(HOOKS); do install -D -m 0755 conf/hooks/$$hook $(DESTDIR)$(MOLTDIR)/$$hook || exit 1; done
 	install -d $(DESTDIR)$(DOCDIR)/examples
 	install -m 0644 services/client/examples/*.c services/client/examples/*.py services/client/examples/*.service $(DESTDIR)$(DOCDIR)/examples
@@ -212,7 +216,8 @@ uninstall:
 	rm -f $(DESTDIR)$(DOCDIR)/writing-services.md $(addprefix $(DESTDIR)$(DOCDIR)/examples/,$(notdir $(wildcard services/client/examples/*)))
 	rm -f $(DESTDIR)$(DOCDIR)/image-layout.md $(DESTDIR)$(DOCDIR)/image.conf $(DESTDIR)$(SBINDIR)/molt-image
 	rm -f $(addprefix $(DESTDIR)$(MOLTDIR)/,$(HOOKS) $(patsubst conf/%,%,$(wildcard conf/image/*.sh)))
-	-rmdir $(DESTDIR)$(MOLTDIR)/image $(addprefix $(DESTDIR)$(MOLTDIR)/,$(sort $(dir $(HOOKS)))) $(DESTDIR)$(MOLTDIR) 2>/dev/null
+	rm -f $(DESTDIR)$(SBINDIR)/molt-initramfs $(addprefix $(DESTDIR)$(MOLTDIR)/,$(patsubst conf/%,%,$(wildcard conf/initramfs/*)))
+	-rmdir $(DESTDIR)$(MOLTDIR)/image $(DESTDIR)$(MOLTDIR)/initramfs $(addprefix $(DESTDIR)$(MOLTDIR)/,$(sort $(dir $(HOOKS)))) $(DESTDIR)$(MOLTDIR) 2>/dev/null
 	rmdir $(DESTDIR)$(DOCDIR)/examples 2>/dev/null || true
 	rm -f $(addprefix $(DESTDIR)$(UNITDIR)/,$(notdir $(wildcard conf/units/*)))
 	rm -f $(DESTDIR)$(DOCDIR)/init.conf $(DESTDIR)$(PREFIX)/share/bash-completion/completions/initctl
@@ -256,11 +261,18 @@ stock: deb
 
 PYTHON := /usr/bin/python3
 # make initramfs KERNEL=/boot/vmlinuz-6.1.0-50-amd64 OUT=/boot/initrd.molt
+# INITRAMFS_FLAGS: more of its options, molt-initramfs(8).
 KERNEL ?= $(shell uname -r)
 MODULES ?= default
 OUT ?= $(BUILD)/initramfs
 initramfs: $(BUILD)/molt
-	conf/mkinitramfs --kernel "$(KERNEL)" --modules "$(MODULES)" --molt $(BUILD)/molt --output "$(OUT)"
+	conf/initramfs/molt-initramfs --kernel "$(KERNEL)" --modules "$(MODULES)" --molt $(BUILD)/molt --output "$(OUT)" \
+		$(INITRAMFS_FLAGS)
+# What such an initramfs finds, and lets go of on the way down; Debian's initramfs-tools and dracut before
+# molt; arm64. In QEMU, minutes on two cores: no part of `make test`, which has some of it. ROOTS="NAME ...".
+initramfs-test: deps
+	$(MAKE) all tools
+	$(PYTHON) -m qemu.initramfs_boots --build $(BUILD) $(ROOTS)
 # Several images side by side on one disk; the committed one boots, a power cut later too, and one that
 # does not boot is left (docs/image-layout.md). In QEMU, a minute on two cores: no part of `make test`.
 sidebyside: deps
@@ -290,7 +302,7 @@ matrix-list:
 PACKAGES := build-essential pkg-config libmount-dev libblkid-dev libcap-dev libinih-dev libcmocka-dev \
 	clang clang-format clang-tidy cppcheck python3 python3-pytest python3-pytest-timeout python3-pytest-xdist \
 	mount util-linux iproute2 procps nginx-light qemu-system-x86 mmdebstrap debian-archive-keyring e2fsprogs kmod \
-	xz-utils busybox-static squashfs-tools erofs-utils btrfs-progs xfsprogs cryptsetup-bin \
+	xz-utils zstd busybox-static squashfs-tools erofs-utils btrfs-progs xfsprogs cryptsetup-bin \
 	debhelper lintian
 PACKAGES_USER := uidmap fakeroot
 # A PC cross-builds for arm64 and tests that in QEMU: the compiler, and libraries as Debian has them for

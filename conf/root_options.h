@@ -21,13 +21,22 @@ struct root_options {
 	uint64_t wait_usec; /* for the root to be there: rootdelay=, rootwait (infinity) */
 	char *init; /* init=; NULL: the usual ones */
 	char *image; /* molt.image=: a file or directory on the root that is the root then */
-	bool overlay; /* molt.overlay=tmpfs */
+	bool overlay; /* molt.overlay=: what is written is kept apart from the root */
+	char *upper; /* on that device, molt.overlay=DEVICE[:/DIRECTORY]; NULL: in a tmpfs */
+	char *upper_directory; /* there */
 	char *verity_hash; /* molt.verity_hash=, systemd.verity_root_hash= */
 	char *root_hash; /* roothash= */
+	bool release; /* molt.release=: the root is let go of on the way down; else where it matters
+		       */
 	bool shell; /* a root shell if there is no root: rd.shell, panic= */
 	int64_t panic_sec; /* panic=: >0: reboot so much later, <0: at once, 0: stay */
 	bool debug; /* molt.debug */
+	char *ignored; /* the last word whose value makes none, "rootdelay=soon"; NULL: there is
+			  none */
 };
+
+/* Where on its device an overlay is kept, if nothing is said. */
+#define ROOT_UPPER_DIRECTORY "/overlay"
 
 /* How long it is waited for the root where nothing is said. */
 #define ROOT_WAIT_USEC (30 * 1000000ULL)
@@ -45,6 +54,10 @@ bool root_options_has(const char *line, const char *word);
 
 /* Of a file system that has no block device (virtiofs, 9p). */
 bool root_options_without_device(const struct root_options *o);
+
+/* Whether the root lies on what only someone outside of it can take apart: an image on a file
+ * system, an overlay, dm-verity, a device that is made of others. */
+bool root_options_is_layered(const struct root_options *o);
 
 /* "/dev/disk/by-uuid/X" as "UUID=X": without udev there are no such links. In `buf`, or `spec`
  * itself where it is none of them. */

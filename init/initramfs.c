@@ -161,6 +161,16 @@ static int mount_root(const struct root_options *o, struct error *e)
 	return r < 0 ? error_set(e, r, "cannot mount the root on " INITRAMFS_ROOT) : 0;
 }
 
+/* A root that is not released on the way down is a root all the same. */
+static void leave(void)
+{
+	struct error e;
+
+	if (initramfs_leave(&e) < 0)
+		log_warning(
+			"%s: what the root lies on will not be released on the way down", e.text);
+}
+
 static void tell_time(uint64_t began)
 {
 	char text[32];
@@ -183,6 +193,9 @@ void initramfs_run(char **argv)
 	(void)read_command_line(line);
 	int wrong = root_options_parse(line, &o, &e);
 	log_set_debug(o.debug);
+	if (o.ignored)
+		log_warning(
+			"%s on the kernel command line makes no sense, and is ignored", o.ignored);
 	log_notice("molt %s: in the initramfs, looking for the root %s", MOLT_VERSION,
 		o.root ? o.root : "");
 	load_listed();
@@ -190,9 +203,11 @@ void initramfs_run(char **argv)
 	tell_time(began);
 	for (;;) {
 		/* What a person mounts in spite of a wrong command line is taken. */
-		if (wrong == 0 || root_is_mounted())
-			if (mount_root(&o, &e) == 0)
-				(void)initramfs_switch(o.init, argv, &e);
+		if ((wrong == 0 || root_is_mounted()) && mount_root(&o, &e) == 0) {
+			if (o.release)
+				leave();
+			(void)initramfs_switch(o.init, argv, &e);
+		}
 		fail(&o, e.text);
 	}
 }

@@ -18,6 +18,9 @@
 #define INITRAMFS_ROOT "/sysroot"
 /* Names to load always, one a line. */
 #define INITRAMFS_MODULES "/etc/molt/modules"
+/* What is needed to let go of the root on the way down: paths without a slash in front, one a line.
+ */
+#define INITRAMFS_LEAVE "/etc/molt/leave"
 /* When it began: CLOCK_MONOTONIC in microseconds, in the environment of the root's init. */
 #define INITRAMFS_USEC "MOLT_INITRAMFS_USEC"
 
@@ -34,6 +37,15 @@ void initramfs_run(char **argv) __attribute__((noreturn));
  * detached mount, or negative errno with a text. */
 int initramfs_open_root(const struct root_options *o, int *ret_root, struct error *e);
 
+/*
+ * initramfs_overlay.c: the detached mount `upper` (-1: a new tmpfs) over the detached mount
+ * `lower`; what is written goes to `directory` ("/overlay") of it. 0 and the detached mount of
+ * both, or negative errno with a text.
+ */
+int initramfs_lay_over(int lower, int upper, const char *directory, int *ret_root, struct error *e);
+/* Mounts a detached mount on `path`, which is made if it is not there. */
+int initramfs_attach(int mount_fd, const char *path, struct error *e);
+
 /* initramfs_wait.c: for a change of the kernel's devices. */
 int initramfs_listen(struct error *e); /* a descriptor or negative errno */
 /* Whether anything came before the deadline (CLOCK_MONOTONIC); drivers of what came are loaded. */
@@ -42,6 +54,10 @@ bool initramfs_wait(int listener, uint64_t deadline_usec);
 /* initramfs_switch.c: what is mounted on INITRAMFS_ROOT becomes the root, and its init is executed.
  * Returns only with an error. */
 int initramfs_switch(const char *init, char **argv, struct error *e);
+
+/* initramfs_leave.c: copies the files that INITRAMFS_LEAVE names to /run/initramfs, for the way
+ * down (initramfs_exit.h). 0, or negative errno with a text; there being no list is 0. */
+int initramfs_leave(struct error *e);
 
 /* As /sbin/modprobe, which the kernel calls for what it needs: "modprobe -q -- NAME...". */
 int initramfs_modprobe(int argc, char **argv);

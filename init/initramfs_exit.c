@@ -13,7 +13,7 @@
 #include "kernel/log.h"
 #include "kernel/util.h"
 
-#define PLACE "/run/initramfs"
+#define PLACE INITRAMFS_EXIT
 #define PROGRAM PLACE "/shutdown"
 
 static int bind_all(void)

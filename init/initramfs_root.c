@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The root: its device is waited for, mounted as the options say, with an image on it, dm-verity
- * and an overlay where they ask for it. Opening is that of an upgrade (upgrade/image_open.h), in a
- * child as there.
+ * The root: its device is waited for, mounted as the options say, with an image on it and dm-verity
+ * where they ask for it; the overlay is initramfs_overlay.c. Opening is that of an upgrade
+ * (upgrade/image_open.h), in a child as there.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,9 +26,6 @@
 #include "upgrade/image_open.h"
 
 #define STORE "/run/molt/store" /* the device that the image lies on stays mounted there */
-#define LAYERS "/run/molt/layers" /* for a moment */
-#define LAYERS_LOWER LAYERS "/lower"
-#define LAYERS_UPPER LAYERS "/upper"
 
 /* Opening, in a child */
 
@@ -234,15 +231,6 @@ static int open_device(const struct root_options *o, bool verified, int *ret_roo
 
 /* Images on it */
 
-static int attach(int mount_fd, const char *path, struct error *e)
-{
-	if (mkdir(path, 0755) < 0 && errno != EEXIST)
-		return error_set(e, errno, "cannot make %s", path);
-	CLEANUP_FD int at = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	int r = at < 0 ? -errno : mount_move(mount_fd, at);
-	return r < 0 ? error_set(e, r, "cannot mount on %s", path) : 0;
-}
-
 /* The options of the device are not the image's: a file of its own has its own file system. */
 static int open_image(const struct root_options *o, int *ret_root, struct error *e)
 {
@@ -252,7 +240,7 @@ static int open_image(const struct root_options *o, int *ret_root, struct error 
 	CLEANUP_FD int store = -1;
 	int r = open_device(o, false, &store, e);
 
-	if (r < 0 || (r = attach(store, STORE, e)) < 0)
+	if (r < 0 || (r = initramfs_attach(store, STORE, e)) < 0)
 		return r;
 	(void)snprintf(path, sizeof(path), STORE "/%s", o->image);
 	if (stat(path, &st) < 0) {
@@ -270,49 +258,27 @@ static int open_image(const struct root_options *o, int *ret_root, struct error 
 	return r;
 }
 
-/* The overlay */
+/* What is written */
 
-static int make_layers(int lower, struct error *e)
+/* The device that an overlay is kept on; -1: in memory. */
+static int open_upper(const struct root_options *o, int *ret_upper, struct error *e)
 {
-	if (mkdir(LAYERS, 0700) < 0 && errno != EEXIST)
-		return error_set(e, errno, "cannot make " LAYERS);
-	int r = attach(lower, LAYERS_LOWER, e);
-	if (r < 0)
-		return r;
-	if ((mkdir(LAYERS_UPPER, 0700) < 0 && errno != EEXIST) ||
-		mount("overlay", LAYERS_UPPER, "tmpfs", 0, "mode=0755") < 0 ||
-		mkdir(LAYERS_UPPER "/data", 0755) < 0 || mkdir(LAYERS_UPPER "/work", 0700) < 0)
-		return error_set(e, errno, "cannot make the tmpfs above the root");
-	return 0;
+	char path[PATH_MAX];
+	struct image_options options = {.mount_options = "rw"};
+
+	if (!o->upper)
+		return 0;
+	int r = await_device(
+		"the device for what is written (molt.overlay=)", o->upper, o, path, e);
+	return r < 0 ? r : open_in_child(path, &options, ret_upper, e);
 }
 
-/* The overlay holds its layers itself: nobody needs to see them. */
-static void hide_layers(void)
+static int add_overlay(const struct root_options *o, int lower, int *ret_root, struct error *e)
 {
-	(void)umount2(LAYERS_UPPER, MNT_DETACH);
-	(void)umount2(LAYERS_LOWER, MNT_DETACH);
-	(void)rmdir(LAYERS_UPPER);
-	(void)rmdir(LAYERS_LOWER);
-	(void)rmdir(LAYERS);
-}
+	CLEANUP_FD int upper = -1;
+	int r = open_upper(o, &upper, e);
 
-static int lay_over(int lower, int *ret_root, struct error *e)
-{
-	int r = make_layers(lower, e);
-
-	if (r == 0 && mount("overlay", INITRAMFS_ROOT, "overlay", 0,
-			      "lowerdir=" LAYERS_LOWER ",upperdir=" LAYERS_UPPER
-			      "/data,workdir=" LAYERS_UPPER "/work") < 0)
-		r = error_set(e, errno, "cannot lay a tmpfs over the root (overlay)");
-	if (r == 0) {
-		int root = mount_clone(INITRAMFS_ROOT, e);
-		(void)umount2(INITRAMFS_ROOT, MNT_DETACH);
-		r = root < 0 ? root : 0;
-		if (root >= 0)
-			*ret_root = root;
-	}
-	hide_layers();
-	return r;
+	return r < 0 ? r : initramfs_lay_over(lower, upper, o->upper_directory, ret_root, e);
 }
 
 int initramfs_open_root(const struct root_options *o, int *ret_root, struct error *e)
@@ -325,9 +291,8 @@ int initramfs_open_root(const struct root_options *o, int *ret_root, struct erro
 		below.writable = false;
 	int r = o->image ? open_image(&below, &root, e) : open_device(&below, true, &root, e);
 	if (r == 0 && o->overlay) {
-		int lower = fd_steal(&root);
-		r = lay_over(lower, &root, e);
-		(void)fd_close(lower);
+		CLEANUP_FD int lower = fd_steal(&root);
+		r = add_overlay(o, lower, &root, e);
 	}
 	if (r == 0)
 		*ret_root = fd_steal(&root);

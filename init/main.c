@@ -20,6 +20,7 @@
 #include "init/control.h"
 #include "init/good.h"
 #include "init/initramfs.h"
+#include "init/initramfs_exit.h"
 #include "init/keep.h"
 #include "init/minimal.h"
 #include "init/reexec.h"
@@ -423,6 +424,10 @@ int main(int argc, char **argv)
 
 	if (getpid() != 1)
 		return run_as_program(argc, argv);
+	if (argc > 0 && initramfs_is_shutdown(argv[0])) {
+		system_find_kind();
+		initramfs_shutdown(argc > 1 ? argv[1] : "");
+	}
 	crash_open(give_up);
 	life_parse(&life, argc, argv);
 	crash_set_arguments(life.argc, life.argv);

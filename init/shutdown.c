@@ -200,7 +200,8 @@ static enum shutdown_kind kind_of(const char *word)
 void shutdown_end(const char *how)
 {
 	kind = kind_of(how);
-	if (unmount_read_only(true) > 0)
+	/* A namespace shares its file systems with the world outside. */
+	if (sys.real && unmount_read_only(true) > 0)
 		log_warning("not everything could be unmounted");
 	sync();
 	end_system();

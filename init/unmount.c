@@ -51,8 +51,13 @@ static void swap_off(void)
 	}
 }
 
+bool unmount_leaves(const struct mount *m)
+{
+	return strcmp(m->target, "/") == 0 || is_api(m);
+}
+
 /* Deepest first: mountinfo lists a mount after what it is mounted on. */
-static unsigned unmount_pass(unsigned *ret_left)
+unsigned unmount_round(unsigned *ret_left)
 {
 	struct mount_table t = {0};
 	struct error e;
@@ -65,7 +70,7 @@ static unsigned unmount_pass(unsigned *ret_left)
 	}
 	for (size_t i = t.count; i-- > 0;) {
 		const struct mount *m = &t.mounts[i];
-		if (strcmp(m->target, "/") == 0 || is_api(m))
+		if (unmount_leaves(m))
 			continue;
 		if (umount2(m->target, UMOUNT_NOFOLLOW) == 0)
 			done++;
@@ -108,7 +113,7 @@ void unmount_everything(void)
 	swap_off();
 	/* What lies on what was taken apart may be unmounted then, and so on. */
 	do {
-		while (unmount_pass(&left) > 0 && left > 0)
+		while (unmount_round(&left) > 0 && left > 0)
 			;
 	} while (sys.real && rounds++ < ROUNDS_MAX && detach_devices() > 0);
 	/* A namespace shares its file systems with the world outside: only the mounts are its own

@@ -12,11 +12,17 @@
 
 #include <stdbool.h>
 
+#include "kernel/mounts.h"
+
 /* The child's exit code if PID 1 has to execute /sbin/init to end the system (reexec_end()), which
  * can do so. */
 #define UNMOUNT_NEEDS_SUCCESSOR 9
 
 void unmount_everything(void) __attribute__((noreturn));
+/* One round over all mounts, the deepest first: how many were unmounted, and how many not. */
+unsigned unmount_round(unsigned *ret_left);
+/* What such a round does not touch: the root, and what the kernel makes by itself. */
+bool unmount_leaves(const struct mount *m);
 /* For that successor: everything that is left and can be written to, read-only. How many could not.
  * `last`: that is an error; else there may still be a successor to try. */
 unsigned unmount_read_only(bool last);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "kernel/modules.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
@@ -113,6 +114,32 @@ static void find_parameters(const char *name, char *buf, size_t size)
 	}
 }
 
+bool modules_is_blacklisted(const char *line, const char *module)
+{
+	static const char KEY[] = "modprobe.blacklist=";
+	char wanted[NAME_MAX_BYTES], here[NAME_MAX_BYTES];
+
+	module_name(module, strlen(module), wanted);
+	for (; (line = strstr(line, KEY)); line += strlen(KEY)) {
+		for (const char *name = line + strlen(KEY); *name && !isspace(*name);) {
+			size_t n = strcspn(name, ", \t\n");
+			module_name(name, n, here);
+			if (strcmp(here, wanted) == 0)
+				return true;
+			name += n + (name[n] == ',');
+		}
+	}
+	return false;
+}
+
+static bool is_blacklisted(const char *module)
+{
+	char line[4096];
+
+	return file_read(AT_FDCWD, "/proc/cmdline", line, sizeof(line)) > 0 &&
+	       modules_is_blacklisted(line, module);
+}
+
 static bool is_compressed(const char *path)
 {
 	return ends_with(path, ".xz") || ends_with(path, ".zst") || ends_with(path, ".gz");
@@ -132,6 +159,10 @@ static int insert(const char *path, size_t length, struct error *e)
 	unsigned flags = is_compressed(file) ? MODULE_INIT_COMPRESSED_FILE : 0;
 	if (syscall(SYS_finit_module, fd, parameters, flags) == 0 || errno == EEXIST)
 		return 0;
+	if (flags && (errno == EOPNOTSUPP || errno == EINVAL))
+		return error_set(e, errno,
+			"cannot load the module %s: this kernel unpacks none of that kind by itself (CONFIG_MODULE_DECOMPRESS); molt-initramfs(8) puts them in unpacked",
+			file);
 	return error_set(e, errno, "cannot load the module %s", file);
 }
 
@@ -163,7 +194,7 @@ static int load_by_alias(const char *name, struct error *e)
 		if (starts_with(line, "alias ") &&
 			(strncmp(line + 6, name, (size_t)width - 1) == 0) &&
 			sscanf(line, "alias %511s %63s", pattern, module) == 2 &&
-			fnmatch(pattern, name, 0) == 0) {
+			fnmatch(pattern, name, 0) == 0 && !is_blacklisted(module)) {
 			const char *found = find_line(dependencies, module);
 			int r = found ? load_line(found, e) : -ENOENT;
 			result = result == 0 ? 0 : r;

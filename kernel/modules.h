@@ -8,10 +8,18 @@
 #ifndef MOLT_KERNEL_MODULES_H
 #define MOLT_KERNEL_MODULES_H
 
+#include <stdbool.h>
+
 #include "kernel/error.h"
 
 /* 0; -ENOENT: there is none of that name, and no alias; or another negative errno, with a text. */
 int modules_load(const char *name, struct error *e);
+
+/*
+ * Whether modprobe.blacklist=NAME,... of that command line has the module: no device gets it by an
+ * alias then, and who names it does, as with modprobe(8).
+ */
+bool modules_is_blacklisted(const char *line, const char *module);
 
 /* Whatever drives the devices that are there: each MODALIAS below /sys/devices. What cannot be
  * loaded is not told: there may be a better one. */

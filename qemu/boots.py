@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qemu import initramfs
 from qemu.console import Console
 from qemu.guest import Guest
 from qemu.lab import Room
@@ -30,7 +29,6 @@ def all_stories(build: Path, log: Path) -> None:
                   root_written=True),
             Story("halt", _halt, reason="halt"),
         ])
-        initramfs.other_roots(room, room.directory / "initrd")
 
 
 def _login(console: Console) -> None:

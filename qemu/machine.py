@@ -53,6 +53,7 @@ class Config:
     initrd: Path | None = None
     architecture: str = "amd64"
     cpu: str = ""  # another than the board's
+    devices: list[str] = field(default_factory=list)  # what else is there: QEMU's -device
 
 
 class Machine:
@@ -162,6 +163,8 @@ class Machine:
             "-device", "virtio-net-pci,netdev=net0,romfile=",
             "-device", "nvme,id=nvme0,serial=molt",
         ]
+        for device in self.config.devices:
+            command += ["-device", device]
         if self.config.initrd:
             command += ["-initrd", str(self.config.initrd)]
         # Name spaces of one controller, not controllers: those are probed side by side, and their

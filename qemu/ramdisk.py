@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """An initramfs that is the whole system: a directory as a cpio archive. That which finds a root and
-makes way for it is conf/mkinitramfs (qemu/initramfs.py)."""
+makes way for it is made by conf/initramfs (qemu/initramfs.py)."""
 
 from __future__ import annotations
 

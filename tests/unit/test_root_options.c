@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "conf/root_options.h"
+#include "kernel/modules.h"
 #include "kernel/util.h"
 
 static void expect_refused(const char *line, const char *why)
@@ -135,6 +136,111 @@ static void test_verity(void **state)
 	expect_refused("root=/dev/a roothash=ab molt.verity_hash=/dev/b rw", "read-only");
 }
 
+static void expect_overlay(const char *word, const char *upper, const char *directory)
+{
+	char line[200] = "root=x ";
+	struct root_options o = parse(strcat(line, word));
+
+	assert_true(o.overlay);
+	assert_string_equal(o.upper, upper);
+	assert_string_equal(o.upper_directory, directory);
+	assert_true(o.release);
+	root_options_free(&o);
+}
+
+static void test_overlays(void **state)
+{
+	struct root_options o = parse("root=x molt.overlay=LABEL=a molt.overlay=tmpfs");
+
+	(void)state;
+	assert_true(o.overlay);
+	assert_null(o.upper);
+	root_options_free(&o);
+	o = parse("root=x molt.overlay=/dev/sda1 molt.overlay=no");
+	assert_false(o.overlay || o.upper);
+	root_options_free(&o);
+	expect_overlay("molt.overlay=LABEL=state", "LABEL=state", "/overlay");
+	expect_overlay("molt.overlay=/dev/vda2:/over/lay", "/dev/vda2", "/over/lay");
+	expect_overlay("molt.overlay=/dev/disk/by-path/pci-0000:00:04.0:/a",
+		"/dev/disk/by-path/pci-0000:00:04.0", "/a");
+	expect_overlay("\"molt.overlay=LABEL=two words:/a\"", "LABEL=two words", "/a");
+	expect_refused("root=x molt.overlay=LABEL=a:/b,c", "molt.overlay=LABEL=a:/b,c");
+	expect_refused("root=x molt.overlay=state", "molt.overlay=state");
+	expect_refused("root=x molt.overlay=", "molt.overlay=");
+}
+
+static void test_release(void **state)
+{
+	static const struct {
+		const char *line;
+		bool release;
+	} lines[] = {
+		{"root=/dev/sda1", false},
+		{"root=/dev/sda1 molt.overlay=tmpfs", false},
+		{"root=/dev/sda1 molt.release=yes", true},
+		{"root=/dev/sda1 molt.image=/i", true},
+		{"root=/dev/sda1 molt.image=/i molt.release=no", false},
+		{"root=/dev/sda1 molt.release=0 molt.release=1", true},
+		{"root=/dev/mapper/vg-root", true},
+		{"root=/dev/md0", true},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
+		struct root_options o = parse(lines[i].line);
+		assert_int_equal(o.release, lines[i].release);
+		root_options_free(&o);
+	}
+	expect_refused("root=x molt.release=maybe", "molt.release=maybe");
+}
+
+static void test_ignored(void **state)
+{
+	static const char *const WORDS[] = {"rootdelay=soon", "rootwait=-1", "panic=x",
+		"rd.shell=maybe", "rootdelay=99999999999", "panic="};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(WORDS); i++) {
+		char line[80] = "root=x ";
+		struct root_options o = parse(strcat(line, WORDS[i]));
+		assert_non_null(o.ignored);
+		assert_string_equal(o.ignored, WORDS[i]);
+		root_options_free(&o);
+	}
+	struct root_options o = parse("root=x rootdelay=3 panic=-1 rd.shell=0 rootwait other=soon");
+	assert_null(o.ignored);
+	root_options_free(&o);
+}
+
+/* The kernel takes quotes around a whole word and around its value alone. */
+static void test_quotes(void **state)
+{
+	struct root_options o = parse("rootflags=\"subvol=a b,x\" \"root=LABEL=my disk\"");
+
+	(void)state;
+	assert_string_equal(o.flags, "subvol=a b,x");
+	assert_string_equal(o.root, "LABEL=my disk");
+	root_options_free(&o);
+	/* One that is never closed goes to the end of the line there too. */
+	o = parse("root=LABEL=\"my disk rw\n");
+	assert_true(starts_with(o.root, "LABEL=my disk rw"));
+	assert_false(o.writable);
+	root_options_free(&o);
+}
+
+static void test_blacklist(void **state)
+{
+	static const char LINE[] = "a modprobe.blacklist=one,two-three b modprobe.blacklist=four\n";
+
+	(void)state;
+	assert_true(modules_is_blacklisted(LINE, "one"));
+	assert_true(modules_is_blacklisted(LINE, "two_three"));
+	assert_true(modules_is_blacklisted(LINE, "four"));
+	assert_false(modules_is_blacklisted(LINE, "three"));
+	assert_false(modules_is_blacklisted(LINE, "b"));
+	assert_false(modules_is_blacklisted("modprobe.blacklist=", ""));
+}
+
 static void test_refused(void **state)
 {
 	struct root_options o;
@@ -144,6 +250,10 @@ static void test_refused(void **state)
 	expect_refused("quiet", "no root=");
 	expect_refused("root=", "no root=");
 	expect_refused("root=x molt.overlay=ext4", "molt.overlay=ext4");
+	expect_refused("root=/dev/nfs nfsroot=h:/r", "root=/dev/nfs");
+	expect_refused("root=live:CDLABEL=x", "root=live:");
+	expect_refused("root=/dev/a roothash=xyz molt.verity_hash=/dev/b", "roothash=xyz");
+	expect_refused("root=/dev/a roothash=abc molt.verity_hash=/dev/b", "roothash=abc");
 	/* Nobody is at the console: that is known all the same. */
 	assert_int_equal(root_options_parse("molt.overlay=x rd.shell=0", &o, &e), -EINVAL);
 	root_options_free(&o);
@@ -177,6 +287,11 @@ int main(void)
 		cmocka_unit_test(test_waiting),
 		cmocka_unit_test(test_shell),
 		cmocka_unit_test(test_verity),
+		cmocka_unit_test(test_overlays),
+		cmocka_unit_test(test_release),
+		cmocka_unit_test(test_ignored),
+		cmocka_unit_test(test_quotes),
+		cmocka_unit_test(test_blacklist),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_words),
 	};
