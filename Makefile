@@ -273,6 +273,11 @@ initramfs: $(BUILD)/molt
 initramfs-test: deps
 	$(MAKE) all tools
 	$(PYTHON) -m qemu.initramfs_boots --build $(BUILD) $(ROOTS)
+ifeq ($(HOST_ARCH)$(ROOTS),amd64)
+	$(MAKE) ARCH=arm64 BUILD=$(BUILD)/arm64 CC=$(TRIPLET_arm64)-gcc AR=$(TRIPLET_arm64)-ar all tools
+	$(PYTHON) -m qemu.initramfs_boots --build $(BUILD)/arm64 --architecture arm64 label verified
+	$(PYTHON) -m qemu.initramfs_others --build $(BUILD)
+endif
 # Several images side by side on one disk; the committed one boots, a power cut later too, and one that
 # does not boot is left (docs/image-layout.md). In QEMU, a minute on two cores: no part of `make test`.
 sidebyside: deps

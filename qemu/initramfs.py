@@ -30,11 +30,16 @@ exec /sbin/init "$@"
 APPLETS = ("mountpoint", "head", "grep", "wc", "cut", "awk", "test", "[", "sync", "tail", "sort", "find")
 
 
-def make(room: Room, path: Path, kernel: Kernel | None = None, **more: str) -> None:
-    """Writes an initramfs for the room's kernel, or another; `more` are options of the tool."""
-    kernel = kernel or room.kernel
+def make(room: Room, path: Path, **more: str) -> None:
+    """Writes an initramfs for the room's kernel; `more` are options of the tool."""
+    write(path, room.kernel, room.build, **more)
+
+
+def write(path: Path, kernel: Kernel, build: Path, **more: str) -> None:
+    """Writes one for any kernel, with the molt of `build`. For another architecture than the machine's
+    `more` has to have a busybox of it, and the kernel's version."""
     options = {"kernel": str(kernel.image), "modules-root": str(kernel.layer / "usr/lib/modules"),
-               "molt": str(room.build / "molt"), "busybox": deps.tool("busybox"),
+               "molt": str(build / "molt"), "busybox": deps.tool("busybox"),
                "modules": MODULES, "compress": "none"} | more
     child.check([str(TOOL), "--quiet", "--output", str(path),
                  *(f"--{name}={value}" for name, value in options.items())])

@@ -18,14 +18,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from qemu import child, deps, images, initramfs
+from qemu import child, deps, foreign, images, initramfs, kernel
+from qemu.board import BOARDS
 from qemu.guest import Guest
-from qemu.lab import Room
+from qemu.lab import CACHE, KERNEL_SUITE, Room
 from qemu.machine import Config, Machine, MachineError
-from qemu.packages import PackageError
+from qemu.packages import PackageError, Suite
 from qemu.progress import say
 
-BOOT_TIMEOUT = 120.0
+BOOT_TIMEOUT = 180.0
 OFF_TIMEOUT = 60.0
 MISSING = "UUID=00000000-dead-beef-0000-000000000000"
 SIGNATURE = 0x6d6f6c74
@@ -74,11 +75,14 @@ class Boot:
 class Materials:
     """What several boots are made of; each thing is made once."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: Room, architecture: str) -> None:
         self.room = room
+        self.architecture = architecture
         self.initrd = room.directory / "early"
-        initramfs.make(room, self.initrd)
-        self.tree = initramfs.root_tree(room, self.initrd, room.directory / "tree")
+        foreign_ones = _gather_foreign(room, architecture) if architecture != "amd64" else {}
+        initramfs.make(room, self.initrd, **foreign_ones)
+        self.tree = initramfs.root_tree(room, self.initrd, room.directory / "tree",
+                                        BOARDS[architecture].agent)
         self._squashfs: initramfs.Verified | None = None
         self._count = 0
 
@@ -110,6 +114,15 @@ class Materials:
     def verity(self) -> list[Path]:
         image = self.image()
         return [self.copy(image.data), self.copy(image.hashes)]
+
+
+def _gather_foreign(room: Room, architecture: str) -> dict[str, str]:
+    """Its kernel for the room, and a busybox: options of the tool. The libraries it finds where cross
+    building has them; the image of such a kernel does not tell its version."""
+    suite = Suite(KERNEL_SUITE, CACHE / "apt" / f"{KERNEL_SUITE}-{architecture}", architecture)
+    suite.refresh()
+    room.kernel = kernel.get(suite, CACHE / architecture)
+    return {"kernel": room.kernel.release, "busybox": str(foreign.busybox(suite, CACHE))}
 
 
 # ---- a device by its path, label and partition ----
@@ -315,12 +328,15 @@ BOOTS = {
 }
 
 
-def some(build: Path, log: Path, names: Iterable[str]) -> None:
-    """Plays those of BOOTS; raises AssertionError or MachineError for the first thing that is not as
-    it must be."""
+def some(build: Path, log: Path, names: Iterable[str], architecture: str = "amd64") -> None:
+    """Plays those of BOOTS with what is built for the architecture in `build`; raises AssertionError or
+    MachineError for the first thing that is not as it must be."""
     with Room(build, log) as room:
-        room.gather([])
-        materials = Materials(room)
+        if architecture == "amd64":
+            room.gather([])
+        else:
+            deps.ensure(architecture)
+        materials = Materials(room, architecture)
         todo = [(name, BOOTS[name], None) for name in names]
         while todo:
             pair, todo = todo[:2], todo[2:]
@@ -355,7 +371,8 @@ def _machine(materials: Materials, boot: Boot, disks: list[Path], name: str) -> 
     room = materials.room
     plugged = [] if boot.devices else disks  # else it is plugged in later
     config = Config(room.kernel.image, plugged, append=f"loglevel=6 {boot.append(materials)}",
-                    initrd=materials.initrd, devices=list(boot.devices))
+                    initrd=materials.initrd, devices=list(boot.devices),
+                    architecture=materials.architecture)
     return Machine(config, room.log / f"{name}.log")
 
 
@@ -363,6 +380,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="qemu.initramfs_boots",
                                      description="Roots that molt finds as /init of an initramfs.")
     parser.add_argument("--build", type=Path, default=Path("build"))
+    parser.add_argument("--architecture", default="amd64", choices=sorted(BOARDS))
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BOOTS)}; none: all")
     options = parser.parse_args()
     if unknown := set(options.names) - set(BOOTS):
@@ -371,7 +389,8 @@ def main() -> int:
         sys.exit("initramfs-test: it mounts a btrfs to fill it: run it as root")
     child.exit_on_signals()
     try:
-        some(options.build, options.build / "initramfs-test", options.names or BOOTS)
+        some(options.build, options.build / "initramfs-test", options.names or BOOTS,
+             options.architecture)
     except (AssertionError, MachineError, TimeoutError) as error:
         print(error)
         return 1
