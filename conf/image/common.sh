@@ -18,7 +18,7 @@ read_settings() {
 	SETTING_STORE=/var/lib/molt/images SETTING_BOOT='' SETTING_LOADER=auto SETTING_TRIES=3
 	SETTING_CMDLINE=''
 	if [ -r "$file" ]; then
-		while IFS='=' read -r key value; do
+		while IFS='=' read -r key value || [ "$key" ]; do
 			case $key in
 			Store) SETTING_STORE=$value ;;
 			Boot) SETTING_BOOT=$value ;;
@@ -41,6 +41,8 @@ check_version() {
 	case $1 in
 	'' | [!A-Za-z0-9]* | *[!A-Za-z0-9._~-]*)
 		usage_error "\"$1\" is no version: letters, digits, and . _ ~ - after the first" ;;
+	*.squashfs | *.erofs | *.ext4 | *.img)
+		usage_error "\"$1\" is no version, it ends like the name of a file" ;;
 	esac
 }
 
@@ -59,19 +61,66 @@ flush() {
 	sync "$1" 2>/dev/null || sync
 }
 
-# Replaces a file by what is on standard input, as one step.
+# To the disk, and of a boot partition to the place where a boot loader looks for it: none of them
+# reads the journal of a file system. After syncfs(2) nothing waits in memory any more; the fsync(2)
+# after it empties the disk's own cache, which syncfs(2) does not on each file system.
+settle() {
+	case $1 in
+	"${STORE:-/nowhere}"/*) ;;
+	*) sync -f "$1" 2>/dev/null || sync ;;
+	esac
+	flush "$1"
+}
+
+# A loss of power may leave half a change on FAT, which has no journal; what the boot loader reads has
+# to be whole even then. So a file that is replaced or removed is held open meanwhile (descriptor 8),
+# for its clusters to be given back only when no directory on the disk names it. And after a
+# rename the directory is flushed before the file: first the old name goes, then the new one leads
+# to the data. Both at once on the disk, a crash between, and the next writer to one name
+# would write to the other.
+hold() { # FILE
+	if [ -f "$1" ]; then exec 8<"$1"; else exec 8</dev/null; fi
+}
+
+let_go() {
+	exec 8<&-
+}
+
+# Replaces a file by what is on standard input, as one step. As part of a pipeline it cannot end the
+# program: whoever calls it does.
 replace() { # FILE
 	local new="${1%/*}/.${1##*/}.molt-new"
-	cat >"$new" || die "cannot write $new"
-	flush "$new"
-	mv -f "$new" "$1" || die "cannot replace $1"
+	discard "$new"
+	if ! { cat >"$new" && settle "$new"; }; then
+		rm -f "$new"
+		die "cannot write $new"
+	fi
+	put "$new" "$1"
+}
+
+# Gives a file, which is on the disk already, the name of another, which is replaced.
+put() { # FILE NAME
+	hold "$2"
+	mv -f "$1" "$2" || die "cannot replace $2"
+	flush "${2%/*}"
+	settle "$2"
+	let_go
+}
+
+# Removes a file if there is one.
+discard() { # FILE
+	[ -f "$1" ] || return 0
+	hold "$1"
+	rm -f "$1" || die "cannot remove $1"
 	flush "${1%/*}"
+	let_go
 }
 
 # One at a time; the lock goes with the process, however that ends. A busybox may have no flock: in an
 # initramfs nobody else is there, and PID 1 runs one hook at a time.
 lock_store() {
 	[ -d "$STORE" ] || die "there is no image store $STORE (Store= in /etc/molt/image.conf)"
+	[ -w "$STORE" ] || die "cannot write to the image store $STORE: is it mounted read-only?"
 	exec 9>"$STORE/.lock" || die "cannot lock $STORE"
 	if command -v flock >/dev/null; then flock 9 || die "cannot lock $STORE"; fi
 }

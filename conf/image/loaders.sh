@@ -23,34 +23,50 @@ find_loader() {
 	LOADER=molt
 }
 
-# The kernel and the initramfs of an image, beside the boot loader, which reads no image. In place
-# whole before anything names them.
+# What a file of the boot partition is called by the boot loader: from the top of the file system.
+loader_path() { # FILE
+	local top
+	top=$(stat -c %m "$BOOT" 2>/dev/null) || top=$BOOT
+	top=${top%/}
+	case $1 in "$top"/*) echo "${1#"$top"}" ;; *) echo "${1#"$BOOT"}" ;; esac
+}
+
+# A copy of a file; in place only when it is whole and on the disk.
+copy_file() { # FROM TO
+	if cmp -s "$1" "$2"; then return; fi
+	if ! { cp "$1" "${2%/*}/.${2##*/}.molt-new" && settle "${2%/*}/.${2##*/}.molt-new"; }; then
+		forget_kernel "${2%/*}"
+		die "cannot copy $1 to $2"
+	fi
+	put "${2%/*}/.${2##*/}.molt-new" "$2"
+}
+
+# When no entry names it.
+forget_kernel() { # DIRECTORY
+	local file
+	for file in "$1"/* "$1"/.*.molt-new; do discard "$file"; done
+	if [ -d "$1" ]; then rmdir "$1" && flush "${1%/*}"; fi
+}
+
+# The kernel and the initramfs of an image, beside the boot loader, which reads no image. On the disk
+# before anything names them.
 copy_kernel() { # ROOT VERSION
 	local to="$BOOT/molt-$2" kernel='' initrd='' file
-	if [ -f "$to/linux" ]; then return; fi
-	for file in "$1"/boot/vmlinuz "$1"/boot/vmlinuz-* "$1"/usr/lib/modules/*/vmlinuz; do
+	for file in "$1"/boot/vmlinuz "$1"/boot/vmlinuz-* "$1"/boot/Image "$1"/usr/lib/modules/*/vmlinuz; do
 		if [ -f "$file" ]; then kernel=$file && break; fi
 	done
 	for file in "$1"/boot/initrd.img "$1"/boot/initrd.img-* "$1"/boot/initramfs* "$1"/usr/lib/modules/*/initrd; do
 		if [ -f "$file" ]; then initrd=$file && break; fi
 	done
 	[ "$kernel" ] || die "image $2 has no entry of $LOADER, and no kernel to make one of"
-	rm -rf "$BOOT/.molt-$2.new"
-	mkdir "$BOOT/.molt-$2.new" || die "cannot write to $BOOT"
-	cp "$kernel" "$BOOT/.molt-$2.new/linux" || die "cannot copy $kernel to $BOOT"
-	flush "$BOOT/.molt-$2.new/linux"
-	if [ "$initrd" ]; then
-		cp "$initrd" "$BOOT/.molt-$2.new/initrd" || die "cannot copy $initrd to $BOOT"
-		flush "$BOOT/.molt-$2.new/initrd"
-	fi
-	flush "$BOOT/.molt-$2.new"
-	rm -rf "$to"
-	mv "$BOOT/.molt-$2.new" "$to" || die "cannot write $to"
-	flush "$BOOT"
+	mkdir -p "$to" || die "cannot write to $BOOT"
+	if [ "$initrd" ]; then copy_file "$initrd" "$to/initrd"; else discard "$to/initrd"; fi
+	copy_file "$kernel" "$to/linux"
 }
 
 command_line() { # VERSION
-	[ "$CMDLINE" ] || die "image $1 has no entry of $LOADER, and CommandLine= in /etc/molt/image.conf says not how to make one"
+	[ "$CMDLINE" ] ||
+		die "image $1 has no entry of $LOADER, and CommandLine= in /etc/molt/image.conf says not how to make one"
 	printf '%s' "$CMDLINE" | sed "s/@VERSION@/$1/g"
 }
 
@@ -77,26 +93,30 @@ extlinux_text() { # DEFAULT DROP
 }
 
 extlinux_set() { # VERSION ROOT
-	local text entry='' line
+	local text entry='' line at
 	if ! extlinux_has "$1"; then
-		line=$(command_line "$1")
+		line=$(command_line "$1") || exit 1
 		copy_kernel "$2" "$1"
-		entry=$(printf 'LABEL molt-%s\n\tLINUX /molt-%s/linux\n' "$1" "$1"
-			if [ -f "$BOOT/molt-$1/initrd" ]; then printf '\tINITRD /molt-%s/initrd\n' "$1"; fi
+		at=$(loader_path "$BOOT/molt-$1")
+		entry=$(printf 'LABEL molt-%s\n\tLINUX %s/linux\n' "$1" "$at"
+			if [ -f "$BOOT/molt-$1/initrd" ]; then printf '\tINITRD %s/initrd\n' "$at"; fi
 			printf '\tAPPEND %s\n' "$line")
 	fi
-	text=$(extlinux_text "$1" '' && if [ "$entry" ]; then printf '%s\n' "$entry"; fi)
-	[ "$text" = "$(cat "$EXTLINUX")" ] || printf '%s\n' "$text" | replace "$EXTLINUX"
+	text=$(extlinux_text "$1" '' && if [ "$entry" ]; then printf '%s\n' "$entry"; fi) || exit 1
+	if [ "$text" != "$(cat "$EXTLINUX")" ]; then
+		printf '%s\n' "$text" | replace "$EXTLINUX" || exit 1
+	fi
 }
 
 # systemd-boot: the entries named molt-VERSION[+LEFT[-DONE]].conf. Its default is the first of
 # molt-*: those with tries left come first, then those with the least sort-key. So a commit gives
 # its entry the least, which is one rename, and what it was before is the next one.
 
+# An empty one is what a loss of power may have left: the boot loader does not see it either.
 entry_of() { # VERSION
 	local file
 	for file in "$ENTRIES/molt-$1.conf" "$ENTRIES/molt-$1"+*.conf; do
-		if [ -f "$file" ]; then echo "$file" && return; fi
+		if [ -s "$file" ]; then echo "$file" && return; fi
 	done
 }
 
@@ -117,7 +137,7 @@ entry_left() { # FILE
 entries() {
 	local file key
 	for file in "$ENTRIES"/molt-*.conf; do
-		[ -f "$file" ] || continue
+		[ -s "$file" ] || continue
 		key=$(sed -n 's/^sort-key[[:space:]]\{1,\}molt-//p' "$file")
 		echo "${key:-99999999} $(entry_version "$file") $(entry_left "$file")"
 	done | sort -s -k1,1n
@@ -131,25 +151,25 @@ least_key() {
 	entries | awk 'NR == 1 { print $1 }'
 }
 
-# Under the name that has LEFT tries; what was there goes once the new one is on the disk, and
-# until then the new one comes first.
+# Under the name that has LEFT tries. Written anew and not renamed: see hold(). What was there before
+# goes once the new one is on the disk, and until then the new one comes first.
 entry_write() { # VERSION LEFT TEXT
 	local old new="$ENTRIES/molt-$1.conf"
 	[ "$2" = good ] || new="$ENTRIES/molt-$1+$2.conf"
-	printf '%s\n' "$3" | replace "$new"
+	if [ "$3" != "$(cat "$new" 2>/dev/null)" ]; then
+		printf '%s\n' "$3" | replace "$new" || exit 1
+	fi
 	for old in "$ENTRIES/molt-$1.conf" "$ENTRIES/molt-$1"+*.conf; do
-		if [ -f "$old" ] && [ "$old" != "$new" ]; then rm -f "$old"; fi
+		if [ "$old" != "$new" ]; then discard "$old"; fi
 	done
-	flush "$ENTRIES"
 }
 
-entry_text() { # VERSION KEY FILE ROOT
+entry_text() { # VERSION KEY FILE
 	local line
 	if [ "$3" ]; then
-		grep -v '^sort-key[[:space:]]' "$3"
+		grep -v '^sort-key[[:space:]]' "$3" || die "cannot read $3"
 	else
-		line=$(command_line "$1")
-		copy_kernel "$4" "$1"
+		line=$(command_line "$1") || exit 1
 		printf 'title %s\nversion %s\nlinux /molt-%s/linux\n' "$1" "$1" "$1"
 		if [ -f "$BOOT/molt-$1/initrd" ]; then echo "initrd /molt-$1/initrd"; fi
 		echo "options $line"
@@ -160,7 +180,9 @@ entry_text() { # VERSION KEY FILE ROOT
 loader_conf() {
 	local file="$BOOT/loader/loader.conf" text
 	text=$(echo 'default molt-*'; grep -v '^default[[:space:]]' "$file" 2>/dev/null || :)
-	[ "$text" = "$(cat "$file" 2>/dev/null)" ] || printf '%s\n' "$text" | replace "$file"
+	if [ "$text" != "$(cat "$file" 2>/dev/null)" ]; then
+		printf '%s\n' "$text" | replace "$file" || exit 1
+	fi
 }
 
 systemd_set() { # VERSION ROOT TRIES
@@ -170,24 +192,20 @@ systemd_set() { # VERSION ROOT TRIES
 		key=$(least_key)
 		if [ "${key:-99999999}" = 99999999 ]; then key=50000000; fi
 		key=$((key - 1))
-		text=$(entry_text "$1" "$key" "$file" "$2")
+		if [ ! "$file" ]; then copy_kernel "$2" "$1"; fi
+		text=$(entry_text "$1" "$key" "$file") || exit 1
 		entry_write "$1" "$3" "$text"
 	fi
 	loader_conf
 }
 
-# Renames an entry to one that has LEFT tries.
+# The entry of an image has LEFT tries from now on.
 systemd_state() { # VERSION LEFT
-	local file new
+	local file text
 	file=$(entry_of "$1")
 	[ "$file" ] || return 0
-	case $2 in
-	good) new="$ENTRIES/molt-$1.conf" ;;
-	*) new="$ENTRIES/molt-$1+$2.conf" ;;
-	esac
-	[ "$file" = "$new" ] && return
-	mv -f "$file" "$new" || die "cannot rename $file"
-	flush "$ENTRIES"
+	text=$(cat "$file") || die "cannot read $file"
+	entry_write "$1" "$2" "$text"
 }
 
 # Any of them
@@ -212,13 +230,12 @@ loader_forget() { # VERSION
 	case $LOADER in
 	extlinux)
 		if extlinux_has "$1"; then
-			file=$(extlinux_text '' "$1")
-			printf '%s\n' "$file" | replace "$EXTLINUX"
+			file=$(extlinux_text '' "$1") || exit 1
+			printf '%s\n' "$file" | replace "$EXTLINUX" || exit 1
 		fi ;;
 	systemd-boot)
-		file=$(entry_of "$1")
-		if [ "$file" ]; then rm -f "$file" && flush "$ENTRIES"; fi ;;
+		for file in "$ENTRIES/molt-$1.conf" "$ENTRIES/molt-$1"+*.conf; do discard "$file"; done ;;
 	*) return 0 ;;
 	esac
-	rm -rf "$BOOT/molt-$1"
+	forget_kernel "$BOOT/molt-$1"
 }

@@ -5,7 +5,7 @@
 WORK=''
 clean_up() {
 	if [ "$WORK" ]; then
-		if [ -d "$WORK/subvolume" ]; then btrfs subvolume delete "$WORK/subvolume" >/dev/null 2>&1 || :; fi
+		if [ -d "$WORK.subvolume" ]; then btrfs subvolume delete "$WORK.subvolume" >/dev/null 2>&1 || :; fi
 		rm -rf "$WORK"
 	fi
 }
@@ -34,11 +34,13 @@ parse_make() {
 		--format) FORMAT=$2 && shift ;;
 		--verity) VERITY=yes ;;
 		--no-modules) MODULES='' ;;
-		*) usage_error "make has no $1" ;;
+		*) usage_error "make has no \"$1\"" ;;
 		esac
 		shift
 	done
-	[ "$ROOT" ] && [ "$OUT" ] || usage_error "make wants --root, --version and --out"
+	[ "$ROOT" ] || usage_error "make wants --root"
+	[ "$VERSION" ] || usage_error "make wants --version"
+	[ "$OUT" ] || usage_error "make wants --out"
 	check_version "$VERSION"
 	case ${FORMAT:=${OUT##*.}} in
 	squashfs | erofs | ext4 | btrfs) ;;
@@ -47,20 +49,33 @@ parse_make() {
 	[ "$FORMAT" != btrfs ] || [ ! "$VERITY" ] || usage_error "a subvolume has no dm-verity"
 	case $OUT in */*) ;; *) OUT=./$OUT ;; esac
 	[ -d "$ROOT" ] || die "there is no directory $ROOT"
+	[ -d "${OUT%/*}/" ] || die "there is no directory ${OUT%/*} for the image"
+	refuse_existing
+	case $(realpath "${OUT%/*}/")/ in
+	"$(realpath "$ROOT")"/*)
+		[ "$(stat -c %d "$ROOT")" != "$(stat -c %d "${OUT%/*}/")" ] ||
+			die "--out $OUT lies in the tree $ROOT: the image would hold itself" ;;
+	esac
+}
+
+refuse_existing() {
 	[ ! -e "$OUT" ] || die "$OUT is there already: an image is never changed"
 }
 
-# The copy is on the disk of the image: for a subvolume it becomes the image.
+# The copy is on the disk of the image: for a subvolume it becomes the image, which can be renamed only
+# within its directory. The lock tells that somebody is at work here, however that ends.
 copy_tree() {
 	WORK=$(mktemp -d "${OUT%/*}/.molt-image.XXXXXX") || die "cannot write to ${OUT%/*}"
+	exec 9>"$WORK/lock"
+	flock 9 || die "cannot lock $WORK"
 	COPY=$WORK/tree
 	if [ "$FORMAT" = btrfs ]; then
-		COPY=$WORK/subvolume
+		COPY=$WORK.subvolume
 		btrfs subvolume create "$COPY" >/dev/null || die "cannot make a subvolume in ${OUT%/*}"
 	else
-		mkdir "$COPY"
+		mkdir "$COPY" || die "cannot write to $WORK"
 	fi
-	# What is mounted below the tree is not of it, and the store may lie there.
+	# What is mounted below the tree is not of it.
 	cp -a --one-file-system "$ROOT/." "$COPY" || die "cannot copy $ROOT"
 }
 
@@ -80,9 +95,11 @@ write_erofs() { # FILE
 
 write_ext4() { # FILE
 	local size
-	size=$(du -s --apparent-size -k "$COPY" | cut -f1)
+	size=$(find "$COPY" -type f -printf '%i %s %k\n' | awk '
+		!seen[$1]++ { whole = $2 / 1024; sum += whole > 65536 && $3 < whole ? $3 : whole + 4 }
+		END { printf "%.0f", sum }')
 	mke2fs -q -t ext4 -d "$COPY" -U "$UUID" -E "hash_seed=$UUID" -m 0 -L root -O ^has_journal "$1" \
-		"$((size + size / 4 + $(find "$COPY" | wc -l) + 8192))k" >/dev/null
+		"$((size + size / 4 + $(find "$COPY" -printf x | wc -c) + 8192))k" >/dev/null
 }
 
 # Beside the image: the hashes, their root, and a sum of the file.
@@ -90,21 +107,30 @@ add_sums() { # FILE
 	if [ "$VERITY" ]; then
 		veritysetup format --uuid "$UUID" --salt "$(printf '%s' "$VERSION" | sha256sum | cut -d' ' -f1)" \
 			"$1" "$1.verity" >"$WORK/said" || die "cannot make the hashes of dm-verity"
-		sed -n 's/^Root hash:[[:space:]]*//p' "$WORK/said" >"$1.roothash"
+		sed -n 's/^Root hash:[[:space:]]*//p' "$WORK/said" >"$1.roothash" || die "cannot write the root hash"
 	fi
-	(cd "${1%/*}" && sha256sum "${1##*/}") >"$1.sha256"
+	(cd "${1%/*}" && sha256sum "${1##*/}") >"$1.sha256" || die "cannot write the sum of the image"
 }
 
 # The image last: who finds it finds what belongs to it.
 put_in_place() { # FILE
 	local suffix
 	for suffix in .verity .roothash .sha256 ''; do
-		if [ -f "$1$suffix" ]; then
-			flush "$1$suffix"
-			mv -f "$1$suffix" "$OUT$suffix" || die "cannot write $OUT$suffix"
-		fi
+		if [ -f "$1$suffix" ]; then flush "$1$suffix"; fi
 	done
-	flush "${OUT%/*}"
+	refuse_existing
+	for suffix in .verity .roothash .sha256 ''; do
+		[ ! -f "$1$suffix" ] || mv -f "$1$suffix" "$OUT$suffix" || die "cannot write $OUT$suffix"
+	done
+	flush "${OUT%/*}/"
+}
+
+put_subvolume_in_place() {
+	btrfs property set -ts "$COPY" ro true || die "cannot make $COPY read-only"
+	btrfs filesystem sync "${OUT%/*}/" >/dev/null || die "cannot write $OUT to its disk"
+	refuse_existing
+	mv -T "$COPY" "$OUT" || die "cannot write $OUT"
+	btrfs filesystem sync "${OUT%/*}/" >/dev/null || die "cannot write $OUT to its disk"
 }
 
 verb_make() {
@@ -120,9 +146,7 @@ verb_make() {
 	name_tree "$COPY" "$VERSION"
 	settle_times
 	if [ "$FORMAT" = btrfs ]; then
-		mv "$COPY" "$OUT" || die "cannot write $OUT"
-		btrfs property set -ts "$OUT" ro true || die "cannot make $OUT read-only"
-		btrfs filesystem sync "${OUT%/*}" >/dev/null || die "cannot write $OUT to its disk"
+		put_subvolume_in_place
 	else
 		file=$WORK/${OUT##*/}
 		"write_$FORMAT" "$file" || die "cannot write a $FORMAT of $ROOT"
@@ -132,16 +156,8 @@ verb_make() {
 	echo "$OUT is image $VERSION"
 }
 
-verify_root() { # ROOT FUNCTION VERSION
-	check_tree "$1" '' || return 1
-	[ "$(os_release "$(in_tree "$1" /etc/os-release)" IMAGE_VERSION)" = "$3" ] || {
-		echo "molt-image: the os-release of image $3 has another IMAGE_VERSION" >&2
-		return 1
-	}
-}
-
 verb_verify() {
-	local version="${1:-}" path sum
+	local version="$1" path sum
 	check_version "$version"
 	read_settings
 	path=$(image_path "$version")
@@ -153,6 +169,38 @@ verb_verify() {
 	if [ -f "$path.roothash" ]; then
 		veritysetup verify "$path" "$path.verity" "$(cat "$path.roothash")" || die "$path does not match its root hash"
 	fi
-	MOLT_OS_RELEASE=/dev/null with_root "$version" verify_root "$version" || die "$path is no image to boot"
+	MOLT_OS_RELEASE=/dev/null
+	open_image "$version"
+	check_tree "$TREE" '' || die "$path is no image to boot"
+	[ "$(os_release "$(in_tree "$TREE" /etc/os-release)" IMAGE_VERSION)" = "$version" ] ||
+		die "the os-release of $path has another IMAGE_VERSION"
+	close_image
 	echo "$path is whole"
+}
+
+# Files of this machine lie over those of the images (Carry= in init.conf(5)), always; this says where
+# an image has something else to offer.
+verb_carried() {
+	local version="${1:-}" directory file place said
+	read_settings
+	if [ ! "$version" ]; then version=$(running_version); fi
+	check_version "$version"
+	directory=$(cat "/etc/molt/init.conf" /etc/molt/init.conf.d/*.conf 2>/dev/null |
+		sed -n 's/^[[:space:]]*CarryDirectory[[:space:]]*=[[:space:]]*//p' | tail -n 1)
+	directory=${MOLT_CARRY:-${directory:-/var/lib/molt/carry}}
+	[ -d "$directory" ] || return 0
+	MOLT_OS_RELEASE=/dev/null
+	open_image "$version"
+	find "$directory" -type f ! -name '.*' | sort | while IFS= read -r file; do
+		place=$(in_tree "$TREE" "${file#"$directory"}")
+		if [ ! -s "$place" ]; then
+			said='of this machine'
+		elif cmp -s "$file" "$place"; then
+			said='the same'
+		else
+			said='differs'
+		fi
+		echo "${file#"$directory"}: $said"
+	done
+	close_image
 }

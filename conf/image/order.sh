@@ -13,11 +13,13 @@ read_order() {
 	sed -n 's/^\([A-Za-z0-9][A-Za-z0-9._~-]* [a-z0-9]*\)$/\1/p' "$STORE/boot" 2>/dev/null || :
 }
 
-# The N-th image that may be booted, of those on standard input.
+# The N-th image that may be booted, of those on standard input. One that somebody has taken away
+# does not count.
 nth_bootable() { # N
 	local n="$1" version state
 	while read -r version state; do
 		case $state in bad | 0) continue ;; esac
+		[ "$(image_path "$version")" ] || continue
 		n=$((n - 1))
 		if [ "$n" = 0 ]; then
 			echo "$version"
@@ -63,15 +65,18 @@ order_with_state() { # VERSION STATE
 
 # Writes it if it is not so already.
 write_order() { # TEXT
-	[ "$(read_order)" = "$1" ] && return
-	printf '%s\n' "$1" | replace "$STORE/boot"
+	if [ "$(read_order)" != "$1" ]; then
+		printf '%s\n' "$1" | replace "$STORE/boot" || exit 1
+	fi
 }
 
 # Which one boots where no boot loader counts: where none is left, the first that has ever booted,
-# or the first, since anything is better than nothing.
+# or any, since anything is better than nothing.
 choice() {
-	local chosen
+	local chosen version state
 	chosen=$(read_order | nth_bootable 1)
-	[ "$chosen" ] || chosen=$(read_order | sed -n 's/ .*//p' | tail -n 1)
+	[ "$chosen" ] || chosen=$(read_order | while read -r version state; do
+		if [ "$(image_path "$version")" ]; then echo "$version"; fi
+	done | tail -n 1)
 	echo "$chosen"
 }

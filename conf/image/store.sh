@@ -9,36 +9,52 @@ image_path() { # VERSION
 	done
 }
 
+# A directory is an image if it says so: nothing else that lies here is to be listed, or collected.
 stored_versions() {
 	local path name
 	for path in "$STORE"/*; do
 		name=${path##*/}
 		case $name in
-		*.squashfs | *.erofs | *.ext4 | *.img) echo "${name%.*}" ;;
-		*) if [ -d "$path" ]; then echo "$name"; fi ;;
+		*[!A-Za-z0-9._~-]* | [!A-Za-z0-9]*) ;;
+		*.squashfs | *.erofs | *.ext4 | *.img) if [ -f "$path" ]; then echo "${name%.*}"; fi ;;
+		*) if [ -d "$path" ] && [ "$(image_version "$path")" = "$name" ]; then echo "$name"; fi ;;
 		esac
 	done
 }
 
-# Calls a function with the root of an image: the one that runs is at /.
-with_root() { # VERSION FUNCTION ARGUMENT...
-	local version="$1" path at status=0
-	shift
-	if [ "$version" = "$(running_version)" ] && [ "${MOLT_OS_RELEASE:-}" = '' ]; then
-		"$1" / "$@"
+# The version that a tree says it is.
+image_version() { # TREE
+	local file version
+	for file in usr/lib/os-release etc/os-release; do
+		version=$(os_release "$1/$file" IMAGE_VERSION)
+		if [ "$version" ]; then echo "$version" && return; fi
+	done
+}
+
+# TREE is the root of an image then: of the one that runs it is /. An image file is mounted until
+# the end.
+TREE='' MOUNTED=''
+open_image() { # VERSION
+	if [ "$1" = "$(running_version)" ] && [ "${MOLT_OS_RELEASE:-}" = '' ]; then
+		TREE=/
 		return
 	fi
-	path=$(image_path "$version")
-	if [ -d "$path" ]; then
-		"$1" "$path" "$@"
-		return
+	TREE=$(image_path "$1")
+	[ "$TREE" ] || die "there is no image $1 in $STORE"
+	if [ -d "$TREE" ]; then return; fi
+	trap close_image EXIT
+	trap 'exit 1' HUP INT TERM
+	MOUNTED=$(mktemp -d /tmp/molt-image.XXXXXX) || die "cannot make a directory to mount $TREE on"
+	mount -o ro,loop "$TREE" "$MOUNTED" || die "cannot mount $TREE"
+	TREE=$MOUNTED
+}
+
+close_image() {
+	if [ "$MOUNTED" ]; then
+		umount "$MOUNTED" 2>/dev/null || umount -l "$MOUNTED" 2>/dev/null || :
+		rmdir "$MOUNTED" 2>/dev/null || :
 	fi
-	at=$(mktemp -d /tmp/molt-image.XXXXXX)
-	mount -o ro "$path" "$at" || { rmdir "$at" && die "cannot mount $path"; }
-	("$1" "$at" "$@") || status=$?
-	umount "$at" || umount -l "$at"
-	rmdir "$at"
-	return "$status"
+	MOUNTED=''
 }
 
 # What the boot loader has counted is as good as if it were written here.
@@ -67,19 +83,12 @@ open_store() {
 
 # An image that ran when nothing was committed yet is the previous one of the first commit.
 note_older() {
-	local old file
+	local old
 	[ "${MOLT_OLD_ROOT:-}" ] && [ ! "${MOLT_ROLLBACK:-}" ] || return 0
-	for file in usr/lib/os-release etc/os-release; do
-		old=$(os_release "$MOLT_OLD_ROOT/$file" IMAGE_VERSION)
-		if [ "$old" ]; then break; fi
-	done
+	old=$(image_version "$MOLT_OLD_ROOT")
 	if [ "$old" ] && [ "$old" != "$1" ] && [ ! "$(order_state "$old")" ] && [ "$(image_path "$old")" ]; then
 		echo "$old good"
 	fi
-}
-
-set_loader_at() { # ROOT FUNCTION VERSION STATE
-	loader_set "$3" "$1" "$4"
 }
 
 # STORE/boot first: with a boot loader the default is what that has, and its file flips last. What a
@@ -101,10 +110,26 @@ verb_default() {
 	fi
 	write_order "$order"
 	if [ "$LOADER" != molt ]; then
-		with_root "$version" set_loader_at "$version" "$state"
+		open_image "$version"
+		loader_set "$version" "$TREE" "$state"
 		bar_the_bad "$version"
+		close_image
 	fi
 	echo "the boot default is $version"
+}
+
+# What the commit hook does. A system without a store is left alone, and an image without a place in it.
+verb_commit() {
+	local version
+	read_settings
+	version=$(running_version)
+	[ -d "$STORE" ] && [ "$version" ] || return 0
+	check_version "$version"
+	if [ "$(image_path "$version")" ]; then
+		verb_default "$version"
+	else
+		echo "image $version is not in $STORE: the boot default stays"
+	fi
 }
 
 # Only systemd-boot looks further than its default.
@@ -117,7 +142,9 @@ bar_the_bad() { # VERSION
 }
 
 verb_good() {
-	local version order
+	local version order v state
+	read_settings
+	[ -d "$STORE" ] || return 0
 	open_store
 	version=$(running_version)
 	[ "$version" ] && [ "$(order_state "$version")" ] || return 0
@@ -151,19 +178,20 @@ verb_count() {
 	echo "boot of $version: $((state - 1)) more tries"
 }
 
+# A machine whose disk is full, or cannot be written to, boots all the same; not counted.
 verb_choose() {
-	local version state path
-	open_store
+	local version state
+	read_settings
+	if [ -w "$STORE" ]; then open_store; fi
 	version=$(choice)
-	[ "$version" ] || die "$STORE/boot names no image"
-	path=$(image_path "$version")
-	[ "$path" ] || die "there is no image $version in $STORE"
+	[ "$version" ] || die "$STORE/boot names no image that is in $STORE"
 	state=$(order_state "$version")
 	case $state in
 	good | bad | 0) ;;
-	*) write_order "$(order_with_state "$version" $((state - 1)))" ;;
+	*) (write_order "$(order_with_state "$version" $((state - 1)))") ||
+		echo "molt-image: this boot of $version is not counted" >&2 ;;
 	esac
-	echo "$path"
+	image_path "$version"
 }
 
 verb_list() {
@@ -191,12 +219,16 @@ verb_list() {
 }
 
 # The running one, what boots, what is booted if that fails, and what the loader says if that is
-# something else.
+# something else; each with the word for it.
 kept_versions() {
-	running_version
-	loader_default
-	counted_order | nth_bootable 1
-	counted_order | nth_bootable 2
+	running_version | sed 's/$/ runs/'
+	loader_default | sed 's/$/ is the boot default/'
+	counted_order | nth_bootable 1 | sed 's/$/ is the boot default/'
+	counted_order | nth_bootable 2 | sed 's/$/ boots if the default fails/'
+}
+
+why_kept() { # VERSION
+	kept_versions | awk -v version="$1" '$1 == version { sub(/^[^ ]* /, ""); print; exit }'
 }
 
 # A file goes when the last process has let go of it; a subvolume at once.
@@ -205,35 +237,90 @@ in_use() { # PATH
 	! initctl holders --json 2>/dev/null | grep -q '"holders":\[\]'
 }
 
+# Bad first, so that nobody goes back to half of it; then out of sight with one rename.
 remove_image() { # VERSION PATH
+	if [ "$(order_state "$1")" ]; then write_order "$(order_with_state "$1" bad)"; fi
 	loader_forget "$1"
+	mv "$2" "$STORE/.removed-${2##*/}" || die "cannot remove $2"
+	flush "$STORE"
+	sweep
 	write_order "$(order_without "$1")"
-	if [ ! -d "$2" ]; then
-		rm -f "$2" "$2.verity" "$2.roothash" "$2.sha256"
-	elif ! btrfs subvolume delete "$2" >/dev/null 2>&1; then
-		rm -rf --one-file-system "$2"
+}
+
+# What was to be removed, and what `make` has left half-way.
+sweep() {
+	local path of suffix
+	rm -f "$STORE/.boot.molt-new"
+	for path in "$STORE"/.removed-*; do
+		of=$STORE/${path##*/.removed-}
+		for suffix in .verity .roothash .sha256; do
+			if [ -e "$path" ] && [ ! -e "$of" ]; then rm -f "$of$suffix"; fi
+		done
+		erase "$path"
+	done
+	for path in "$STORE"/.molt-image.*; do
+		if [ -d "$path" ] && ! is_at_work "${path%.subvolume}"; then erase "$path"; fi
+	done
+}
+
+erase() { # PATH
+	if [ -d "$1" ]; then
+		btrfs subvolume delete "$1" >/dev/null 2>&1 || rm -rf --one-file-system "$1"
+	else
+		rm -f "$1"
 	fi
 }
 
-verb_collect() {
-	local version kept path dry=''
-	case ${1:-} in
-	--dry-run) dry=yes ;;
-	'') ;;
-	*) usage_error "collect has no $1" ;;
-	esac
+# Whoever works in the directory holds its lock.
+is_at_work() { # DIRECTORY
+	[ -f "$1/lock" ] && ! flock -n "$1/lock" true
+}
+
+# Why an image that may go stays, if it does.
+remove_or_say() { # VERSION
+	local path
+	path=$(image_path "$1")
+	if in_use "$path"; then
+		echo "$1 stays: processes may run from it (initctl holders)"
+		return 1
+	fi
+	if [ ! "$DRY" ]; then remove_image "$1" "$path"; fi
+	echo "$1 ${DRY:+would be }removed"
+}
+
+open_store_to_remove() {
 	open_store
 	[ "$(choice)" ] || die "nothing is committed: $STORE/boot names no image"
 	[ "$(running_version)" ] || die "which image runs is not known: its os-release has no IMAGE_VERSION"
-	kept=$(kept_versions)
+}
+
+# What was never committed is somebody's next upgrade.
+verb_collect() {
+	local version
+	DRY=''
+	case ${1:-} in
+	--dry-run) DRY=yes ;;
+	'') ;;
+	*) usage_error "collect has no $1" ;;
+	esac
+	open_store_to_remove
 	for version in $(stored_versions); do
-		if echo "$kept" | grep -qxF "$version"; then continue; fi
-		path=$(image_path "$version")
-		if in_use "$path"; then
-			echo "$version stays: processes may run from it (initctl holders)"
-			continue
-		fi
-		if [ ! "$dry" ]; then remove_image "$version" "$path"; fi
-		echo "$version ${dry:+would be }removed"
+		if [ ! "$(order_state "$version")" ] || [ "$(why_kept "$version")" ]; then continue; fi
+		remove_or_say "$version" || :
 	done
+	if [ ! "$DRY" ]; then sweep; fi
+}
+
+verb_remove() {
+	local version why
+	DRY=''
+	[ $# -gt 0 ] || usage_error "remove wants a version"
+	for version in "$@"; do check_version "$version"; done
+	open_store_to_remove
+	for version in "$@"; do
+		stored_versions | grep -qxF "$version" || die "there is no image $version in $STORE"
+		why=$(why_kept "$version")
+		[ ! "$why" ] || die "image $version stays: it $why"
+	done
+	for version in "$@"; do remove_or_say "$version" || exit 1; done
 }

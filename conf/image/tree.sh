@@ -26,10 +26,6 @@ in_tree() { # TREE PATH
 	echo "$1$at"
 }
 
-tree_has() { # TREE PATH
-	[ -e "$(in_tree "$1" "$2")" ]
-}
-
 # Says everything that is missing, and is false then.
 check_tree() { # TREE MODULES
 	local tree="$1" well=yes file found=''
@@ -40,8 +36,6 @@ check_tree() { # TREE MODULES
 		if [ -x "$(in_tree "$tree" "$file")" ]; then found=yes; fi
 	done
 	[ "$found" ] || { echo "molt-image: $tree has no initctl" >&2 && well=''; }
-	tree_has "$tree" /etc/os-release ||
-		{ echo "molt-image: $tree has no /etc/os-release" >&2 && well=''; }
 	if [ "$2" ]; then
 		found=''
 		for file in "$(in_tree "$tree" /lib/modules)"/*; do
@@ -57,66 +51,107 @@ check_tree() { # TREE MODULES
 
 # The words of Carry= in the tree's own configuration.
 carried_patterns() { # TREE
-	cat "$1/etc/molt/init.conf" "$1"/etc/molt/init.conf.d/*.conf 2>/dev/null |
+	local at
+	at=$(in_tree "$1" /etc/molt)
+	cat "$at/init.conf" "$at"/init.conf.d/*.conf 2>/dev/null |
 		sed -n 's/^[[:space:]]*Carry[[:space:]]*=//p' | tr -d '"'
 }
 
 # What is per machine goes. What Carry= brings later keeps an empty file: a read-only image has to
 # have the place.
-forget_file() { # TREE PATH
+forget_file() { # FILE PATH
 	local pattern
-	[ -e "$1$2" ] || [ -L "$1$2" ] || return 0
+	[ -e "$1" ] || [ -L "$1" ] || return 0
 	set -f
 	for pattern in $PATTERNS; do
 		# shellcheck disable=SC2254
 		case $2 in
-		$pattern) set +f && rm -f "$1$2" && (umask 077 && : >"$1$2") && return ;;
+		$pattern) set +f && rm -f "$1" && (umask 077 && : >"$1") && return ;;
 		esac
 	done
 	set +f
-	rm -rf "${1:?}$2"
+	rm -rf "$1"
+}
+
+# Files that match in a directory, wherever links of the tree lead to: never out of it, to this
+# machine's own.
+forget() { # TREE DIRECTORY PATTERN
+	local at file
+	at=$(in_tree "$1" "$2") || die "$2 of the tree is a circle of links"
+	# shellcheck disable=SC2231
+	for file in "$at"/$3; do
+		forget_file "$file" "$2/${file##*/}"
+	done
+}
+
+empty_directory() { # TREE DIRECTORY
+	local at
+	at=$(in_tree "$1" "$2") || die "$2 of the tree is a circle of links"
+	if [ -d "$at" ]; then find "$at" -mindepth 1 -delete || die "cannot empty $2"; fi
 }
 
 strip_machine() { # TREE
-	local tree="$1" file
+	local tree="$1" at
 	PATTERNS=$(carried_patterns "$tree")
-	for file in "$tree"/etc/ssh/ssh_host_*key "$tree"/etc/ssh/ssh_host_*key.pub \
-		"$tree"/var/lib/dbus/machine-id "$tree"/var/lib/systemd/random-seed \
-		"$tree"/var/lib/urandom/random-seed "$tree"/var/lib/molt/random-seed \
-		"$tree"/var/lib/systemd/credential.secret "$tree"/var/lib/NetworkManager/secret_key \
-		"$tree"/var/lib/dhcp/*.leases "$tree"/etc/udev/rules.d/70-persistent-*.rules \
-		"$tree"/root/.*_history "$tree"/etc/.pwd.lock "$tree"/var/lib/molt/images \
-		"$tree"/var/lib/molt/carry; do
-		forget_file "$tree" "${file#"$tree"}"
-	done
-	rm -f "$tree/etc/machine-id"
-	: >"$tree/etc/machine-id"
-	for file in run tmp var/tmp var/log/journal; do
-		if [ -d "$tree/$file" ] && [ ! -L "$tree/$file" ]; then
-			find "$tree/$file" -mindepth 1 -delete
-		fi
-	done
+	forget "$tree" /etc/ssh 'ssh_host_*key'
+	forget "$tree" /etc/ssh 'ssh_host_*key.pub'
+	forget "$tree" /etc .pwd.lock
+	forget "$tree" /etc/udev/rules.d '70-persistent-*.rules'
+	forget "$tree" /var/lib/dbus machine-id
+	forget "$tree" /var/lib/systemd random-seed
+	forget "$tree" /var/lib/systemd credential.secret
+	forget "$tree" /var/lib/urandom random-seed
+	forget "$tree" /var/lib/molt random-seed
+	forget "$tree" /var/lib/molt images
+	forget "$tree" /var/lib/molt carry
+	forget "$tree" /var/lib/NetworkManager secret_key
+	forget "$tree" /var/lib/dhcp '*.leases'
+	forget "$tree" /root '.*_history'
+	at=$(in_tree "$tree" /etc)
+	mkdir -p "$at"
+	rm -f "$at/machine-id"
+	: >"$at/machine-id"
+	for at in /run /tmp /var/tmp /var/log/journal; do empty_directory "$tree" "$at"; done
 }
 
 # A mount needs its place, and a read-only image makes none.
 make_places() { # TREE
-	local tree="$1" place at
-	for place in /proc /sys /dev /run /tmp /var /home /root /mnt /boot $(fstab_places "$tree"); do
-		at=$(in_tree "$tree" "$place") || die "$place of $tree is a circle of links"
-		if [ ! -e "$at" ]; then mkdir -p "$at"; fi
-		case $place in /tmp) chmod 1777 "$at" ;; /root) chmod 700 "$at" ;; esac
+	local place
+	for place in /proc /sys /dev /run /tmp /var /home /root /mnt /boot; do
+		make_place "$1" "$place"
 	done
+	fstab_places "$1" | while IFS= read -r place; do
+		make_place "$1" "$place"
+	done || exit 1
+	chmod 1777 "$(in_tree "$1" /tmp)"
 }
 
+make_place() { # TREE PATH
+	local at
+	at=$(in_tree "$1" "$2") || die "$2 of the tree is a circle of links"
+	if [ ! -e "$at" ]; then
+		mkdir -p "$at" || die "cannot make $2 in the image"
+		if [ "$2" = /root ]; then chmod 700 "$at"; fi
+	fi
+}
+
+# fstab(5) writes a space as \040.
 fstab_places() { # TREE
-	[ -f "$1/etc/fstab" ] || return 0
-	awk '$1 !~ /^#/ && $2 ~ /^\/./ && $3 != "swap" { print $2 }' "$1/etc/fstab"
+	local at place
+	at=$(in_tree "$1" /etc/fstab)
+	[ -f "$at" ] || return 0
+	awk '$1 !~ /^#/ && $2 ~ /^\// && $2 != "/" && $3 != "swap" { print $2 }' "$at" |
+		sed 's/\\\([0-7][0-7][0-7]\)/\\0\1/g' | while IFS= read -r place; do
+		printf '%b\n' "$place"
+	done
 }
 
 # IMAGE_VERSION of os-release(5) is what the image is called by from now on.
 name_tree() { # TREE VERSION
 	local file text
 	file=$(in_tree "$1" /etc/os-release)
-	text=$(grep -v '^IMAGE_VERSION=' "$file" || :)
-	printf '%s\nIMAGE_VERSION=%s\n' "$text" "$2" >"$file"
+	text=$(grep -v '^IMAGE_VERSION=' "$file" 2>/dev/null || echo ID=linux)
+	mkdir -p "${file%/*}"
+	rm -f "$file"
+	printf '%s\nIMAGE_VERSION=%s\n' "$text" "$2" >"$file" || die "cannot write $file"
 }

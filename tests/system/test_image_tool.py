@@ -1,111 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""molt-image(8) and its commit hook: what an image is made of, and which one boots, whatever kills who is at it."""
+"""molt-image(8) and its hooks: which image boots, whatever kills who is at it. The boot partition is a directory here, and
+a boot loader is played by image_store.py; real ones, FAT and the loss of power are in qemu/sidebyside.py."""
 import os
-import pathlib
-import random
 import re
 import shutil
-import signal
-import subprocess
 
 import pytest
-
-REPOSITORY = pathlib.Path(__file__).resolve().parent.parent.parent
-TOOL = REPOSITORY / "conf/image/molt-image"
-HOOK = REPOSITORY / "conf/hooks/commit.d/50-boot-default"
-GOOD = REPOSITORY / "conf/hooks/boot-good.d/50-boot-good"
-LOADERS = ("molt", "extlinux", "systemd-boot")
-EXTLINUX = """TIMEOUT 10
-LABEL rescue
-\tLINUX /rescue
-DEFAULT rescue
-"""
+from image_store import GOOD, HOOK, LOADERS, TOOL, Disk, small_disk
 
 pytestmark = pytest.mark.timeout(120)
-
-
-class Disk:
-    """A store with images, a boot partition, and the os-release of the image that runs."""
-
-    def __init__(self, path, loader="molt"):
-        self.path, self.loader = path, loader
-        self.store, self.boot = path / "store", path / "boot"
-        for directory in (self.store, self.boot, path / "bin"):
-            directory.mkdir(parents=True)
-        if loader == "extlinux":
-            (self.boot / "extlinux").mkdir()
-            self.extlinux.write_text(EXTLINUX)
-        elif loader == "systemd-boot":
-            (self.boot / "loader/entries").mkdir(parents=True)
-            (self.boot / "loader/loader.conf").write_text("timeout 3\ndefault other\n")
-        (path / "image.conf").write_text(f"# here\nStore={self.store}\nBoot={self.boot}\nLoader={loader}\nTries=2\n"
-                                         "CommandLine=root=LABEL=state rootflags=subvol=images/@VERSION@ ro\n")
-        (path / "bin/molt-image").symlink_to(TOOL)
-        self.environment = {"PATH": f"{path}/bin:/usr/sbin:/usr/bin:/sbin:/bin", "MOLT_IMAGE_CONF": f"{path}/image.conf",
-                            "MOLT_IMAGE_LIBRARY": str(TOOL.parent), "MOLT_STORE": str(self.store),
-                            "MOLT_OS_RELEASE": f"{path}/os-release"}
-
-    @property
-    def extlinux(self):
-        return self.boot / "extlinux/extlinux.conf"
-
-    def add(self, version):
-        (self.store / version / "boot").mkdir(parents=True)
-        (self.store / version / "boot/vmlinuz").write_text(f"kernel {version}\n")
-        (self.store / version / "boot/initrd.img").write_text(f"initrd {version}\n")
-
-    def runs(self, version):
-        (self.path / "os-release").write_text(f"ID=x\nIMAGE_VERSION={version}\n")
-
-    def command(self, *words, **more):
-        return subprocess.run(words, env=self.environment | more, capture_output=True, text=True)
-
-    def tool(self, *words, code=0, **more):
-        ran = self.command(str(TOOL), *words, **more)
-        assert ran.returncode == code, f"{words}: {ran.returncode} {ran.stdout}{ran.stderr}"
-        return ran.stdout + (ran.stderr if code else "")
-
-    def commit(self, version, rollback=False):
-        """As the hook of that image, which runs now."""
-        self.runs(version)
-        ran = self.command(str(HOOK), **({"MOLT_ROLLBACK": "yes"} if rollback else {}))
-        assert ran.returncode == 0, ran.stderr
-
-    def entries(self):
-        """The entries in the order of systemd-boot: what has no try left is last, then by sort-key."""
-        found = []
-        for file in (self.boot / "loader/entries").glob("molt-*.conf"):
-            version, left = re.fullmatch(r"molt-([^+]+?)(?:\+(\d+)(?:-\d+)?)?\.conf", file.name).groups()
-            key = re.search(r"^sort-key (.*)$", file.read_text(), re.MULTILINE)
-            found.append((left == "0", key.group(1) if key else "~", version, file))
-        return sorted(found)
-
-    def boots(self):
-        """Boots once as the boot loader would, and counts where it does; which image that is."""
-        if self.loader == "molt":
-            return pathlib.Path(self.tool("choose").strip()).name
-        if self.loader == "extlinux":
-            default, = re.findall(r"^DEFAULT molt-(.*)$", self.extlinux.read_text(), re.MULTILINE)
-            assert self.extlinux.read_text().count(f"LABEL molt-{default}\n") == 1
-            self.runs(default)
-            self.tool("count")
-            return default
-        assert (self.boot / "loader/loader.conf").read_text() == "default molt-*\ntimeout 3\n"
-        bad, _, version, file = self.entries()[0]
-        assert not bad
-        if counted := re.search(r"\+(\d+)(?:-(\d+))?\.conf$", file.name):
-            left, done = int(counted[1]) - 1, int(counted[2] or 0) + 1
-            file.rename(file.with_name(f"molt-{version}+{left}-{done}.conf"))
-        return version
-
-    def is_good(self, version):
-        self.runs(version)
-        assert self.command(str(GOOD)).returncode == 0
-
-    def text(self):
-        """All that decides what boots."""
-        files = sorted(p for p in [self.store / "boot", *self.boot.rglob("*")] if p.is_file())
-        return {str(f): f.read_text() for f in files}
 
 
 @pytest.fixture(params=LOADERS)
@@ -170,55 +73,187 @@ def test_rollback_goes_back(disk):
 
 def test_collect_keeps_three(disk):
     """The running image, the default and the previous one stay; so does everything while nothing is committed."""
-    for version in ("4", "5"):
+    for version in ("4", "5", "6"):
         disk.add(version)
+    for directory in ("lost+found", "somebody's", "of-somebody"):
+        (disk.store / directory).mkdir()
+    disk.commit("4")
     disk.commit("2.0")
     disk.is_good("2.0")
     disk.commit("3")
     disk.runs("5")
     assert disk.tool("collect", "--dry-run") == "1 would be removed\n4 would be removed\n"
+    for version, why in {"5": "runs", "3": "is the boot default", "2.0": "boots if the default fails"}.items():
+        assert f"image {version} stays: it {why}" in disk.tool("remove", "1", version, code=1)
+    assert "there is no image of-somebody" in disk.tool("remove", "of-somebody", code=1)
     assert disk.tool("collect") == "1 removed\n4 removed\n"
-    assert sorted(p.name for p in disk.store.iterdir() if p.is_dir()) == ["2.0", "3", "5"]
+    assert sorted(p.name for p in disk.store.iterdir() if p.is_dir()) == [
+        "2.0", "3", "5", "6", "lost+found", "of-somebody", "somebody's"]
+    assert disk.tool("remove", "6") == "6 removed\n", "never committed: not collected"
     assert not any("molt-1" in name or "molt-1\n" in text for name, text in disk.text().items())
     assert disk.tool("collect") == "" and disk.boots() == "3"
     (disk.path / "os-release").write_text("ID=x\n")
     assert "is not known" in disk.tool("collect", code=1)
 
 
-@pytest.mark.parametrize("loader", LOADERS)
-def test_killed_at_any_moment(loader, tmp_path):
-    """SIGKILL at whatever point of the hook: what boots is one of the two images, whole; the hook done again ends it."""
-    disk = Disk(tmp_path, loader)
+@pytest.fixture(params=LOADERS)
+def two(request, tmp_path):
+    """Two images that have booted well, and the second is the default."""
+    disk = Disk(tmp_path / "disk", request.param)
     for version in ("1", "2"):
         disk.add(version)
         disk.commit(version)
         disk.is_good(version)
-    chance = random.Random(1)
-    killed = 0
-    for round_ in range(14):
-        other = "12"[round_ % 2]
-        disk.runs(other)
-        shutil.rmtree(disk.boot / f"molt-{other}", ignore_errors=True)
-        hook = subprocess.Popen([str(HOOK)], env=disk.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                start_new_session=True)
-        try:
-            hook.wait(chance.uniform(0.005, 0.12))
-        except subprocess.TimeoutExpired:
-            killed += 1
-        try:
-            os.killpg(hook.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        hook.wait()
-        assert disk.boots() in ("1", "2")
-        if loader == "extlinux":
-            assert disk.extlinux.read_text().count("\tAPPEND ") == 2, disk.extlinux.read_text()
-        for _, _, version, file in disk.entries():
-            assert f"/molt-{version}/linux\n" in file.read_text() and "\nsort-key molt-" in file.read_text()
-        disk.commit(other)
-        assert disk.boots() == other
-        assert not list(disk.boot.rglob("*.new")) and len(disk.entries() if loader == "systemd-boot" else "12") == 2
-    assert killed > 3, "the hook was always faster: nothing was tested"
+    return disk
+
+
+def assert_whole(disk, of):
+    """What boots is one of the images, and nothing that a boot loader reads is half written."""
+    assert disk.boots() in of
+    if disk.loader == "extlinux":
+        text = disk.extlinux.read_text()
+        assert text.startswith("TIMEOUT 10\nLABEL rescue\n") and text.count("\tAPPEND ") == text.count("LABEL molt-")
+        for version in re.findall("LABEL molt-(.*)", text):
+            assert (disk.boot / f"molt-{version}/linux").read_text() == f"kernel {version}\n"
+            assert (disk.boot / f"molt-{version}/initrd").read_text() == f"initrd {version}\n"
+    for _, _, version, file in disk.entries():
+        assert f"/molt-{version}/linux\n" in file.read_text() and "\nsort-key molt-" in file.read_text()
+        assert (disk.boot / f"molt-{version}/linux").read_text() == f"kernel {version}\n"
+
+
+def assert_tidy(disk, images=2):
+    assert not [p for p in [*disk.boot.rglob("*"), *disk.store.rglob("*")] if p.name.endswith(".molt-new")]
+    assert len(disk.entries()) == (images if disk.loader == "systemd-boot" else 0)
+
+
+def each_step(disk, words, of="12", stride=1, **more):
+    """Done as often as it has steps, from the same beginning, and killed a step later each time."""
+    disk.save()
+    for step in range(1, 200, stride):
+        disk.restore()
+        if not disk.killed_at(step, words, **more):
+            assert step > 4, "there was nothing to be killed in"
+            return
+        assert_whole(disk, of)
+        yield step
+    raise AssertionError("it never ends")
+
+
+def test_commit_killed_at_each_step(two):
+    """One of the two boots; done again it is done."""
+    two.runs("1")
+    for step in each_step(two, [HOOK]):
+        two.commit("1")
+        assert two.boots() == "1", step
+        assert_tidy(two)
+
+
+def test_first_commit_killed_at_each_step(two):
+    """Of an image that has no entry yet: the default is the old one, or the new one, whose kernel is there."""
+    two.add("3")
+    two.runs("3")
+    for step in each_step(two, [HOOK], of="23"):
+        two.commit("3")
+        assert two.boots() == "3", step
+        assert_tidy(two, 3)
+
+
+def test_good_killed_at_each_step(two):
+    """A boot that is good: its image boots, before and after, counted or not."""
+    two.add("3")
+    two.commit("3")
+    assert two.boots() == "3"
+    for step in each_step(two, [GOOD], of="3"):
+        two.is_good("3")
+        assert [two.boots() for _ in range(3)] == ["3"] * 3, step
+        assert_tidy(two, 3)
+
+
+def test_rollback_killed_at_each_step(two):
+    two.runs("1")
+    for step in each_step(two, [HOOK], MOLT_ROLLBACK="yes"):
+        two.commit("1", rollback=True)
+        assert [two.boots() for _ in range(3)] == ["1"] * 3, step
+        assert "2 bad" in two.tool("list")
+
+
+def test_removed_killed_at_each_step(two):
+    """An image is there whole, or is not there; what is left of it goes the next time."""
+    for version in ("3", "2", "1"):
+        two.add(version) if version == "3" else None
+        two.commit(version)
+        two.is_good(version)
+    (two.store / "3.sha256").touch()
+    for step in each_step(two, [TOOL, "remove", "3"], stride=2):
+        listed = two.tool("list")
+        assert "3 previous" not in listed and "3 default" not in listed
+        if "\n3" in listed:
+            assert (two.store / "3/boot/initrd.img").exists()
+            two.tool("remove", "3")
+        else:
+            two.tool("collect")
+        assert sorted(p.name for p in two.store.iterdir()) == [".lock", "1", "2", "boot"], step
+
+
+def test_on_the_disk_before_it_counts(two):
+    """Whatever a boot loader reads is flushed before a name leads to it, and the name before the tool says done: the
+    directory first, then the file with its whole file system."""
+    two.add("3")
+    two.runs("3")
+    two.steps()
+    two.commit("3")
+    steps = two.steps()
+    moved = [n for n, line in enumerate(steps) if line.startswith("mv ")]
+    assert moved
+    for n in moved:
+        _, _, new, name = steps[n].split()
+        if name.startswith(str(two.store)):
+            assert steps[n - 1] == f"sync {new}"
+            assert steps[n + 1:n + 3] == [f"sync {os.path.dirname(name)}", f"sync {name}"]
+        else:
+            assert steps[n - 2:n] == [f"sync -f {new}", f"sync {new}"]
+            assert steps[n + 1:n + 4] == [f"sync {os.path.dirname(name)}", f"sync -f {name}", f"sync {name}"]
+    two.steps()
+    two.commit("3")
+    assert two.steps() == [], "what is so already is not written again"
+
+
+@pytest.mark.parametrize("loader", ["extlinux", "systemd-boot"])
+def test_disk_that_is_full(loader, tmp_path):
+    """The boot loader's, at whatever moment: the hook fails with a sentence, and what booted boots."""
+    with small_disk(tmp_path / "boot") as leave:
+        disk = Disk(tmp_path, loader)
+        for version in ("1", "2"):
+            disk.add(version)
+        disk.commit("1")
+        disk.is_good("1")
+        for pages in range(10):
+            shutil.rmtree(disk.boot / "molt-2", ignore_errors=True)
+            leave(pages)
+            disk.runs("2")
+            ran = disk.command(HOOK)
+            if ran.returncode == 0:
+                break
+            assert "molt-image: cannot " in ran.stderr, ran.stderr
+            assert disk.boots() == "1"
+            assert not list(disk.boot.rglob("*.molt-new"))
+        assert 2 < pages < 9
+        assert disk.boots() == "2"
+
+
+def test_disk_that_is_full_boots(tmp_path):
+    """No counter can be written: the image boots all the same."""
+    with small_disk(tmp_path / "store") as leave:
+        disk = Disk(tmp_path)
+        for version in ("1", "2"):
+            disk.add(version)
+            disk.commit(version)
+        leave(0)
+        ran = disk.command(str(TOOL), "choose")
+        assert (ran.returncode, ran.stdout) == (0, f"{disk.store}/2\n"), ran.stderr
+        assert "this boot of 2 is not counted" in ran.stderr
+        leave(4)
+        assert disk.boots() == "2"
 
 
 def test_what_cannot_be_is_refused_whole(tmp_path):
@@ -236,99 +271,3 @@ def test_what_cannot_be_is_refused_whole(tmp_path):
     shutil.rmtree(disk.store)
     disk.commit("1")
     assert "there is no image store" in disk.tool("list", code=1)
-
-
-@pytest.fixture
-def tree(tmp_path):
-    tree = tmp_path / "tree"
-    for directory in ("usr/sbin", "usr/bin", "usr/lib/modules/6.1", "etc/ssh", "etc/molt", "run", "var/lib/systemd"):
-        (tree / directory).mkdir(parents=True)
-    for link in ("sbin", "bin", "lib"):
-        (tree / link).symlink_to(f"usr/{link}")
-    for program in ("usr/sbin/molt", "usr/bin/initctl"):
-        shutil.copy("/bin/true", tree / program)
-    (tree / "usr/sbin/init").symlink_to("/sbin/molt")  # a link that means the tree's root
-    (tree / "etc/os-release").symlink_to("../usr/lib/os-release")
-    for name, text in {"usr/lib/os-release": "ID=x\n", "usr/lib/modules/6.1/modules.dep": "", "etc/machine-id": "abc\n",
-                       "etc/ssh/ssh_host_rsa_key": "secret", "etc/ssh/ssh_host_rsa_key.pub": "public",
-                       "run/left": "over", "var/lib/systemd/random-seed": "seed", "etc/fstab": "LABEL=x /srv/data ext4\n",
-                       "etc/molt/init.conf": "[Upgrade]\nCarry=/etc/machine-id /etc/ssh/ssh_host_*_key\n"}.items():
-        (tree / name).write_text(text)
-    return tree
-
-
-def make(tree, out, *more, code=0, version="7", **environment):
-    ran = subprocess.run([TOOL, "make", "--root", tree, "--version", version, "--out", out, *more], text=True,
-                         capture_output=True, env={"PATH": os.environ["PATH"] + ":/sbin:/usr/sbin"} | environment)
-    assert ran.returncode == code, ran.stdout + ran.stderr
-    return ran.stdout + ran.stderr
-
-
-def assert_is_image(root):
-    assert (root / "etc/machine-id").read_bytes() == b""
-    assert (root / "etc/ssh/ssh_host_rsa_key").read_bytes() == b"", "a file that Carry= brings has its place"
-    assert not (root / "etc/ssh/ssh_host_rsa_key.pub").exists() and not (root / "var/lib/systemd/random-seed").exists()
-    assert not list((root / "run").iterdir())
-    for place in ("proc", "sys", "dev", "tmp", "var", "home", "srv/data"):
-        assert (root / place).is_dir()
-    assert (root / "usr/lib/os-release").read_text() == "ID=x\nIMAGE_VERSION=7\n"
-
-
-@pytest.mark.parametrize("kind", ["squashfs", "erofs", "ext4"])
-def test_make_and_verify(tree, tmp_path, kind):
-    """Nothing of the machine is in it, the tree is as it was, and one bit that flips is found."""
-    store = tmp_path / "store"
-    for directory in (store, tmp_path / "again", tmp_path / "at"):
-        directory.mkdir()
-    make(tree, store / f"7.{kind}", "--verity", SOURCE_DATE_EPOCH="1700000000")
-    assert (tree / "etc/machine-id").read_text() == "abc\n" and (tree / "run/left").exists()
-    assert sorted(p.name for p in store.iterdir()) == [f"7.{kind}{s}" for s in ("", ".roothash", ".sha256", ".verity")]
-    if kind != "ext4":
-        make(tree, tmp_path / f"again/7.{kind}", SOURCE_DATE_EPOCH="1700000000")
-        assert (tmp_path / f"again/7.{kind}").read_bytes() == (store / f"7.{kind}").read_bytes()
-    subprocess.run(["mount", "-o", "ro,loop", store / f"7.{kind}", tmp_path / "at"], check=True)
-    try:
-        assert_is_image(tmp_path / "at")
-    finally:
-        subprocess.run(["umount", tmp_path / "at"], check=True)
-    verify = [TOOL, "verify", "7"]
-    assert subprocess.run(verify, env=os.environ | {"MOLT_STORE": str(store)}).returncode == 0
-    data = bytearray((store / f"7.{kind}").read_bytes())
-    data[-100] ^= 1
-    (store / f"7.{kind}").write_bytes(data)
-    assert subprocess.run(verify, env=os.environ | {"MOLT_STORE": str(store)}, capture_output=True).returncode == 1
-
-
-def test_make_a_subvolume(tree, tmp_path):
-    disk, at = tmp_path / "disk", tmp_path / "at"
-    at.mkdir()
-    with disk.open("wb") as file:
-        file.truncate(128 << 20)
-    subprocess.run(["mkfs.btrfs", "-q", disk], check=True)
-    subprocess.run(["mount", "-o", "loop", disk, at], check=True)
-    try:
-        make(tree, at / "7", "--format=btrfs")
-        make(tree, at / "8", "--format=btrfs", version="8")
-        assert_is_image(at / "7")
-        with pytest.raises(OSError):
-            (at / "7/written").touch()
-        assert sorted(p.name for p in at.iterdir()) == ["7", "8"]
-        (tmp_path / "os-release").write_text("IMAGE_VERSION=8\n")
-        environment = os.environ | {"MOLT_STORE": str(at), "MOLT_OS_RELEASE": str(tmp_path / "os-release"),
-                                    "MOLT_CONTROL": "/nonexistent"}
-        for words in (("verify", "7"), ("default", "8"), ("collect",)):
-            subprocess.run([TOOL, *words], check=True, env=environment)
-        assert sorted(p.name for p in at.iterdir()) == [".lock", "8", "boot"]
-    finally:
-        subprocess.run(["umount", at], check=True)
-
-
-def test_what_is_no_system_is_no_image(tree, tmp_path):
-    (tree / "usr/bin/initctl").unlink()
-    (tree / "usr/lib/modules/6.1/modules.dep").unlink()
-    (tree / "usr/sbin/molt").chmod(0o644)
-    said = make(tree, tmp_path / "x.erofs", code=1)
-    for what in ("no /sbin/init", "no initctl", "no kernel modules"):
-        assert what in said
-    assert [p.name for p in tmp_path.iterdir()] == ["tree"]
-    assert "--format is" in make(tree, tmp_path / "x.iso", code=2)
