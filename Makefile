@@ -180,6 +180,7 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c $(LIB_SRC)
 -include $(shell find $(BUILD) -name '*.d' -type f -not -path '*/older/*' 2>/dev/null)
 
 HOOKS := $(patsubst conf/hooks/%,%,$(wildcard conf/hooks/*/*))
+UNIT_DROPINS := $(patsubst conf/units/%,%,$(wildcard conf/units/*.d/*.conf))
 install: all
 	install -D -m 0755 $(BUILD)/molt $(DESTDIR)$(SBINDIR)/molt
 	install -D -m 0755 $(BUILD)/initctl $(DESTDIR)$(BINDIR)/initctl
@@ -204,6 +205,7 @@ install: all
 	install -D -m 0644 conf/completion/initctl $(DESTDIR)$(PREFIX)/share/bash-completion/completions/initctl
 	install -d $(DESTDIR)$(UNITDIR)
 	install -m 0644 conf/units/*.service $(DESTDIR)$(UNITDIR)
+	for unit in $(UNIT_DROPINS); do install -D -m 0644 conf/units/$$unit $(DESTDIR)$(UNITDIR)/$$unit || exit 1; done
 ifeq ($(INIT_LINK),yes)
 	ln -sfn molt $(DESTDIR)$(SBINDIR)/init
 	for link in $(LINKS); do ln -sfn $(LINK_TARGET) $(DESTDIR)$(SBINDIR)/$$link || exit 1; done
@@ -219,7 +221,8 @@ uninstall:
 	rm -f $(DESTDIR)$(SBINDIR)/molt-initramfs $(addprefix $(DESTDIR)$(MOLTDIR)/,$(patsubst conf/%,%,$(wildcard conf/initramfs/*)))
 	-rmdir $(DESTDIR)$(MOLTDIR)/image $(DESTDIR)$(MOLTDIR)/initramfs $(addprefix $(DESTDIR)$(MOLTDIR)/,$(sort $(dir $(HOOKS)))) $(DESTDIR)$(MOLTDIR) 2>/dev/null
 	rmdir $(DESTDIR)$(DOCDIR)/examples 2>/dev/null || true
-	rm -f $(addprefix $(DESTDIR)$(UNITDIR)/,$(notdir $(wildcard conf/units/*)))
+	rm -f $(addprefix $(DESTDIR)$(UNITDIR)/,$(notdir $(wildcard conf/units/*.service)) $(UNIT_DROPINS))
+	-rmdir $(addprefix $(DESTDIR)$(UNITDIR)/,$(dir $(UNIT_DROPINS))) 2>/dev/null
 	rm -f $(DESTDIR)$(DOCDIR)/init.conf $(DESTDIR)$(PREFIX)/share/bash-completion/completions/initctl
 	@if [ "$$(readlink $(DESTDIR)$(SBINDIR)/init)" = molt ]; then rm -f $(DESTDIR)$(SBINDIR)/init; fi
 	@for link in $(LINKS); do \

@@ -44,10 +44,13 @@ static struct unit *unit_new(const char *name, const char *source)
 		.watchdog_signal = SIGABRT,
 		.reload_signal = SIGHUP,
 		.umask = 0022,
+		.socket.mode = 0666,
 		.policy = POLICY_KEEP,
 		.ready_timeout_usec = SECONDS(30),
 		.prepare_timeout_usec = UNIT_PREPARE_TIMEOUT_USEC,
 	};
+	for (size_t i = 0; i < N_UNIT_DIRECTORIES; i++)
+		u->directories[i].mode = 0755;
 	if (!u->name || !u->source) {
 		unit_free(u);
 		return NULL;
@@ -58,15 +61,25 @@ static struct unit *unit_new(const char *name, const char *source)
 static void free_strings(struct unit *u)
 {
 	char *const texts[] = {u->name, u->source, u->description, u->pid_file, u->user, u->group,
-		u->working_directory, u->runtime_directory, u->state_directory, u->fd_name,
-		u->utmp_line};
-	char **const lists[] = {
-		u->after, u->before, u->requires, u->wants, u->environment, u->environment_files};
+		u->working_directory, u->utmp_line};
+	char **const lists[] = {u->after, u->before, u->requires, u->wants, u->environment,
+		u->environment_files, u->socket_units};
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		free(texts[i]);
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		strings_free(lists[i]);
+	for (size_t i = 0; i < N_UNIT_DIRECTORIES; i++)
+		free(u->directories[i].names);
+}
+
+static void free_sockets(struct unit *u)
+{
+	unit_clear_listen(u);
+	socket_options_done(&u->socket);
+	for (size_t i = 0; i < u->n_borrowed; i++)
+		socket_options_done(&u->borrowed[i]);
+	free(u->borrowed);
 }
 
 static void free_commands(struct unit *u)
@@ -84,7 +97,7 @@ void unit_free(struct unit *u)
 		return;
 	free_strings(u);
 	free_commands(u);
-	unit_clear_listen(u);
+	free_sockets(u);
 	free(u);
 }
 
@@ -124,6 +137,9 @@ struct loader {
 	unit_warn warn;
 	void *userdata;
 	struct error *error;
+	/* What reads the texts: those of services, or of .socket units. */
+	int (*apply)(struct unit *u, const char *source, const char *text, size_t length,
+		unit_warn warn, void *userdata, struct error *e);
 };
 
 static int no_memory(struct error *e, const char *name)
@@ -202,7 +218,7 @@ static int apply_dropin(const struct loader *l, struct unit *u, const char *path
 		return 0;
 	if (r < 0)
 		return r;
-	r = unit_apply_text(u, path, text, length, l->warn, l->userdata, l->error);
+	r = l->apply(u, path, text, length, l->warn, l->userdata, l->error);
 	free(text);
 	return r;
 }
@@ -218,7 +234,71 @@ static int apply_dropins(const struct loader *l, struct unit *u, const struct un
 	return r;
 }
 
-/* From the text of its own file to the finished unit. `l->path` NULL: no drop-ins. */
+static int read_socket_unit(const struct loader *l, const struct unit_name *name, struct unit **ret)
+{
+	struct unit_file file = {0};
+	int r = find_file(l, name->full, &file);
+
+	if (r < 0)
+		return r;
+	struct unit *u = unit_new(name->full, file.path);
+	if (!u)
+		r = no_memory(l->error, name->full);
+	if (r == 0)
+		r = l->apply(u, file.path, file.text, file.length, l->warn, l->userdata, l->error);
+	if (r == 0)
+		r = apply_dropins(l, u, name);
+	unit_file_done(&file);
+	if (r == 0)
+		*ret = u;
+	else
+		unit_free(u);
+	return r;
+}
+
+/* A broken .socket unit costs the service its sockets, which most can open themselves, and no more.
+ */
+static int take_socket_unit(const struct loader *services, const char *socket, struct unit *u)
+{
+	struct error e = {0};
+	struct loader l = *services;
+	struct unit_name name = {0};
+	struct unit *from = NULL;
+
+	l.apply = unit_apply_socket_text;
+	l.error = &e;
+	(void)stpcpy(name.full, socket); /* at most 255 bytes: unit_name_is_valid() */
+	int r = read_socket_unit(&l, &name, &from);
+	if (r == -ENOMEM) {
+		*services->error = e;
+		return r;
+	}
+	if (r < 0) {
+		if (l.warn && r != -ENOENT && r != -ERFKILL)
+			l.warn(l.userdata, e.text);
+		return 0;
+	}
+	r = unit_take_sockets(u, from, services->error);
+	unit_free(from);
+	return r;
+}
+
+/* What the service's own [Socket] lists is all there is: so an administrator replaces the others.
+ */
+static int take_socket_units(const struct loader *l, struct unit *u)
+{
+	const char *name;
+	size_t i = 0;
+	int r = 0;
+
+	if (u->n_listen > 0)
+		return 0;
+	while (r == 0 && (name = unit_next_socket_unit(u, &i)))
+		r = take_socket_unit(l, name, u);
+	return r;
+}
+
+/* From the text of its own file to the finished unit. `l->path` NULL: nothing else is read. */
 static int build(const struct loader *l, const struct unit_name *name, const char *source,
 	const char *text, size_t length, struct unit **ret)
 {
@@ -226,9 +306,11 @@ static int build(const struct loader *l, const struct unit_name *name, const cha
 	if (!u)
 		return no_memory(l->error, name->full);
 
-	int r = unit_apply_text(u, source, text, length, l->warn, l->userdata, l->error);
+	int r = l->apply(u, source, text, length, l->warn, l->userdata, l->error);
 	if (r == 0 && l->path)
 		r = apply_dropins(l, u, name);
+	if (r == 0 && l->path)
+		r = take_socket_units(l, u);
 	if (r == 0)
 		r = unit_finish(u, l->warn, l->userdata, l->error);
 	if (r < 0) {
@@ -242,8 +324,12 @@ static int build(const struct loader *l, const struct unit_name *name, const cha
 int unit_load(struct unit **ret, int root, const char *const *path, const char *name,
 	unit_warn warn, void *userdata, struct error *e)
 {
-	struct loader l = {
-		.root = root, .path = path, .warn = warn, .userdata = userdata, .error = e};
+	struct loader l = {.root = root,
+		.path = path,
+		.warn = warn,
+		.userdata = userdata,
+		.error = e,
+		.apply = unit_apply_text};
 	struct unit_name full;
 	struct unit_file file = {0};
 	int r = read_name(name, &full, e);
@@ -260,7 +346,8 @@ int unit_load(struct unit **ret, int root, const char *const *path, const char *
 int unit_parse(struct unit **ret, const char *name, const char *source, const char *text,
 	size_t length, unit_warn warn, void *userdata, struct error *e)
 {
-	struct loader l = {.warn = warn, .userdata = userdata, .error = e};
+	struct loader l = {
+		.warn = warn, .userdata = userdata, .error = e, .apply = unit_apply_text};
 	struct unit_name full;
 	int r = read_name(name, &full, e);
 

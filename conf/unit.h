@@ -86,15 +86,50 @@ struct commands {
 };
 
 enum listen_family {
-	LISTEN_TCP, /* "80", "127.0.0.1:80", "[::1]:80"; a bare port listens on [::] for both */
+	LISTEN_INET, /* "80", "127.0.0.1:80", "[::1]:80"; a bare port listens on [::] for both */
 	LISTEN_UNIX, /* "/run/x.sock"; "@x" is the abstract name space */
 };
 
+enum listen_type { LISTEN_STREAM, LISTEN_DATAGRAM, LISTEN_SEQPACKET };
+
 struct listen_config {
 	enum listen_family family;
-	char *address; /* as written: the key by which a listening socket is found again */
-	char *host; /* tcp: numeric host, NULL for any; unix: the path */
-	uint16_t port; /* tcp only */
+	enum listen_type type;
+	/* The key by which a listening socket is found again: as written, with "datagram:" or
+	 * "seqpacket:" in front of what is no stream. */
+	char *address;
+	char *host; /* inet: numeric host, NULL for any; unix: the path */
+	uint16_t port; /* inet only */
+	size_t options; /* 0: the unit's `socket`; from 1 on: its `borrowed` */
+};
+
+/* What a [Socket] section says of all its sockets. */
+struct socket_options {
+	char *fd_name; /* FileDescriptorName=; NULL: the name of the unit */
+	mode_t mode; /* SocketMode= of their files, default 0666 */
+	char *user, *group; /* SocketUser=, SocketGroup=: their files' owner; NULL: root */
+	bool pass_credentials; /* PassCredentials= */
+	char **links; /* Symlinks=: to the file, of the one that has one */
+
+	/* Of a .socket unit alone. */
+	char *service; /* Service=; NULL: the one of the same name */
+	bool accept; /* Accept=yes: a service for each connection, which we have not */
+	bool odd; /* it listens in a way that is not supported */
+};
+
+/* RuntimeDirectory= and its like: made before the service starts, and owned by its user. */
+enum unit_directory_kind {
+	DIRECTORY_RUNTIME, /* /run */
+	DIRECTORY_STATE, /* /var/lib */
+	DIRECTORY_CACHE, /* /var/cache */
+	DIRECTORY_LOGS, /* /var/log */
+	DIRECTORY_CONFIGURATION, /* /etc; root's */
+	N_UNIT_DIRECTORIES,
+};
+
+struct unit_directory {
+	char *names; /* relative paths, separated by white space; NULL: none */
+	mode_t mode; /* RuntimeDirectoryMode= ..., default 0755 */
 };
 
 #define UNIT_USEC_INFINITY UINT64_MAX
@@ -137,18 +172,22 @@ struct unit {
 	char **environment_files; /* absolute; a leading "-" means: may be missing */
 	char *working_directory; /* absolute, or NULL for / */
 	bool working_directory_optional; /* "-" prefix */
-	char *runtime_directory; /* RuntimeDirectory=, below /run; NULL: none */
-	char *state_directory; /* StateDirectory=, below /var/lib; NULL: none */
+	struct unit_directory directories[N_UNIT_DIRECTORIES];
+	uint64_t ambient; /* AmbientCapabilities=: a bit for each */
 	mode_t umask; /* default 0022 */
 	uint64_t limit_nofile; /* LimitNOFILE=; 0: as inherited, UINT64_MAX: "infinity" */
 	char *utmp_line; /* UtmpIdentifier=: the terminal it has entries of utmp(5) for; or NULL */
 	int oom_score_adjust;
 	bool oom_score_adjust_set;
 
-	/* [Socket] */
+	/* [Socket], and the .socket units that it Requires=, Wants= or has as Sockets= */
+	char **socket_units; /* Sockets= */
+	bool non_blocking; /* NonBlocking= */
 	struct listen_config *listen;
 	size_t n_listen;
-	char *fd_name; /* FileDescriptorName=; NULL: the name of the unit */
+	struct socket_options socket; /* of the unit's own section */
+	struct socket_options *borrowed; /* of .socket units */
+	size_t n_borrowed;
 
 	/* [Upgrade] */
 	enum upgrade_policy policy; /* default keep */
@@ -162,6 +201,12 @@ struct unit {
 	bool system_storage; /* SystemStorage=: backs a mount, so it stays outside the tree */
 };
 
+/* What the section says that this socket is of. */
+const struct socket_options *unit_socket_options(
+	const struct unit *u, const struct listen_config *l);
+/* The socket of that address; NULL: the unit has none. */
+const struct listen_config *unit_find_listen(const struct unit *u, const char *address);
+
 /* More descriptors than that no service can store, whatever its file says. */
 #define UNIT_FD_STORE_MAX 4096
 /* Whether it can stand in $LISTEN_FDNAMES: sd_listen_fds_with_names(3). */
@@ -171,12 +216,13 @@ bool unit_fd_name_is_valid(const char *name);
 typedef void (*unit_warn)(void *userdata, const char *text);
 
 /*
- * Loads NAME (with or without ".service") from the directories in `path` (NULL-terminated, highest
- * precedence first), below the directory fd `root` (AT_FDCWD for /; symbolic links stay inside it,
- * openat2 RESOLVE_IN_ROOT). Returns 0, -ENOENT if no directory has it, -ERFKILL if it is masked (a
- * link to /dev/null, or empty), -EINVAL for a wrong value (text with file:line), -EFBIG for a file
- * past 1 MiB, -E2BIG for more than 1,000 drop-ins or a list past STRINGS_MAX, another negative
- * errno otherwise. *ret is the caller's, unit_free().
+ * Loads NAME (with or without ".service"), and the .socket units that are its own, from the
+ * directories in `path` (NULL-terminated, highest precedence first), below the directory fd `root`
+ * (AT_FDCWD for /; symbolic links stay inside it, openat2 RESOLVE_IN_ROOT). Returns 0, -ENOENT if
+ * no directory has it, -ERFKILL if it is masked (a link to /dev/null, or empty), -EINVAL for a
+ * wrong value (text with file:line), -EFBIG for a file past 1 MiB, -E2BIG for more than 1,000
+ * drop-ins or a list past STRINGS_MAX, another negative errno otherwise. *ret is the caller's,
+ * unit_free().
  */
 int unit_load(struct unit **ret, int root, const char *const *path, const char *name,
 	unit_warn warn, void *userdata, struct error *e);

@@ -14,10 +14,24 @@
 int unit_apply_text(struct unit *u, const char *source, const char *text, size_t length,
 	unit_warn warn, void *userdata, struct error *e);
 
+/* The same of a .socket unit, read into a struct unit of its own. */
+int unit_apply_socket_text(struct unit *u, const char *source, const char *text, size_t length,
+	unit_warn warn, void *userdata, struct error *e);
+
+/* The .socket units that it has a use for, by name: next(u, &i) until it returns NULL. */
+const char *unit_next_socket_unit(const struct unit *u, size_t *i);
+
+/*
+ * Moves the sockets of a .socket unit, read into `from`, to the unit, if they are for it. 0 or a
+ * negative errno with text.
+ */
+int unit_take_sockets(struct unit *u, struct unit *from, struct error *e);
+
 /* At last: the defaults that hang on other keys, and whether it all makes sense together. */
 int unit_finish(struct unit *u, unit_warn warn, void *userdata, struct error *e);
 
 void unit_clear_listen(struct unit *u);
+void socket_options_done(struct socket_options *o);
 void listen_config_done(struct listen_config *l);
 
 extern const char *const SERVICE_TYPE_NAMES[];

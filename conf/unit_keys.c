@@ -16,6 +16,27 @@
 		section, name, parse, offsetof(struct unit, member), names \
 	}
 
+#define DIRECTORY(name, kind)                                             \
+	KEY("Service", name, value_directories, directories[kind].names), \
+		KEY("Service", name "Mode", value_mode, directories[kind].mode)
+
+static const enum listen_type datagram = LISTEN_DATAGRAM, seqpacket = LISTEN_SEQPACKET;
+
+/* Of a .socket unit, and of the section of that name in a service's own file. */
+/* clang-format off */
+#define SOCKET_KEYS                                                                              \
+	KEY("Socket", "ListenStream", value_listen, listen),                                     \
+	{"Socket", "ListenDatagram", value_listen, offsetof(struct unit, listen), &datagram},    \
+	{"Socket", "ListenSequentialPacket", value_listen, offsetof(struct unit, listen),        \
+		&seqpacket},                                                                     \
+	KEY("Socket", "FileDescriptorName", value_fd_name, socket.fd_name),                      \
+	KEY("Socket", "SocketMode", value_mode, socket.mode),                                    \
+	KEY("Socket", "SocketUser", value_user, socket.user),                                    \
+	KEY("Socket", "SocketGroup", value_user, socket.group),                                  \
+	KEY("Socket", "PassCredentials", key_parse_bool, socket.pass_credentials),               \
+	KEY("Socket", "Symlinks", value_links, socket.links)
+/* clang-format on */
+
 static const struct key unit_keys[] = {
 	KEY("Unit", "Description", key_parse_text, description),
 	KEY("Unit", "After", key_parse_units, after),
@@ -51,16 +72,21 @@ static const struct key unit_keys[] = {
 	KEY("Service", "Environment", value_environment, environment),
 	KEY("Service", "EnvironmentFile", value_environment_file, environment_files),
 	KEY("Service", "WorkingDirectory", value_working_directory, working_directory),
-	KEY("Service", "RuntimeDirectory", value_directory, runtime_directory),
-	KEY("Service", "StateDirectory", value_directory, state_directory),
+	DIRECTORY("RuntimeDirectory", DIRECTORY_RUNTIME),
+	DIRECTORY("StateDirectory", DIRECTORY_STATE),
+	DIRECTORY("CacheDirectory", DIRECTORY_CACHE),
+	DIRECTORY("LogsDirectory", DIRECTORY_LOGS),
+	DIRECTORY("ConfigurationDirectory", DIRECTORY_CONFIGURATION),
+	KEY("Service", "AmbientCapabilities", value_capabilities, ambient),
+	KEY("Service", "NonBlocking", key_parse_bool, non_blocking),
+	KEY("Service", "Sockets", key_parse_units, socket_units),
 	KEY("Service", "UMask", value_umask, umask),
 	KEY("Service", "LimitNOFILE", value_limit, limit_nofile),
 	KEY("Service", "OOMScoreAdjust", value_oom_score, oom_score_adjust),
 	KEY("Service", "UtmpIdentifier", key_parse_text, utmp_line),
 
-	KEY("Socket", "Listen", value_listen, listen),
-	KEY("Socket", "ListenStream", value_listen, listen), /* systemd's name for it */
-	KEY("Socket", "FileDescriptorName", value_fd_name, fd_name),
+	SOCKET_KEYS,
+	KEY("Socket", "Listen", value_listen, listen), /* our name for ListenStream= */
 
 	ENUM("Upgrade", "Policy", value_policy, policy, UPGRADE_POLICY_NAMES),
 	KEY("Upgrade", "ReexecSignal", key_parse_signal, reexec_signal),
@@ -79,11 +105,34 @@ static const struct ignored_key unit_ignored_keys[] = {
 	/* There are no default dependencies here, and no default targets they would order against.
 	 */
 	{"Unit", "DefaultDependencies"},
+	/* They stay as they are over every restart, whatever it says. */
+	{"Service", "RuntimeDirectoryPreserve"},
+	{"Install", NULL},
+	{NULL, NULL},
+};
+
+static const struct key socket_unit_keys[] = {
+	SOCKET_KEYS,
+	KEY("Socket", "Service", key_parse_text, socket.service),
+	KEY("Socket", "Accept", key_parse_bool, socket.accept),
+	KEY("Socket", "ListenFIFO", value_odd_listen, socket.odd),
+	KEY("Socket", "ListenSpecial", value_odd_listen, socket.odd),
+	KEY("Socket", "ListenNetlink", value_odd_listen, socket.odd),
+	KEY("Socket", "ListenMessageQueue", value_odd_listen, socket.odd),
+	KEY("Socket", "ListenUSBFunction", value_odd_listen, socket.odd),
+	{NULL, NULL, NULL, 0, NULL},
+};
+
+/* A socket of ours is always there, and nothing is ordered around it. */
+static const struct ignored_key socket_unit_ignored_keys[] = {
+	{"Unit", NULL},
 	{"Install", NULL},
 	{NULL, NULL},
 };
 
 struct text_context {
+	const struct key *keys;
+	const struct ignored_key *ignored;
 	struct unit *unit;
 	const char *source;
 	unit_warn warn;
@@ -104,13 +153,31 @@ static int apply_entry(void *userdata, const struct ini_entry *entry, struct err
 		.userdata = c->userdata,
 	};
 
-	return keys_apply(unit_keys, unit_ignored_keys, &site, entry->value, e);
+	return keys_apply(c->keys, c->ignored, &site, entry->value, e);
 }
 
 int unit_apply_text(struct unit *u, const char *source, const char *text, size_t length,
 	unit_warn warn, void *userdata, struct error *e)
 {
-	struct text_context c = {.unit = u, .source = source, .warn = warn, .userdata = userdata};
+	struct text_context c = {.keys = unit_keys,
+		.ignored = unit_ignored_keys,
+		.unit = u,
+		.source = source,
+		.warn = warn,
+		.userdata = userdata};
+
+	return ini_read(source, text, length, apply_entry, &c, e);
+}
+
+int unit_apply_socket_text(struct unit *u, const char *source, const char *text, size_t length,
+	unit_warn warn, void *userdata, struct error *e)
+{
+	struct text_context c = {.keys = socket_unit_keys,
+		.ignored = socket_unit_ignored_keys,
+		.unit = u,
+		.source = source,
+		.warn = warn,
+		.userdata = userdata};
 
 	return ini_read(source, text, length, apply_entry, &c, e);
 }

@@ -254,13 +254,13 @@ static char *copy_host(const char *text, const char *colon, bool *ret_is_v6)
 			: strndup(text, (size_t)(colon - text));
 }
 
-static int parse_tcp(const char *text, struct listen_config *l, struct error *e)
+static int parse_inet(const char *text, struct listen_config *l, struct error *e)
 {
 	const char *colon = strrchr(text, ':');
 	struct in6_addr address; /* large enough for both */
 	bool is_v6 = false;
 
-	l->family = LISTEN_TCP;
+	l->family = LISTEN_INET;
 	if (parse_port(colon ? colon + 1 : text, &l->port) < 0)
 		return error_say(e, -EINVAL,
 			"not PORT, ADDRESS:PORT, [ADDRESS]:PORT, /PATH or @NAME (ports are 1 to "
@@ -286,7 +286,7 @@ int unit_parse_listen(const char *text, struct listen_config *ret, struct error 
 	struct listen_config l = {.address = strdup(text)};
 	int r = !l.address                         ? -ENOMEM
 		: text[0] == '/' || text[0] == '@' ? parse_unix(text, &l, e)
-						   : parse_tcp(text, &l, e);
+						   : parse_inet(text, &l, e);
 
 	if (r < 0) {
 		listen_config_done(&l);

@@ -23,6 +23,11 @@ int value_type(const struct key_site *site, const char *text, void *field, const
 		key_warn(site, "Type=idle is not supported, taken as simple");
 		text = SERVICE_TYPE_NAMES[SERVICE_SIMPLE];
 	}
+	/* PID 1 is on no bus, so it cannot see when the name is taken. */
+	if (strcmp(text, "dbus") == 0) {
+		key_warn(site, "Type=dbus is not supported, taken as exec");
+		text = SERVICE_TYPE_NAMES[SERVICE_EXEC];
+	}
 	return key_parse_enum(site, text, field, argument, e);
 }
 
@@ -184,17 +189,31 @@ static bool leaves_directory(const char *path)
 	return false;
 }
 
-/* RuntimeDirectory= and StateDirectory=: one relative path. */
-int value_directory(const struct key_site *site, const char *text, void *field,
-	const void *argument, struct error *e)
+/* RuntimeDirectory= and its like: relative paths, which add up. */
+int value_directories(const struct key_site *site, const char *text, void *field,
+	UNUSED const void *argument, struct error *e)
 {
-	if (text[0] == '/')
-		return error_say(e, -EINVAL, "must be a relative path");
-	if (strpbrk(text, " \t:"))
-		return error_say(e, -EINVAL, "only one directory is supported");
+	char **names = field, *added = NULL, *joined;
+
+	for (const char *at = text; *at; at += strcspn(at, " \t"), at += strspn(at, " \t"))
+		if (*at == '/')
+			return error_say(e, -EINVAL, "must be a relative path");
+	if (strchr(text, ':'))
+		return error_say(e, -EINVAL, "DIRECTORY:LINK is not supported");
 	if (leaves_directory(text))
 		return error_say(e, -EINVAL, "must not contain ..");
-	return key_parse_text(site, text, field, argument, e);
+	int r = key_expand(site, text, &added, e);
+	if (r < 0)
+		return r;
+	if (asprintf(&joined, "%s%s%s", *names && *added ? *names : "", *names ? " " : "", added) <
+		0)
+		joined = NULL;
+	free(*names);
+	*names = joined && *added ? joined : NULL;
+	if (joined && !*added)
+		free(joined);
+	free(added);
+	return joined ? 0 : key_no_memory(e);
 }
 
 /* User= and Group=: a name or a number; whether there is such a user is not our subject. */
@@ -206,19 +225,30 @@ int value_user(const struct key_site *site, const char *text, void *field, const
 	return key_parse_text(site, text, field, argument, e);
 }
 
+static int parse_octal(const char *text, mode_t most, mode_t *ret, struct error *e)
+{
+	mode_t mode = 0;
+	bool octal = text[0] && strlen(text) <= (most > 0777 ? 5 : 4) &&
+		     text[strspn(text, "01234567")] == '\0';
+
+	for (; octal && *text; text++)
+		mode = mode * 8 + (mode_t)(*text - '0');
+	if (!octal || mode > most)
+		return error_say(e, -EINVAL, "not an octal number up to 0%o", most);
+	*ret = mode;
+	return 0;
+}
+
 int value_umask(UNUSED const struct key_site *site, const char *text, void *field,
 	UNUSED const void *argument, struct error *e)
 {
-	mode_t mask = 0;
+	return parse_octal(text, 0777, field, e);
+}
 
-	if (text[0] == '\0' || strlen(text) > 4 || text[strspn(text, "01234567")] != '\0')
-		return error_say(e, -EINVAL, "not an octal number up to 0777");
-	for (; *text; text++)
-		mask = mask * 8 + (mode_t)(*text - '0');
-	if (mask > 0777)
-		return error_say(e, -EINVAL, "not an octal number up to 0777");
-	*(mode_t *)field = mask;
-	return 0;
+int value_mode(UNUSED const struct key_site *site, const char *text, void *field,
+	UNUSED const void *argument, struct error *e)
+{
+	return parse_octal(text, 07777, field, e);
 }
 
 int value_limit(const struct key_site *site, const char *text, void *field,
@@ -267,13 +297,18 @@ int value_watchdog(const struct key_site *site, const char *text, void *field, c
 	return r;
 }
 
-int value_fd_store_max(UNUSED const struct key_site *site, const char *text, void *field,
+int value_fd_store_max(const struct key_site *site, const char *text, void *field,
 	UNUSED const void *argument, struct error *e)
 {
 	int64_t count;
 
-	if (number_parse(text, &count) < 0 || count < 0 || count > UNIT_FD_STORE_MAX)
-		return error_say(e, -EINVAL, "not a number from 0 to %d", UNIT_FD_STORE_MAX);
+	if (number_parse(text, &count) < 0 || count < 0 || count > INT32_MAX)
+		return error_say(e, -EINVAL, "not a number from 0 to %d", INT32_MAX);
+	if (count > UNIT_FD_STORE_MAX) {
+		key_warn(site, "FileDescriptorStoreMax=%s: no more than %d are kept", text,
+			UNIT_FD_STORE_MAX);
+		count = UNIT_FD_STORE_MAX;
+	}
 	*(unsigned *)field = (unsigned)count;
 	return 0;
 }
@@ -332,55 +367,6 @@ int value_timeout_both(const struct key_site *site, const char *text, UNUSED voi
 	int r = value_timeout_start(site, text, &u->timeout_start_usec, argument, e);
 
 	return r < 0 ? r : value_timeout_stop(site, text, &u->timeout_stop_usec, argument, e);
-}
-
-void unit_clear_listen(struct unit *u)
-{
-	for (size_t i = 0; i < u->n_listen; i++)
-		listen_config_done(&u->listen[i]);
-	free(u->listen);
-	u->listen = NULL;
-	u->n_listen = 0;
-}
-
-static int append_listen(struct unit *u, const struct listen_config *l, struct error *e)
-{
-	for (size_t i = 0; i < u->n_listen; i++) {
-		if (strcmp(u->listen[i].address, l->address) == 0)
-			return error_say(e, -EINVAL, "is there already");
-	}
-	if (u->n_listen >= STRINGS_MAX)
-		return error_say(e, -E2BIG, "more than %d sockets", STRINGS_MAX);
-	struct listen_config *grown = reallocarray(u->listen, u->n_listen + 1, sizeof(*grown));
-	if (!grown)
-		return key_no_memory(e);
-	grown[u->n_listen++] = *l;
-	u->listen = grown;
-	return 0;
-}
-
-int value_listen(const struct key_site *site, const char *text, UNUSED void *field,
-	UNUSED const void *argument, struct error *e)
-{
-	struct unit *u = site->target;
-	struct listen_config l;
-	char *address;
-
-	if (text[0] == '\0') {
-		unit_clear_listen(u);
-		return 0;
-	}
-	int r = key_expand(site, text, &address, e);
-	if (r < 0)
-		return r;
-	r = unit_parse_listen(address, &l, e);
-	free(address);
-	if (r < 0)
-		return r;
-	r = append_listen(u, &l, e);
-	if (r < 0)
-		listen_config_done(&l);
-	return r;
 }
 
 int value_policy(const struct key_site *site, const char *text, void *field, const void *argument,

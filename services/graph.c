@@ -22,6 +22,13 @@ struct named {
 	unsigned index;
 };
 
+/* A unit that is ordered against something that is no service, such as a target. */
+struct meeting {
+	const char *point;
+	unsigned unit;
+	bool after; /* it comes after the point; else before */
+};
+
 /* What is worked with on the way to a graph. */
 struct work {
 	const struct unit *const *units;
@@ -29,6 +36,8 @@ struct work {
 	struct named *names; /* sorted */
 	struct edge *edges;
 	size_t n_edges, capacity;
+	struct meeting *meetings; /* sorted by point once all are there */
+	size_t n_meetings, meetings_capacity;
 	unsigned *missing; /* how many of those it comes after have no rank yet */
 	size_t *first; /* of each unit in `follow` */
 	unsigned *follow; /* who comes after it */
@@ -69,6 +78,71 @@ static int add_edge(struct work *w, unsigned later, unsigned earlier)
 	return 0;
 }
 
+static bool is_service(const char *name)
+{
+	const char *dot = strrchr(name, '.');
+
+	return dot && strcmp(dot, ".service") == 0;
+}
+
+static int add_meeting(struct work *w, unsigned unit, const char *point, bool after)
+{
+	if (w->n_meetings == w->meetings_capacity) {
+		size_t capacity = w->meetings_capacity ? w->meetings_capacity * 2 : 64;
+		struct meeting *grown = reallocarray(w->meetings, capacity, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		w->meetings = grown;
+		w->meetings_capacity = capacity;
+	}
+	w->meetings[w->n_meetings++] = (struct meeting){point, unit, after};
+	return 0;
+}
+
+static int compare_meetings(const void *a, const void *b)
+{
+	const struct meeting *x = a, *y = b;
+	int order = strcmp(x->point, y->point);
+
+	return order ? order : (int)x->after - (int)y->after;
+}
+
+/* Those of one point: first all that come before it, then all that come after it. */
+static int join(struct work *w, size_t begin, size_t middle, size_t end)
+{
+	int r = 0;
+
+	for (size_t later = middle; later < end; later++)
+		for (size_t earlier = begin; r == 0 && earlier < middle; earlier++)
+			r = add_edge(w, w->meetings[later].unit, w->meetings[earlier].unit);
+	return r;
+}
+
+/*
+ * Before=network.target in one file and After=network.target in another order the two: the target
+ * is reached once all that come before it are up. Edges are as many as there are pairs, which the
+ * number of services bounds.
+ */
+static int join_at_meetings(struct work *w)
+{
+	int r = 0;
+
+	if (w->n_meetings > 0)
+		qsort(w->meetings, w->n_meetings, sizeof(*w->meetings), compare_meetings);
+	for (size_t begin = 0, middle, end; r == 0 && begin < w->n_meetings; begin = end) {
+		const char *point = w->meetings[begin].point;
+		for (middle = begin; middle < w->n_meetings && !w->meetings[middle].after &&
+				     strcmp(w->meetings[middle].point, point) == 0;
+			middle++)
+			;
+		for (end = middle;
+			end < w->n_meetings && strcmp(w->meetings[end].point, point) == 0; end++)
+			;
+		r = join(w, begin, middle, end);
+	}
+	return r;
+}
+
 static int add_edges(struct work *w, unsigned i, char *const *names, bool after)
 {
 	int r = 0;
@@ -78,6 +152,8 @@ static int add_edges(struct work *w, unsigned i, char *const *names, bool after)
 		struct named *found = bsearch(&key, w->names, w->n, sizeof(key), compare_names);
 		if (found)
 			r = after ? add_edge(w, i, found->index) : add_edge(w, found->index, i);
+		else if (!is_service(*names))
+			r = add_meeting(w, i, *names, after);
 	}
 	return r;
 }
@@ -91,7 +167,7 @@ static int collect_edges(struct work *w)
 		if (r == 0)
 			r = add_edges(w, i, w->units[i]->before, false);
 	}
-	return r;
+	return r == 0 ? join_at_meetings(w) : r;
 }
 
 /* Groups the edges by the one end: first[i] is where those of unit i begin in `others`. */
@@ -221,6 +297,7 @@ int graph_build(struct graph *ret, const struct unit *const *units, size_t n, gr
 
 	free(w.names);
 	free(w.edges);
+	free(w.meetings);
 	free(w.missing);
 	free(w.first);
 	free(w.follow);

@@ -21,7 +21,8 @@ struct graph {
 };
 
 /*
- * Ranks n units (their names all different) so that each comes after those it is ordered after.
+ * Ranks n units (their names all different) so that each comes after those it is ordered after, be
+ * it by a target or its like that the one comes after and the other before.
  * Where they go round in circles, the first of the circle (in the order given) is put first and
  * `broken` is told of it; the edges that then point to a higher rank are left out. Takes time in
  * proportion to n and the edges. *ret is the caller's, graph_free(). -ENOMEM or 0.

@@ -74,12 +74,15 @@ void instance_main_exited(struct process *p, const struct process_exit *ended)
 /* The sockets that the unit names, in its order, then what was stored. Returns how many. */
 static size_t list_passed(const struct service *s, struct passed_fd *list)
 {
-	const char *name = s->unit->fd_name ? s->unit->fd_name : s->unit->name;
 	size_t n = 0;
 
-	for (size_t i = 0; i < s->n_listen; i++)
-		if (listen_is_named(s->unit, s->listen[i].address))
-			list[n++] = (struct passed_fd){s->listen[i].fd, name};
+	for (size_t i = 0; i < s->n_listen; i++) {
+		const struct listen_config *l = unit_find_listen(s->unit, s->listen[i].address);
+		const char *name = l ? unit_socket_options(s->unit, l)->fd_name : NULL;
+		if (l)
+			list[n++] =
+				(struct passed_fd){s->listen[i].fd, name ? name : s->unit->name};
+	}
 	for (const struct stored_fd *f = s->stored; f; f = f->next)
 		list[n++] = (struct passed_fd){f->fd, f->name};
 	return n;

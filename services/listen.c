@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -26,7 +27,7 @@ struct address {
 	socklen_t length;
 };
 
-static int tcp_address(const struct listen_config *c, struct address *a)
+static int inet_address(const struct listen_config *c, struct address *a)
 {
 	if (!c->host) {
 		a->sa.v6 =
@@ -62,35 +63,113 @@ static int unix_address(const struct listen_config *c, struct address *a)
 	return 0;
 }
 
-static int open_socket(const struct listen_config *c, int *ret_fd)
+/* A daemon expects them blocking unless its file says NonBlocking=; PID 1 never reads of them. */
+static int new_socket(const struct listen_config *c, bool non_blocking, struct address *a)
 {
-	struct address a = {0};
+	static const int types[] = {[LISTEN_STREAM] = SOCK_STREAM,
+		[LISTEN_DATAGRAM] = SOCK_DGRAM,
+		[LISTEN_SEQPACKET] = SOCK_SEQPACKET};
+	int type = types[c->type] | SOCK_CLOEXEC | (non_blocking ? SOCK_NONBLOCK : 0);
+	int fd = socket(a->sa.any.sa_family, type, 0);
+
+	if (fd < 0 && errno == EAFNOSUPPORT && !c->host && c->family == LISTEN_INET) {
+		/* A kernel without IPv6: a bare port still means everybody. */
+		a->sa.v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(c->port)};
+		a->length = sizeof(a->sa.v4);
+		fd = socket(AF_INET, type, 0);
+	}
+	return fd < 0 ? -errno : fd;
+}
+
+static int set_options(
+	int fd, const struct listen_config *c, const struct address *a, bool pass_credentials)
+{
 	int on = 1, off = 0;
-	int r = c->family == LISTEN_TCP ? tcp_address(c, &a) : unix_address(c, &a);
+
+	if (c->family == LISTEN_INET && c->type == LISTEN_STREAM &&
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
+		return -errno;
+	if (a->sa.any.sa_family == AF_INET6 &&
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, c->host ? &on : &off, sizeof(on)) < 0)
+		return -errno;
+	if (pass_credentials && setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0)
+		return -errno;
+	return 0;
+}
+
+/* The directories above a socket: nobody else may make them before its service runs. */
+static int make_parents(const char *path)
+{
+	char part[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+
+	for (const char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		(void)snprintf(part, sizeof(part), "%.*s", (int)(slash - path), path);
+		if (mkdir(part, 0755) < 0 && errno != EEXIST && errno != EROFS)
+			return -errno;
+	}
+	return 0;
+}
+
+/* Whoever binds it makes the file, with the mode that it is to have from the first moment on. */
+static int bind_file(int fd, const struct listen_config *c, const struct address *a, mode_t mode)
+{
+	mode_t before;
+	int r = make_parents(c->host);
 
 	if (r < 0)
 		return r;
-	CLEANUP_FD int fd =
-		socket(a.sa.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0 && errno == EAFNOSUPPORT && !c->host && c->family == LISTEN_TCP) {
-		/* A kernel without IPv6: a bare port still means everybody. */
-		a.sa.v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(c->port)};
-		a.length = sizeof(a.sa.v4);
-		fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	}
-	if (fd < 0)
-		return -errno;
-	if (c->family == LISTEN_TCP &&
-		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
-		return -errno;
-	if (a.sa.any.sa_family == AF_INET6 &&
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, c->host ? &on : &off, sizeof(on)) < 0)
-		return -errno;
 	/* A socket file left behind by an unclean end would refuse the bind: it serves nobody any
 	 * more. */
-	if (c->family == LISTEN_UNIX && c->host[0] != '@')
-		(void)unlink(c->host);
-	if (bind(fd, &a.sa.any, a.length) < 0 || listen(fd, SOMAXCONN) < 0)
+	(void)unlink(c->host);
+	before = umask(~mode & 0777);
+	r = bind(fd, &a->sa.any, a->length) < 0 ? -errno : 0;
+	(void)umask(before);
+	return r;
+}
+
+/* A file that somebody else put there stays. */
+static int make_links(char *const *links, const char *path)
+{
+	struct stat st;
+
+	for (; links && *links; links++) {
+		if (lstat(*links, &st) == 0 && S_ISLNK(st.st_mode))
+			(void)unlink(*links);
+		int r = make_parents(*links);
+		if (r == 0 && symlink(path, *links) < 0)
+			r = -errno;
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int bind_address(int fd, const struct listen_config *c, const struct address *a,
+	const struct socket_options *o)
+{
+	int r;
+
+	if (c->family != LISTEN_UNIX || c->host[0] == '@')
+		return bind(fd, &a->sa.any, a->length) < 0 ? -errno : 0;
+	r = bind_file(fd, c, a, o->mode);
+	return r < 0 ? r : make_links(o->links, c->host);
+}
+
+static int open_socket(const struct unit *u, const struct listen_config *c, int *ret_fd)
+{
+	const struct socket_options *o = unit_socket_options(u, c);
+	struct address a = {0};
+	int r = c->family == LISTEN_INET ? inet_address(c, &a) : unix_address(c, &a);
+
+	if (r < 0)
+		return r;
+	CLEANUP_FD int fd = new_socket(c, u->non_blocking, &a);
+	if (fd < 0)
+		return fd;
+	if ((r = set_options(fd, c, &a, o->pass_credentials)) < 0 ||
+		(r = bind_address(fd, c, &a, o)) < 0)
+		return r;
+	if (c->type != LISTEN_DATAGRAM && listen(fd, SOMAXCONN) < 0)
 		return -errno;
 	*ret_fd = fd_steal(&fd);
 	return 0;
@@ -104,25 +183,25 @@ static struct listen_socket *find(struct service *s, const char *address)
 	return NULL;
 }
 
-bool listen_is_named(const struct unit *u, const char *address)
+/* The path of its file, or NULL: see struct listen_config on addresses. */
+static const char *file_of(const struct listen_socket *l)
 {
-	for (size_t i = 0; i < u->n_listen; i++)
-		if (strcmp(u->listen[i].address, address) == 0)
-			return true;
-	return false;
-}
+	const char *path = l->address;
 
-static bool has_file(const struct listen_socket *l)
-{
-	return l->address[0] == '/';
+	if (starts_with(path, "datagram:"))
+		path += strlen("datagram:");
+	else if (starts_with(path, "seqpacket:"))
+		path += strlen("seqpacket:");
+	return path[0] == '/' ? path : NULL;
 }
 
 /* Which file is ours, so that nobody else's is removed later. */
 static void note_file(struct listen_socket *l)
 {
+	const char *path = file_of(l);
 	struct stat st;
 
-	if (has_file(l) && lstat(l->address, &st) == 0 && S_ISSOCK(st.st_mode)) {
+	if (path && lstat(path, &st) == 0 && S_ISSOCK(st.st_mode)) {
 		l->dev = st.st_dev;
 		l->ino = st.st_ino;
 	}
@@ -130,11 +209,11 @@ static void note_file(struct listen_socket *l)
 
 static void remove_file(const struct listen_socket *l)
 {
+	const char *path = file_of(l);
 	struct stat st;
 
-	if (has_file(l) && l->ino && lstat(l->address, &st) == 0 && st.st_dev == l->dev &&
-		st.st_ino == l->ino)
-		(void)unlink(l->address);
+	if (path && l->ino && lstat(path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino)
+		(void)unlink(path);
 }
 
 /* With `rolled_only`, of those no more than the other image names. */
@@ -143,7 +222,7 @@ static void close_unnamed(struct service *s, bool rolled_only)
 	size_t kept = 0;
 
 	for (size_t i = 0; i < s->n_listen; i++) {
-		if (listen_is_named(s->unit, s->listen[i].address) ||
+		if (unit_find_listen(s->unit, s->listen[i].address) ||
 			(rolled_only && !s->listen[i].rolled)) {
 			s->listen[kept++] = s->listen[i];
 		} else {
@@ -175,7 +254,7 @@ int listen_adopt(struct service *s, const char *address, int fd)
 static void mark_rolled(struct service *s, size_t n_before)
 {
 	for (size_t i = 0; i < s->n_listen; i++)
-		if (i >= n_before || !listen_is_named(s->unit, s->listen[i].address))
+		if (i >= n_before || !unit_find_listen(s->unit, s->listen[i].address))
 			s->listen[i].rolled = true;
 }
 
@@ -192,7 +271,7 @@ int listen_open(struct service *s, struct error *e)
 		int fd = -1;
 		if (find(s, c->address))
 			continue;
-		int r = open_socket(c, &fd);
+		int r = open_socket(s->unit, c, &fd);
 		if (r == 0 && (r = listen_adopt(s, c->address, fd)) < 0)
 			(void)fd_close(fd);
 		if (r < 0)

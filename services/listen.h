@@ -18,7 +18,5 @@ void listen_settle(void);
 /* Takes up a socket that an exec carried over. 0 or -ENOMEM. */
 int listen_adopt(struct service *s, const char *address, int fd);
 void listen_close(struct service *s);
-/* Whether the unit lists that address. */
-bool listen_is_named(const struct unit *u, const char *address);
 
 #endif

@@ -219,6 +219,10 @@ void service_wait(struct service *s)
 	s->stop_wanted = false;
 	if (!s->first.asked_usec)
 		s->first.asked_usec = clock_usec();
+	/* Now, so that nobody who starts at the same time finds no socket. Should it fail, its own
+	 * start tries again, and says why. */
+	struct error e;
+	(void)listen_open(s, &e);
 	life_set_state(s, STATE_WAITING, USEC_INFINITY);
 }
 

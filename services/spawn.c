@@ -3,8 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,18 +15,10 @@
 #include "kernel/util.h"
 #include "kernel/utmp.h"
 #include "services/output.h"
+#include "services/spawn_user.h"
 
 #define LISTEN_FDS_START 3
 #define FILE_MAX_BYTES (1024 * 1024)
-
-struct identity {
-	bool switch_user;
-	uid_t uid;
-	gid_t gid;
-	char name[256]; /* for initgroups; "" where the user is only a number */
-	char home[512];
-	char shell[256];
-};
 
 /* What follows runs in the child, where waiting, NSS and exit are fine. */
 
@@ -39,99 +29,6 @@ static void __attribute__((noreturn)) give_up(int pipe, const struct error *e)
 	(void)!write(pipe, e->text, strlen(e->text));
 	(void)dprintf(STDERR_FILENO, "molt: %s\n", e->text);
 	_exit(203); /* systemd.exec(5): EXIT_EXEC */
-}
-
-static int find_user(const char *user, struct identity *id, struct error *e)
-{
-	uint64_t number;
-	struct passwd *pw;
-
-	errno = 0;
-	pw = parse_u64(user, &number) && number < (uid_t)-1 ? getpwuid((uid_t)number)
-							    : getpwnam(user);
-	/* setresuid(2) takes the highest number for "no change": root would stay root. */
-	if (!pw && (!parse_u64(user, &number) || number >= (uid_t)-1))
-		return error_say(e, ENOENT, "User=%s: no such user", user);
-	id->switch_user = true;
-	id->uid = pw ? pw->pw_uid : (uid_t)number;
-	id->gid = pw ? pw->pw_gid : (gid_t)number;
-	if (pw) {
-		(void)snprintf(id->name, sizeof(id->name), "%s", pw->pw_name);
-		(void)snprintf(id->home, sizeof(id->home), "%s", pw->pw_dir);
-		(void)snprintf(id->shell, sizeof(id->shell), "%s", pw->pw_shell);
-	}
-	return 0;
-}
-
-static int find_group(const char *group, struct identity *id, struct error *e)
-{
-	uint64_t number;
-
-	if (parse_u64(group, &number) && number < (gid_t)-1) {
-		id->gid = (gid_t)number;
-		return 0;
-	}
-	struct group *gr = getgrnam(group);
-	if (!gr)
-		return error_say(e, ENOENT, "Group=%s: no such group", group);
-	id->gid = gr->gr_gid;
-	return 0;
-}
-
-static int find_identity(const struct unit *u, struct identity *id, struct error *e)
-{
-	int r = 0;
-
-	if (u->user)
-		r = find_user(u->user, id, e);
-	if (r == 0 && u->group)
-		r = find_group(u->group, id, e);
-	return r;
-}
-
-static int become(const struct spawn *s, const struct identity *id, struct error *e)
-{
-	const struct unit *u = s->unit;
-
-	if ((!u->user && !u->group) || s->command->privileged)
-		return 0;
-	if ((id->name[0] ? initgroups(id->name, id->gid) : setgroups(0, NULL)) < 0)
-		return error_set(
-			e, errno, "cannot set the groups of user %s", u->user ? u->user : "root");
-	if (setresgid(id->gid, id->gid, id->gid) < 0)
-		return error_set(e, errno, "cannot become group %u", id->gid);
-	if (id->switch_user && setresuid(id->uid, id->uid, id->uid) < 0)
-		return error_set(e, errno, "cannot become user %s", u->user);
-	return 0;
-}
-
-static int make_directory(
-	const char *base, const char *names, const struct identity *id, struct error *e)
-{
-	char copy[1024], path[1200], *state = NULL;
-
-	(void)snprintf(copy, sizeof(copy), "%s", names);
-	for (char *name = strtok_r(copy, " \t", &state); name;
-		name = strtok_r(NULL, " \t", &state)) {
-		(void)snprintf(path, sizeof(path), "%s/%s", base, name);
-		if (mkdir(path, 0755) < 0 && errno != EEXIST)
-			return error_set(e, errno, "cannot make the directory %s", path);
-		if (id->switch_user && lchown(path, id->uid, id->gid) < 0)
-			return error_set(
-				e, errno, "cannot give the directory %s to user %u", path, id->uid);
-	}
-	return 0;
-}
-
-static int make_directories(const struct unit *u, const struct identity *id, struct error *e)
-{
-	int r = 0;
-
-	if (u->runtime_directory)
-		r = make_directory("/run", u->runtime_directory, id, e);
-	if (r == 0 && u->state_directory)
-		r = make_directory("/var/lib", u->state_directory, id, e);
-	return r;
 }
 
 static int __attribute__((format(printf, 3, 4)))
@@ -352,11 +249,13 @@ static int prepare_child(
 	adjust_oom_score(s->unit);
 	if (s->is_service && s->unit->utmp_line)
 		utmp_note_getty(s->unit->utmp_line);
-	if ((r = find_identity(s->unit, &id, e)) < 0 ||
-		(r = make_directories(s->unit, &id, e)) < 0 ||
+	if ((r = user_find(s->unit, &id, e)) < 0 ||
+		(r = user_make_directories(s->unit, &id, e)) < 0 ||
+		(r = user_own_sockets(s->unit, e)) < 0 ||
 		(r = make_environment(s, &id, ret_env, e)) < 0 ||
 		(r = place_descriptors(s, pipe, e)) < 0 || (r = limit_files(s->unit, e)) < 0 ||
-		(r = become(s, &id, e)) < 0 || (r = enter_directory(s->unit, e)) < 0)
+		(s->command->privileged ? 0 : (r = user_become(s->unit, &id, e))) < 0 ||
+		(r = enter_directory(s->unit, e)) < 0)
 		return r;
 	r = command_expand(s->command, *ret_env, ret_argv);
 	return r < 0 ? error_set(e, r, "cannot expand the command line of %s", s->command->path)

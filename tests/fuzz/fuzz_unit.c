@@ -52,7 +52,8 @@ static void check_unit(const struct unit *u)
 	CHECK(u->policy != POLICY_HANDOVER || u->n_listen > 0);
 	CHECK(!u->pid_file || u->pid_file[0] == '/');
 	CHECK(!u->working_directory || u->working_directory[0] == '/');
-	CHECK(!u->runtime_directory || u->runtime_directory[0] != '/');
+	CHECK(!u->directories[DIRECTORY_RUNTIME].names ||
+		u->directories[DIRECTORY_RUNTIME].names[0] != '/');
 	CHECK(u->umask <= 0777);
 	CHECK(u->kill_signal > 0);
 	CHECK(service_type_name(u->type));

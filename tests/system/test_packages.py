@@ -71,18 +71,64 @@ def _assert_files_are_where_they_are_looked_for(packages):
     assert not molt.keys() & client.keys() - {name for name in molt if name.endswith("/")}
 
 
+UNITS = "usr/lib/systemd/system"
+
+
+def _unit(root, name, text="[Service]\nExecStart=/bin/true\n"):
+    path = root / UNITS / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def _enable(root, target, *names, at="etc/systemd/system"):
+    wants = root / at / f"{target}.wants"
+    wants.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (wants / name).symlink_to(f"/{UNITS}/{name}")
+
+
+def _debian(root):
+    """A machine with a bit of everything."""
+    for name in ("ssh", "cron", "masked", "mine", "systemd-pstore", "getty@", "wg-quick@", "dbus", "systemd-logind",
+                 "systemd-timesyncd", "systemd-journald", "cups", "network-wait-online", "display", "rsyslog", "deep"):
+        _unit(root, f"{name}.service")
+    _unit(root, "graphical.target", "[Unit]\nRequires=multi-user.target\nWants=display.service\n")
+    _unit(root, "cups.socket", "[Socket]\nListenStream=/run/cups.sock\n")
+    _unit(root, "each.socket", "[Socket]\nListenStream=23\nAccept=yes\n")
+    _unit(root, "other.socket", "[Socket]\nListenStream=24\nService=deep.service\n")
+    _enable(root, "multi-user.target", "ssh.service", "cron.service", "masked.service", "mine.service", "gone.service",
+            "getty@tty1.service", "wg-quick@wg0.service", "network-wait-online.service", "own.target")
+    _enable(root, "own.target", "systemd-timesyncd.service", "multi-user.target")
+    _enable(root, "multi-user.target", "dbus.service", "systemd-logind.service", at=UNITS)
+    _enable(root, "sysinit.target", "systemd-pstore.service", "systemd-journald.service", at=UNITS)
+    _enable(root, "sockets.target", "cups.socket", "each.socket", "other.socket", "systemd-creds.socket")
+    _enable(root, "timers.target", "backup.timer")
+    (root / "etc/systemd/system/masked.service").symlink_to("/dev/null")
+    (root / "etc/molt/system").mkdir(parents=True)
+    (root / "etc/molt/system/mine.service").symlink_to("/dev/null")
+
+
+def _enabled(root):
+    made = subprocess.run([TREE / "debian/enabled-services", root], check=True, text=True, capture_output=True)
+    *comments, section, services = made.stdout.splitlines()
+    assert section == "[Boot]" and all(line.startswith("#") for line in comments)
+    return comments, services.removeprefix("Services=").split()
+
+
 def test_the_services_that_systemd_would_start(tmp_path):
-    """A machine whose init is replaced comes up with its own daemons, and with no one that was
-    masked, or that is systemd's own."""
-    wants = tmp_path / "etc/systemd/system/multi-user.target.wants"
-    shipped = tmp_path / "usr/lib/systemd/system/multi-user.target.wants"
-    for place, names in ((wants, ("ssh", "cron", "masked", "systemd-pstore", "getty@tty1")),
-                         (shipped, ("dbus", "systemd-logind"))):
-        place.mkdir(parents=True)
-        for name in names:
-            (place / f"{name}.service").symlink_to(f"/usr/lib/systemd/system/{name}.service")
-    (wants / "backup.timer").symlink_to("/usr/lib/systemd/system/backup.timer")
-    (wants.parent / "masked.service").symlink_to("/dev/null")
-    made = subprocess.run([TREE / "debian/enabled-services", tmp_path], check=True, text=True,
-                          capture_output=True).stdout
-    assert made.splitlines()[-1] == "Services=cron.service dbus.service ssh.service"
+    """A machine whose init is replaced comes up with its own daemons, and with none that was masked or
+    removed, or that is of no use without systemd."""
+    _debian(tmp_path)
+    comments, services = _enabled(tmp_path)
+    expected = ["cron", "cups", "dbus", "deep", "display", "ssh", "systemd-journald", "systemd-timesyncd", "wg-quick@wg0"]
+    assert services == [f"{name}.service" for name in expected]
+    assert comments[-1] == "# Timers, which molt has not: backup.timer"
+
+
+def test_one_log_daemon_and_the_default_target(tmp_path):
+    _debian(tmp_path)
+    (tmp_path / "etc/systemd/system/syslog.service").symlink_to(f"/{UNITS}/rsyslog.service")
+    (tmp_path / "etc/systemd/system/default.target").symlink_to(f"/{UNITS}/multi-user.target")
+    _, services = _enabled(tmp_path)
+    assert "systemd-journald.service" not in services
+    assert "display.service" not in services and "ssh.service" in services

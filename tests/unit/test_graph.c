@@ -124,6 +124,33 @@ static void test_both_ways_of_saying_it(void **state)
 	assert_false(graph_is_after(a, a));
 }
 
+/* networking.service is Before=network.target, ssh.service After= it. */
+static void test_targets_order_who_meets_there(void **state)
+{
+	(void)state;
+	struct unit *a = unit("a"), *b = unit("b"), *c = unit("c"), *d = unit("d");
+
+	after(a, "x.target");
+	before(b, "x.target");
+	after(c, "x.target");
+	before(c, "y.mount");
+	after(c, "y.mount"); /* itself is nobody to wait for */
+	after(d, "y.mount");
+	assert_order("b a:b c:b d:c");
+	assert_string_equal(broken_names, "");
+}
+
+/* One that is not there, and not started, holds up nobody. */
+static void test_services_that_are_not_there_order_nobody(void **state)
+{
+	(void)state;
+	struct unit *a = unit("a"), *b = unit("b");
+
+	after(a, "x.service");
+	before(b, "x.service");
+	assert_order("a b");
+}
+
 static void test_said_twice(void **state)
 {
 	(void)state;
@@ -260,6 +287,9 @@ int main(void)
 		cmocka_unit_test_teardown(test_nothing, forget_units),
 		cmocka_unit_test_teardown(test_given_order_where_none_is_said, forget_units),
 		cmocka_unit_test_teardown(test_both_ways_of_saying_it, forget_units),
+		cmocka_unit_test_teardown(test_targets_order_who_meets_there, forget_units),
+		cmocka_unit_test_teardown(
+			test_services_that_are_not_there_order_nobody, forget_units),
 		cmocka_unit_test_teardown(test_said_twice, forget_units),
 		cmocka_unit_test_teardown(
 			test_what_is_freed_late_still_comes_in_the_given_order, forget_units),

@@ -129,8 +129,8 @@ static void reads_every_key(void **state)
 	assert_string_equal(u->environment_files[1], "/etc/x.env");
 	assert_string_equal(u->working_directory, "/srv");
 	assert_true(u->working_directory_optional);
-	assert_string_equal(u->runtime_directory, "x/y");
-	assert_string_equal(u->state_directory, "x");
+	assert_string_equal(u->directories[DIRECTORY_RUNTIME].names, "x/y");
+	assert_string_equal(u->directories[DIRECTORY_STATE].names, "x");
 	assert_int_equal(u->umask, 0007);
 	assert_true(u->limit_nofile == 65535);
 	assert_int_equal(u->oom_score_adjust, -900);
@@ -185,7 +185,7 @@ static void an_empty_value_resets(void **state)
 	assert_null(u->user);
 	assert_null(u->pid_file);
 	assert_null(u->working_directory);
-	assert_null(u->runtime_directory);
+	assert_null(u->directories[DIRECTORY_RUNTIME].names);
 	assert_int_equal(u->exec_stop.count, 0);
 	assert_int_equal(u->n_listen, 1);
 	assert_string_equal(u->description, "x.service");

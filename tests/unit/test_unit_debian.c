@@ -103,11 +103,11 @@ static void ssh(void **state)
 		"[Install]\n"
 		"WantedBy=multi-user.target\n"
 		"Alias=sshd.service\n",
-		"ConditionPathExists RestartPreventExitStatus RuntimeDirectoryMode ");
+		"ConditionPathExists RestartPreventExitStatus ");
 
 	assert_int_equal(u->type, SERVICE_NOTIFY);
 	assert_int_equal(u->exec_reload.count, 2);
-	assert_string_equal(u->runtime_directory, "sshd");
+	assert_string_equal(u->directories[DIRECTORY_RUNTIME].names, "sshd");
 	unit_free(u);
 }
 
@@ -191,7 +191,7 @@ static void redis(void **state)
 		"[Install]\n"
 		"WantedBy=multi-user.target\n"
 		"Alias=redis.service\n",
-		"RuntimeDirectoryMode PrivateTmp PrivateDevices ProtectHome ProtectSystem "
+		"PrivateTmp PrivateDevices ProtectHome ProtectSystem "
 		"ReadWritePaths ReadWritePaths ReadWritePaths CapabilityBoundingSet "
 		"LockPersonality MemoryDenyWriteExecute NoNewPrivileges RestrictAddressFamilies "
 		"SystemCallFilter ");

@@ -121,8 +121,10 @@ static const char unit_text[] =
 	"[Unit]\nDescription=d %n\nAfter=a.service b.service\nRequires=c.service\n"
 	"[Service]\nType=notify\nExecStartPre=-/bin/a 'b c' ; /bin/d\nExecStart=@/bin/x y \\; %N\n"
 	"ExecStop=/bin/y\nPIDFile=x.pid\nUser=u\nGroup=g\nEnvironment=A=1 B=2 A=3\n"
-	"EnvironmentFile=-/etc/default/x\nWorkingDirectory=-/srv\nRuntimeDirectory=x\nNoSuchKey=1\n"
-	"[Socket]\nListen=80\nListen=[::1]:81\nListen=/run/x\n[Upgrade]\nPolicy=handover\n";
+	"EnvironmentFile=-/etc/default/x\nWorkingDirectory=-/srv\nRuntimeDirectory=x\nRuntimeDirectory=y\n"
+	"AmbientCapabilities=CAP_CHOWN\nNoSuchKey=1\n"
+	"[Socket]\nListen=80\nListen=[::1]:81\nListen=/run/x\nListenDatagram=/run/y\n"
+	"FileDescriptorName=n\nSocketUser=u\nSymlinks=/a /b\n[Upgrade]\nPolicy=handover\n";
 
 static void no_warning(void *userdata, const char *text)
 {
@@ -139,7 +141,7 @@ static int parses_a_unit(void)
 
 	if (r < 0)
 		return !u && e.code == r && strstr(e.text, "memory") ? r : -EPROTO;
-	bool whole = u->exec_start_pre.count == 2 && u->n_listen == 3 &&
+	bool whole = u->exec_start_pre.count == 2 && u->n_listen == 4 &&
 		     strings_count(u->environment) == 2 && strings_count(u->after) == 2;
 	unit_free(u);
 	return whole ? 0 : -EPROTO;
@@ -156,7 +158,7 @@ static int loads_a_unit(void)
 
 	if (r < 0)
 		return !u && e.code == r && strstr(e.text, "memory") ? r : -EPROTO;
-	bool whole = strcmp(u->user, "from-dropin") == 0;
+	bool whole = strcmp(u->user, "from-dropin") == 0 && u->n_listen == 2;
 	unit_free(u);
 	return whole ? 0 : -EPROTO;
 }
@@ -289,7 +291,9 @@ struct file {
 static const struct file files[] = {
 	{"etc", NULL},
 	{"lib", NULL},
-	{"lib/x@.service", "[Service]\nExecStart=/bin/x %i\n"},
+	{"lib/x@.service", "[Unit]\nRequires=x@1.socket\n[Service]\nExecStart=/bin/x %i\n"},
+	{"lib/x@1.socket", "[Socket]\nListenStream=/run/x\nListenDatagram=/run/y\n"
+			   "SocketGroup=g\nSymlinks=/a\n"},
 	{"lib/x@.service.d", NULL},
 	{"lib/x@.service.d/1.conf", "[Service]\nUser=from-dropin\n"},
 	{"etc/x@1.service.d", NULL},

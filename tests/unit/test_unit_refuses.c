@@ -23,7 +23,7 @@ static void refuses_wrong_values(void **state)
 {
 	(void)state;
 	static const struct refusal cases[] = {
-		V("Type=dbus", "not one of simple, exec, forking, oneshot, notify, notify-reload"),
+		V("Type=bus", "not one of simple, exec, forking, oneshot, notify, notify-reload"),
 		V("Type=", "not one of simple, exec, forking, oneshot, notify, notify-reload"),
 		V("Type=Simple",
 			"not one of simple, exec, forking, oneshot, notify, notify-reload"),
@@ -39,7 +39,7 @@ static void refuses_wrong_values(void **state)
 		V("Restart=sometimes", RESTARTS),
 		V("NotifyAccess=some", "not one of all, none, main, exec"),
 		V("ReloadSignal=0", SIGNAL),
-		V("FileDescriptorStoreMax=-1", "not a number from 0 to 4096"),
+		V("FileDescriptorStoreMax=-1", "not a number from 0 to 2147483647"),
 		V("FileDescriptorStoreMax=4097", "not a number from 0 to 4096"),
 		V("FileDescriptorStorePreserve=always", "not one of restart, no, yes"),
 		V("RestartSec=soon", SPAN),
@@ -67,7 +67,10 @@ static void refuses_wrong_values(void **state)
 		V("WorkingDirectory=~", "~ is not supported: name the directory"),
 		V("WorkingDirectory=-~", "~ is not supported: name the directory"),
 		V("RuntimeDirectory=/run/x", "must be a relative path"),
-		V("RuntimeDirectory=a b", "only one directory is supported"),
+		V("RuntimeDirectory=a /b", "must be a relative path"),
+		V("StateDirectory=a:b", "DIRECTORY:LINK is not supported"),
+		V("LogsDirectory=a b/../../c", "must not contain .."),
+		V("CacheDirectoryMode=77777", "not an octal number up to 07777"),
 		V("StateDirectory=a/../b", "must not contain .."),
 		V("StateDirectory=..", "must not contain .."),
 		V("UMask=8", "not an octal number up to 0777"),
@@ -170,6 +173,11 @@ static void warns_of_what_it_ignores(void **state)
 	expect_warnings("[Unit]\nDocumentation=x\nSourcePath=/x\nDefaultDependencies=no\nX-Mine=1\n"
 			"[X-Other]\nA=%q\n[Install]\nAlias=y.service\nWhatever=1\n" START,
 		"");
+	expect_warnings(START "FileDescriptorStoreMax=4224\n",
+		"x:3: FileDescriptorStoreMax=4224: no more than 4096 are kept\n");
+	expect_warnings(START "Type=dbus\n", "x:3: Type=dbus is not supported, taken as exec\n");
+	expect_warnings(START "AmbientCapabilities=CAP_NO_SUCH\n",
+		"x:3: CAP_NO_SUCH is no capability that is known here\n");
 	expect_warnings(START "Type=idle\n", "x:3: Type=idle is not supported, taken as simple\n");
 	expect_warnings(START "WatchdogSec=3\n[Upgrade]\nSystemStorage=yes\n", "");
 	expect_warnings(START "[Upgrade]\nPrepareTimeoutSec=3\n",

@@ -141,12 +141,12 @@ static void parses_addresses(void **state)
 {
 	(void)state;
 	static const struct listen_case cases[] = {
-		{"80", NULL, 80, LISTEN_TCP},
-		{"65535", NULL, 65535, LISTEN_TCP},
-		{"127.0.0.1:80", "127.0.0.1", 80, LISTEN_TCP},
-		{"0.0.0.0:1", "0.0.0.0", 1, LISTEN_TCP},
-		{"[::1]:443", "::1", 443, LISTEN_TCP},
-		{"[::]:443", "::", 443, LISTEN_TCP},
+		{"80", NULL, 80, LISTEN_INET},
+		{"65535", NULL, 65535, LISTEN_INET},
+		{"127.0.0.1:80", "127.0.0.1", 80, LISTEN_INET},
+		{"0.0.0.0:1", "0.0.0.0", 1, LISTEN_INET},
+		{"[::1]:443", "::1", 443, LISTEN_INET},
+		{"[::]:443", "::", 443, LISTEN_INET},
 		{"/run/x.sock", "/run/x.sock", 0, LISTEN_UNIX},
 		{"@x", "@x", 0, LISTEN_UNIX},
 		{PATH_107, PATH_107, 0, LISTEN_UNIX},

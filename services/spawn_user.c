@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/spawn_user.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/openat2.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/capability.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "kernel/util.h"
+
+static int find_user(const char *user, struct identity *id, struct error *e)
+{
+	uint64_t number;
+	struct passwd *pw;
+
+	errno = 0;
+	pw = parse_u64(user, &number) && number < (uid_t)-1 ? getpwuid((uid_t)number)
+							    : getpwnam(user);
+	/* setresuid(2) takes the highest number for "no change": root would stay root. */
+	if (!pw && (!parse_u64(user, &number) || number >= (uid_t)-1))
+		return error_say(e, ENOENT, "User=%s: no such user", user);
+	id->switch_user = true;
+	id->uid = pw ? pw->pw_uid : (uid_t)number;
+	id->gid = pw ? pw->pw_gid : (gid_t)number;
+	if (pw) {
+		(void)snprintf(id->name, sizeof(id->name), "%s", pw->pw_name);
+		(void)snprintf(id->home, sizeof(id->home), "%s", pw->pw_dir);
+		(void)snprintf(id->shell, sizeof(id->shell), "%s", pw->pw_shell);
+	}
+	return 0;
+}
+
+static int find_group(const char *group, struct identity *id, struct error *e)
+{
+	uint64_t number;
+
+	if (parse_u64(group, &number) && number < (gid_t)-1) {
+		id->gid = (gid_t)number;
+		return 0;
+	}
+	struct group *gr = getgrnam(group);
+	if (!gr)
+		return error_say(e, ENOENT, "Group=%s: no such group", group);
+	id->gid = gr->gr_gid;
+	return 0;
+}
+
+int user_find(const struct unit *u, struct identity *id, struct error *e)
+{
+	int r = 0;
+
+	if (u->user)
+		r = find_user(u->user, id, e);
+	if (r == 0 && u->group)
+		r = find_group(u->group, id, e);
+	return r;
+}
+
+/* What setresuid(2) from root takes away is kept as permitted, inheritable and ambient: so the
+ * program has it, and what it executes (capabilities(7)). */
+static int keep_capabilities(uint64_t ambient)
+{
+	cap_t all = cap_init();
+	int r = all ? 0 : -ENOMEM;
+
+	for (cap_value_t c = 0; r == 0 && c < 64; c++) {
+		/* "All but" names some that this kernel has not. */
+		if (!(ambient & UINT64_C(1) << c) || !CAP_IS_SUPPORTED(c))
+			continue;
+		if (cap_set_flag(all, CAP_PERMITTED, 1, &c, CAP_SET) < 0 ||
+			cap_set_flag(all, CAP_EFFECTIVE, 1, &c, CAP_SET) < 0 ||
+			cap_set_flag(all, CAP_INHERITABLE, 1, &c, CAP_SET) < 0)
+			r = -errno;
+	}
+	if (r == 0 && cap_set_proc(all) < 0)
+		r = -errno;
+	for (cap_value_t c = 0; r == 0 && c < 64; c++)
+		if (ambient & UINT64_C(1) << c && CAP_IS_SUPPORTED(c) &&
+			cap_set_ambient(c, CAP_SET) < 0)
+			r = -errno;
+	(void)cap_free(all);
+	return r;
+}
+
+int user_become(const struct unit *u, const struct identity *id, struct error *e)
+{
+	bool ambient = id->switch_user && id->uid != 0 && u->ambient;
+
+	if (!u->user && !u->group)
+		return 0;
+	if ((id->name[0] ? initgroups(id->name, id->gid) : setgroups(0, NULL)) < 0)
+		return error_set(
+			e, errno, "cannot set the groups of user %s", u->user ? u->user : "root");
+	if (setresgid(id->gid, id->gid, id->gid) < 0)
+		return error_set(e, errno, "cannot become group %u", id->gid);
+	/* The execve(2) to come clears it again. */
+	if (ambient && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+		return error_set(e, errno, "cannot keep AmbientCapabilities=");
+	if (id->switch_user && setresuid(id->uid, id->uid, id->uid) < 0)
+		return error_set(e, errno, "cannot become user %s", u->user);
+	int r = ambient ? keep_capabilities(u->ambient) : 0;
+	return r < 0 ? error_set(e, r, "cannot keep AmbientCapabilities=") : 0;
+}
+
+/* Those above it are nobody's own. */
+static int make_parents(int base, const char *name)
+{
+	char part[1024];
+
+	for (const char *slash = strchr(name, '/'); slash; slash = strchr(slash + 1, '/')) {
+		(void)snprintf(part, sizeof(part), "%.*s", (int)(slash - name), name);
+		if (mkdirat(base, part, 0755) < 0 && errno != EEXIST)
+			return -errno;
+	}
+	return 0;
+}
+
+/*
+ * A symbolic link is left as it is, with what it leads to: whoever put it there sees to that. And a
+ * service must not have root change something else by a link in a directory of its own.
+ */
+static int take_directory(int base, const char *name, mode_t mode, const struct identity *id)
+{
+	struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
+		.resolve = RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH};
+	CLEANUP_FD int fd = (int)syscall(SYS_openat2, base, name, &how, sizeof(how));
+
+	if (fd < 0)
+		return errno == ELOOP ? 0 : -errno;
+	if (id->switch_user && fchown(fd, id->uid, id->gid) < 0)
+		return -errno;
+	/* After chown(2), which takes bits away; whatever the mask of the service is. */
+	return fchmod(fd, mode) < 0 ? -errno : 0;
+}
+
+static int make_directory(
+	const char *base, const char *name, mode_t mode, const struct identity *id, struct error *e)
+{
+	/* A fresh /var may have nothing in it yet. */
+	bool missing = mkdir(base, 0755) < 0 && errno != EEXIST;
+	CLEANUP_FD int at = missing ? -1 : open(base, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int r = at < 0 ? -errno : make_parents(at, name);
+
+	if (r == 0 && mkdirat(at, name, mode) < 0 && errno != EEXIST)
+		r = -errno;
+	if (r < 0)
+		return error_set(e, r, "cannot make the directory %s/%s", base, name);
+	r = take_directory(at, name, mode, id);
+	return r < 0 ? error_set(
+			       e, r, "cannot set owner and mode of the directory %s/%s", base, name)
+		     : 0;
+}
+
+static int make_list(const char *base, const struct unit_directory *d, const struct identity *id,
+	struct error *e)
+{
+	CLEANUP_FREE char *names = d->names ? strdup(d->names) : NULL;
+	char *state = NULL;
+	int r = d->names && !names ? error_set(e, ENOMEM, "cannot make directories below %s", base)
+				   : 0;
+
+	for (char *name = names ? strtok_r(names, " \t", &state) : NULL; r == 0 && name;
+		name = strtok_r(NULL, " \t", &state))
+		r = make_directory(base, name, d->mode, id, e);
+	return r;
+}
+
+int user_make_directories(const struct unit *u, const struct identity *id, struct error *e)
+{
+	static const char *const bases[N_UNIT_DIRECTORIES] = {[DIRECTORY_RUNTIME] = "/run",
+		[DIRECTORY_STATE] = "/var/lib",
+		[DIRECTORY_CACHE] = "/var/cache",
+		[DIRECTORY_LOGS] = "/var/log",
+		[DIRECTORY_CONFIGURATION] = "/etc"};
+	static const struct identity root = {0};
+	mode_t before = umask(0022); /* that of the service is for what it makes itself */
+	int r = 0;
+
+	for (int i = 0; r == 0 && i < N_UNIT_DIRECTORIES; i++) {
+		bool of_image = i == DIRECTORY_CONFIGURATION;
+		r = make_list(bases[i], &u->directories[i], of_image ? &root : id, e);
+		/* A read-only image has it, or the service does without: it says so itself. */
+		if (r == -EROFS && of_image)
+			r = 0;
+	}
+	(void)umask(before);
+	return r;
+}
+
+static int own_socket(const char *path, const struct socket_options *o, struct error *e)
+{
+	struct identity id = {0};
+	int r = 0;
+
+	if (o->user)
+		r = find_user(o->user, &id, e);
+	/* systemd.socket(5): without SocketGroup= it is the user's. */
+	if (r == 0 && o->group)
+		r = find_group(o->group, &id, e);
+	if (r < 0)
+		return error_prefix(e, "socket %s", path);
+	if (lchown(path, id.uid, id.gid) < 0 && errno != ENOENT)
+		return error_set(e, errno, "cannot give the socket %s its owner", path);
+	return 0;
+}
+
+int user_own_sockets(const struct unit *u, struct error *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < u->n_listen; i++) {
+		const struct listen_config *l = &u->listen[i];
+		const struct socket_options *o = unit_socket_options(u, l);
+		if (l->family == LISTEN_UNIX && l->host[0] == '/' && (o->user || o->group))
+			r = own_socket(l->host, o, e);
+	}
+	return r;
+}
