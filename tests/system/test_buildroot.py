@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""conf/buildroot, as far as it can be tried without Buildroot: molt.mk with stand-ins for what
-Buildroot defines, its commands as far as `make -n` goes, and the script that finishes the image."""
+"""conf/buildroot, conf/yocto and conf/buildstream, as far as they can be tried without those: with
+stand-ins for what they define, their commands as far as `make -n` goes, and the script that finishes the
+image of Buildroot."""
+import hashlib
 import os
 import pathlib
 import re
@@ -95,3 +97,53 @@ def test_the_image_has_its_mount_points(tmp_path):
     for line in fstab.splitlines():
         if not line.startswith("#"):
             assert (target / line.split()[1].lstrip("/")).is_dir(), line
+
+
+def _dry_run(settings, *goals):
+    """What make would run in the work tree; each setting has to be one that the Makefile knows."""
+    makefile = (TREE / "Makefile").read_text()
+    for setting in settings:
+        name = setting.partition("=")[0]
+        assert name == "DESTDIR" or re.search(rf"^{name} \?=", makefile, re.MULTILINE), name
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "BUILD", "ARCH"))}
+    tools = {"CC": "/cross/cc --sysroot=/x", "AR": "/cross/ar", "PKG_CONFIG": "pkg-config", "CFLAGS": "-O2"}
+    made = subprocess.run(["make", "-n", *settings, *goals], cwd=TREE, text=True, capture_output=True,
+                          env=environment | tools)
+    assert made.returncode == 0, made.stderr
+    return made.stdout
+
+
+def _assert_builds_and_installs(commands, build):
+    compiled = [line for line in commands.splitlines() if f"-c -o {build}/obj/" in line]
+    assert len(compiled) > 100 and all(line.startswith("/cross/cc --sysroot=/x ") for line in compiled)
+    assert all("-Werror" not in line for line in compiled)
+    assert any("kernel/inject_aarch64" in line for line in compiled)
+    assert "/of/image/sbin/molt" in commands.replace("/of/image/usr/sbin", "/of/image/sbin")
+
+
+def test_recipe_for_yocto():
+    recipe = (TREE / "conf/yocto/recipes-core/molt/molt_0.1.0.bb").read_text().replace("\\\n", " ")
+    values = {"prefix": "/usr", "base_sbindir": "/sbin", "libdir": "/usr/lib", "includedir": "/usr/include",
+              "mandir": "/usr/share/man", "docdir": "/usr/share/doc", "WORKDIR": "/work", "MOLT_INIT_LINK": "yes",
+              "MOLT_ARCH": re.search(r'^MOLT_ARCH:aarch64 = "(.*)"', recipe, re.MULTILINE).group(1)}
+    options = re.search(r'^EXTRA_OEMAKE = "(.*)"', recipe, re.MULTILINE).group(1)
+    for name, value in values.items():
+        options = options.replace(f"${{{name}}}", value)
+    assert "$" not in options
+    commands = _dry_run([*options.split(), "DESTDIR=/of/image"], "all", "install")
+    _assert_builds_and_installs(commands, "/work/build")
+    assert "ln -sfn molt /of/image/sbin/init" in commands
+    assert hashlib.md5((TREE / "LICENSE").read_bytes()).hexdigest() in recipe
+    assert "0.1.0" == re.search(r"^VERSION := (.*)", (TREE / "Makefile").read_text(), re.MULTILINE).group(1)
+
+
+def test_element_for_buildstream():
+    element = (TREE / "conf/buildstream/molt.bst").read_text()
+    options = element.split("make-args: >-\n", 1)[1]
+    for name, value in {"prefix": "/usr", "sbindir": "/usr/sbin", "libdir": "/usr/lib", "mandir": "/usr/share/man",
+                        "includedir": "/usr/include", "molt-arch": "arm64"}.items():
+        options = options.replace(f"%{{{name}}}", value)
+    assert "%" not in options and "molt-arch: arm64" in element
+    commands = _dry_run([*options.replace('"', "").split(), "DESTDIR=/of/image"], "all", "install")
+    _assert_builds_and_installs(commands, "for-target")
+    assert "ln -sfn molt /of/image/usr/sbin/init" in commands
