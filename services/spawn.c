@@ -210,9 +210,18 @@ static int limit_files(const struct unit *u, struct error *e)
 	}
 	if (world.nofile.rlim_max)
 		(void)setrlimit(RLIMIT_NOFILE, &world.nofile); /* PID 1 raised its own */
-	if (u->limit_nofile && setrlimit(RLIMIT_NOFILE, &limit) < 0)
+	if (u->limit_nofile && setrlimit(RLIMIT_NOFILE, &limit) < 0) {
+		/* In a container that may not raise it: as far as it goes. */
+		struct rlimit most_allowed;
+		if (errno == EPERM && getrlimit(RLIMIT_NOFILE, &most_allowed) == 0 &&
+			most_allowed.rlim_max < limit.rlim_max) {
+			most_allowed.rlim_cur = most_allowed.rlim_max;
+			if (setrlimit(RLIMIT_NOFILE, &most_allowed) == 0)
+				return 0;
+		}
 		return error_set(e, errno, "cannot set LimitNOFILE=%llu",
 			(unsigned long long)u->limit_nofile);
+	}
 	return 0;
 }
 
