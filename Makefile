@@ -104,7 +104,7 @@ help:
 	@echo "demo         Debian 12 to 13 under load, in QEMU"
 	@echo "sidebyside   the image layout in QEMU: the committed image boots, one that fails is left"
 	@echo "matrix       architectures x kernels x roots x scenarios in QEMU (root; hours); CELL=x86_64/6.12/erofs/upgrade is"
-	@echo "             one of them, CELL='arm64/*/*/boot' some; JOBS=2; docs/matrix.md"
+	@echo "             one of them, CELL='arm64/*/*/boot' some; JOBS=2; RESUME=yes goes on with a run; docs/matrix.md"
 	@echo "matrix-list  the names of the cells; shell: sit in front of CELL=..."
 	@echo "ARCH=arm64   with any of these: cross-built below build/arm64/ (where that is not the machine's own)"
 	@echo "install      to \$$(DESTDIR)\$$(PREFIX); INIT_LINK=yes also links sbin/init, telinit, shutdown, reboot, ..."
@@ -291,10 +291,14 @@ demo: deps
 	$(MAKE) all tools
 	$(PYTHON) -m qemu.demo --build $(BUILD)
 
-# Cells of the matrix: docs/matrix.md. CELL is none (all), names, or patterns.
+# Cells of the matrix: docs/matrix.md. CELL is none (all), names, or patterns; RESUME=yes takes over what
+# was good in an earlier run of the same build, KEEP=yes keeps disks and saved machines for the next one.
 CELL ?=
 JOBS ?= 2
-MATRIX = $(PYTHON) -m qemu.matrix --build $(BUILD) --out $(BUILD)/matrix --jobs $(JOBS)
+RESUME ?=
+KEEP ?=
+MATRIX = $(PYTHON) -m qemu.matrix --build $(BUILD) --out $(BUILD)/matrix --jobs $(JOBS) \
+	$(if $(filter-out no,$(RESUME)),--resume) $(if $(filter-out no,$(KEEP)),--keep)
 matrix shell: deps
 	$(MAKE) all tools
 ifeq ($(HOST_ARCH),amd64)
@@ -316,7 +320,8 @@ PACKAGES_USER := uidmap fakeroot
 # A PC cross-builds for arm64 and tests that in QEMU: the compiler, and libraries as Debian has them for
 # a foreign architecture.
 PACKAGES_amd64 := gcc-aarch64-linux-gnu qemu-system-arm \
-	$(addsuffix :arm64,libc6-dev libmount-dev libblkid-dev libcap-dev libinih-dev libcmocka-dev)
+	$(addsuffix :arm64,libc6-dev libmount-dev libblkid-dev libcap-dev libinih-dev libcmocka-dev \
+	libcryptsetup12)
 # Installs what is missing (root), or says the one line that does.
 deps:
 	@list="$(PACKAGES) $(PACKAGES_$(HOST_ARCH))"; [ "$$(id -u)" = 0 ] || list="$$list $(PACKAGES_USER)"; \

@@ -32,6 +32,7 @@ NEEDED_FOR = {"arm64": {
     "qemu-system-arm": "qemu-system-aarch64",
     "gcc-aarch64-linux-gnu": "aarch64-linux-gnu-gcc",
     "libcmocka-dev:arm64": "/usr/lib/aarch64-linux-gnu/libcmocka.so",
+    "libcryptsetup12:arm64": "/usr/lib/aarch64-linux-gnu/libcryptsetup.so.12",
 }}
 
 # Only who is not root needs these: mmdebstrap's user name spaces, and root's ownership in images.

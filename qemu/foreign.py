@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from qemu import child, deps
@@ -46,11 +47,15 @@ def lay_out(root: Path, architecture: str, box: Path) -> None:
     (root / "etc/group").write_text("root:x:0:\nnogroup:x:65534:\n")
 
 
-def add_libraries(root: Path, architecture: str, programs: list[Path]) -> None:
-    """All that the programs link to, and their loader."""
+def add_libraries(root: Path, architecture: str, programs: list[Path],
+                  loaded: Sequence[str] = ()) -> None:
+    """All that the programs link to, and their loader; and libraries that they load by these names."""
     board = BOARDS[architecture]
     _copy(_find(board.triplet, Path(board.loader).name, "every program"), root / board.loader)
     todo = list(programs)
+    for name in loaded:
+        _copy(_find(board.triplet, name, "libmount"), root / "lib" / name)
+        todo.append(root / "lib" / name)
     while todo:
         program = todo.pop()
         for name in _needed(program, board.triplet):

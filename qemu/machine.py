@@ -5,6 +5,9 @@ The machine is a PC (or another board, see qemu/board.py) with one NVMe disk who
 user network, and two serial lines: the first is the console (qemu/console.py) and is also kept in
 a file, the second is the guest's agent (qemu/guest.py). There is no boot loader: QEMU loads the
 kernel itself.
+
+A machine whose disks are virtio's alone can be saved in a file as it runs, and another one be
+started from there instead of from its kernel: QEMU does not know how with an NVMe controller.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -25,9 +29,10 @@ from qemu.board import BOARDS
 from qemu.console import Console
 from qemu.qmp import Qmp, connect
 
-COMMAND_LINE = ("console={console} root=/dev/nvme0n1 rootfstype=ext4 ro rootwait panic=-1 "
+COMMAND_LINE = ("console={console} {root} ro rootwait panic=-1 "
                 "loglevel=4 init=/sbin/init")
 START_TIMEOUT = 30.0
+SAVE_TIMEOUT = 60.0
 
 # The ways from the host to one port of the guest end at addresses of their own, 10.0.2.15 and up,
 # which the guest has to have. Several ways, because QEMU listens with a queue of one connection: of
@@ -38,6 +43,16 @@ FIRST_ADDRESS = 15
 
 class MachineError(Exception):
     """The text says what was waited for, and shows the end of the console."""
+
+
+@dataclass(frozen=True)
+class Drive:
+    """A virtio disk. Which of /dev/vda, vdb ... it is is the kernel's business: it has a serial number
+    (/sys/block/vda/serial). What is not written to, several machines may have at once."""
+
+    path: Path
+    serial: str
+    written: bool = False
 
 
 @dataclass
@@ -54,6 +69,9 @@ class Config:
     architecture: str = "amd64"
     cpu: str = ""  # another than the board's
     devices: list[str] = field(default_factory=list)  # what else is there: QEMU's -device
+    root: str = "root=/dev/nvme0n1 rootfstype=ext4"
+    drives: list[Drive] = field(default_factory=list)
+    saved: Path | None = None  # by save(), of a machine that was like this one
 
 
 class Machine:
@@ -107,6 +125,23 @@ class Machine:
         assert self._process
         self._process.kill()
 
+    def save(self, path: Path) -> None:
+        """Writes the machine as it is now to a file, without its disks; it stands still when that is
+        done, until resume(). What is on its way to it from outside is lost."""
+        self.qmp.execute("stop")
+        unfinished = path.with_name(f".{path.name}.new")
+        self.qmp.execute("migrate-set-parameters", {"max-bandwidth": 1 << 40})
+        self.qmp.execute("migrate", {"uri": f"exec:exec cat > {shlex.quote(str(unfinished))}"})
+        deadline = time.monotonic() + SAVE_TIMEOUT
+        while (state := self.qmp.execute("query-migrate"))["status"] != "completed":
+            if state["status"] in ("failed", "cancelled") or time.monotonic() > deadline:
+                raise self.failure(f"the machine was not saved: {state}")
+            time.sleep(0.02)
+        unfinished.rename(path)
+
+    def resume(self) -> None:
+        self.qmp.execute("cont")
+
     def press(self, *keys: str) -> None:
         """Presses keys together, by QEMU's names for them: "ctrl", "alt", "delete"."""
         self.qmp.execute("send-key", {"keys": [{"type": "qcode", "data": key} for key in keys]})
@@ -135,7 +170,10 @@ class Machine:
             self.agent = connect(self._directory / "agent", deadline)
             self.console = Console(connect(self._directory / "console", deadline), self.failure)
             self._learn_ports()
-            self.qmp.execute("cont")
+            # Asked to go on while it is being loaded, one that was saved standing still goes on doing that.
+            while self.qmp.execute("query-status")["status"] == "inmigrate":
+                time.sleep(0.02)
+            self.resume()
         except (OSError, EOFError, TimeoutError) as error:
             said = stderr.read_text(errors="replace").strip()
             raise MachineError(f"QEMU did not start: {error}: {said}") from error
@@ -143,7 +181,7 @@ class Machine:
     def _command(self) -> list[str]:
         at = self._directory
         board = BOARDS[self.config.architecture]
-        command_line = COMMAND_LINE.format(console=board.console)
+        command_line = COMMAND_LINE.format(console=board.console, root=self.config.root)
         forward = "".join(f",hostfwd=tcp:127.0.0.1:0-10.0.2.{FIRST_ADDRESS + way}:{port}"
                           for port, ways in self.config.ports.items() for way in range(ways))
         command = [
@@ -161,17 +199,24 @@ class Machine:
             *board.agent_device,
             "-netdev", f"user,id=net0,restrict=on{forward}",
             "-device", "virtio-net-pci,netdev=net0,romfile=",
-            "-device", "nvme,id=nvme0,serial=molt",
         ]
         for device in self.config.devices:
             command += ["-device", device]
         if self.config.initrd:
             command += ["-initrd", str(self.config.initrd)]
+        if self.config.saved:
+            command += ["-incoming", f"exec:exec cat {shlex.quote(str(self.config.saved))}"]
+        if self.config.disks:
+            command += ["-device", "nvme,id=nvme0,serial=molt"]
         # Name spaces of one controller, not controllers: those are probed side by side, and their
         # numbers are then a matter of luck.
         for number, disk in enumerate(self.config.disks, start=1):
             command += ["-drive", f"file={disk},if=none,id=disk{number},format=raw,cache=unsafe",
                         "-device", f"nvme-ns,drive=disk{number},bus=nvme0,nsid={number}"]
+        for drive in self.config.drives:
+            mode = "" if drive.written else ",readonly=on"
+            command += ["-drive", f"file={drive.path},if=none,id={drive.serial},format=raw,cache=unsafe{mode}",
+                        "-device", f"virtio-blk-pci,drive={drive.serial},serial={drive.serial}"]
         return command
 
     def _learn_ports(self) -> None:

@@ -8,6 +8,7 @@ have had their turn, and again at the end.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from qemu import scenario
 from qemu.guest import Guest
@@ -49,21 +50,21 @@ def marathon(vm: Machine, guest: Guest, upgrades: int = 20) -> None:
     assert [s.still_open for s in stats.streams] == [s.clients for s in stats.streams]
 
 
-def marathon_alone(guest: Guest, upgrades: int) -> None:
-    """The same without clients, from the first image."""
-    guest.check(KEEP_LOADED.format(*DISKS))
-    _run(guest, 0, 2)
+def marathon_alone(guest: Guest, upgrades: int, disks: Sequence[str]) -> None:
+    """The same without clients, from the first of the disks."""
+    guest.check(KEEP_LOADED.format(*disks))
+    _run(guest, 0, 2, disks)
     early = _count(guest)
-    _run(guest, 0, upgrades - 2)
+    _run(guest, 0, upgrades - 2, disks)
     _wait_for_no_growth(guest, early)
 
 
-def _run(guest: Guest, running: int, times: int) -> None:
+def _run(guest: Guest, running: int, times: int, disks: Sequence[str] = DISKS) -> None:
     """An even number of times, so that the same image runs afterwards."""
     with step(f"{times} upgrades"):
         for number in range(times):
             running = 1 - running
-            guest.check(f"mount -o ro {DISKS[running]} /new")
+            guest.check(f"mount -o ro {disks[running]} /new")
             done = upgrade(guest, "/new", UPGRADE_TIMEOUT)
             assert (done.code, done.text) == (0, "committed"), f"upgrade {number + 1}: {done}"
 

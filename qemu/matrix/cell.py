@@ -10,18 +10,19 @@ from pathlib import Path
 
 from qemu import child
 from qemu.machine import MachineError
-from qemu.matrix import cells, materials, system
+from qemu.matrix import base, cells, materials
 from qemu.matrix.runner import EXIT_REFUSED, EXIT_SKIPPED, WHY
 from qemu.matrix.scenarios import PLAYS
 from qemu.matrix.stage import Stage
 
 
 def set_up(cell: cells.Cell, found: materials.Materials, directory: Path, log: Path) -> Stage:
-    """Its disks are made in the directory."""
+    """Its own disks are made in the directory."""
     linux = found.kernels[f"{cell.architecture}/{cell.kernel}"]
-    disks = system.make(cell, Path(found.systems[cell.architecture]), directory,
-                        Path(linux["modules"]))
-    return Stage(cell, Path(linux["image"]), disks, log)
+    common = base.Base(Path(found.bases) / base.name(cell), found.keys[cell.architecture])
+    common.make(cell, Path(found.systems[cell.architecture]), Path(linux["image"]),
+                Path(linux["modules"]))
+    return Stage(cell, Path(linux["image"]), common, directory, log)
 
 
 def main() -> int:
@@ -31,7 +32,7 @@ def main() -> int:
         (log / WHY).write_text(why)
         return EXIT_SKIPPED
     try:
-        with tempfile.TemporaryDirectory(prefix="molt-cell-") as work:
+        with tempfile.TemporaryDirectory(prefix="molt-cell-", dir=found.work or None) as work:
             refused = PLAYS[cell.scenario](set_up(cell, found, Path(work), log))
     except (AssertionError, MachineError, RuntimeError, TimeoutError) as error:
         traceback.print_exc()

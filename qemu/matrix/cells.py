@@ -5,6 +5,7 @@ to refuse or cannot do yet. A cell is ARCHITECTURE/KERNEL/ROOT/SCENARIO.
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,12 +25,12 @@ KERNELS = {
 
 ROOTS = {
     "nvme": "ext4 on NVMe, found by the kernel itself: no initramfs",
-    "ext4": "ext4 after an initramfs",
+    "ext4": "ext4, by its UUID",
     "btrfs": "a subvolume of a btrfs",
     "squashfs": "a squashfs below an overlay that can be written to",
     "erofs": "an erofs",
     "verity": "a squashfs behind dm-verity",
-    "tmpfs": "a tmpfs that an initramfs has filled",
+    "tmpfs": "a tmpfs that an initramfs of busybox has filled",
     "initramfs": "the initramfs itself",
 }
 
@@ -41,6 +42,7 @@ SCENARIOS = {
     "upgrade": "is upgraded to a second image of the same kind",
     "rollback": "a service does not get ready on the new image; and `initctl rollback`",
     "single": "the kernel command line says single",
+    "rescue": "the kernel command line says rescue",
     "emergency": "the kernel command line says emergency",
     "load": "is upgraded while clients from outside are served",
     "library": "a library of the new init goes away before it is executed",
@@ -52,25 +54,27 @@ SCENARIOS = {
     "full": "/run and /var are full",
     "processes": "2000 processes have a working directory on the image",
     "hundred": "100 upgrades in one boot",
-    "kexec": "boots another kernel by kexec",
-    "watchdog": "a hardware watchdog stays fed through re-exec, upgrade and shutdown",
-    "init": "molt is /init of the initramfs and switches to the root by itself",
+    "kexec": "goes down and boots a kernel that was loaded by kexec",
+    "watchdog": "a watchdog stays fed through an upgrade, and resets a machine whose PID 1 hangs",
 }
 
 # Scenarios whose every combination is run; the others are about molt and the kernel, not about the
-# root: one root that is quick to boot.
+# root: one root.
 EVERYWHERE = ("boot", "upgrade", "rollback")
-PLAIN_ROOT = "nvme"
+PLAIN_ROOT = "ext4"
+
+# Those whose machine can be saved once it has booted, and be started from there. QEMU cannot save
+# an NVMe controller.
+SAVED_ROOTS = tuple(root for root in ROOTS if root != "nvme")
+
+# Scenarios that say something on the kernel command line: they boot.
+WORDS = ("single", "rescue", "emergency")
 
 # Scenarios that an emulated machine of another architecture would need most of an hour for.
 LONG = ("hundred", "processes")
 
-# What molt cannot do yet.
-NOT_YET = {
-    "kexec": "molt does not boot another kernel yet",
-    "watchdog": "molt does not feed a hardware watchdog yet",
-    "init": "the images of this matrix have an initramfs of busybox yet",
-}
+# What molt cannot do yet: scenario -> why.
+NOT_YET: dict[str, str] = {}
 
 # What the running system lacks, in words that the refusal of an upgrade has to have. (5.10: see
 # README.md, Linux 5.15 or later.)
@@ -97,10 +101,13 @@ class Cell:
         return REFUSED_KERNELS.get(self.kernel) or REFUSED_ROOTS.get(self.root, "")
 
     @property
+    def from_saved(self) -> bool:
+        """Whether it starts from a machine that has booted before, if there is one."""
+        return self.root in SAVED_ROOTS and self.scenario not in WORDS
+
+    @property
     def not_yet(self) -> str:
         """Why this cannot be run; "" if it can."""
-        if self.root == "verity" and self.architecture != "x86_64":
-            return "an initramfs with veritysetup is made for x86_64 alone"
         return NOT_YET.get(self.scenario, "")
 
 
@@ -112,14 +119,22 @@ def sensible(cell: Cell) -> bool:
         return False
     if cell.refusal:
         # Of an upgrade that is refused one is enough, and none of what it does is there.
-        return cell.scenario in ("boot", "upgrade", "single", "emergency", "oom")
+        return cell.scenario in ("boot", "upgrade", *WORDS, "oom")
     return True
 
 
 def all_cells() -> list[Cell]:
-    """The whole matrix, in the order of its axes."""
-    every = (Cell(a, k, r, s) for s in SCENARIOS for r in ROOTS for a in ARCHITECTURES for k in KERNELS)
+    """The whole matrix. Those that have their disks in common follow each other, a boot first: it leaves
+    to the others what they start from."""
+    every = (Cell(a, k, r, s) for k in KERNELS for a in ARCHITECTURES for r in ROOTS for s in SCENARIOS)
     return [cell for cell in every if sensible(cell)]
+
+
+def place(cell: Cell) -> tuple[int, ...]:
+    """Where it stands in a list of cells: by kernel, architecture, root and scenario."""
+    axes = ((cell.kernel, KERNELS), (cell.architecture, ARCHITECTURES), (cell.root, ROOTS),
+            (cell.scenario, SCENARIOS))
+    return tuple(list(known).index(word) for word, known in axes)
 
 
 def parse(name: str) -> Cell:
@@ -128,10 +143,10 @@ def parse(name: str) -> Cell:
     axes = (("architecture", ARCHITECTURES), ("kernel", KERNELS), ("root", ROOTS),
             ("scenario", SCENARIOS))
     if len(words) != len(axes):
-        raise ValueError(f"{name}: a cell is ARCHITECTURE/KERNEL/ROOT/SCENARIO")
+        raise ValueError(f"{name}: a cell is ARCHITECTURE/KERNEL/ROOT/SCENARIO{_nearest(name)}")
     for word, (what, known) in zip(words, axes):
         if word not in known:
-            raise ValueError(f"{name}: no {what} {word}; there are {', '.join(known)}")
+            raise ValueError(f"{name}: no {what} {word}; there are {', '.join(known)}{_nearest(name)}")
     return Cell(*words)
 
 
@@ -145,9 +160,16 @@ def select(patterns: Iterable[str]) -> list[Cell]:
         if not matching and not set(pattern) & set("*?["):
             matching = [parse(pattern)]
         if not matching:
-            raise ValueError(f"no cell matches {pattern}: they are ARCHITECTURE/KERNEL/ROOT/SCENARIO")
+            raise ValueError(f"no cell matches {pattern}: they are ARCHITECTURE/KERNEL/ROOT/SCENARIO"
+                             f"{_nearest(pattern)}")
         chosen |= dict.fromkeys(matching)
-    return list(chosen) if chosen else everything
+    return sorted(chosen, key=place) if chosen else everything
+
+
+def _nearest(name: str) -> str:
+    """As the end of a sentence: the cells whose names are like that one."""
+    near = difflib.get_close_matches(name, [cell.name for cell in all_cells()], 3, 0.7)
+    return f". Near it: {', '.join(near)}" if near else ""
 
 
 def _matches(name: str, pattern: str) -> bool:

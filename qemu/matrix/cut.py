@@ -7,12 +7,18 @@ import json
 import threading
 import time
 
+from qemu.guest import Guest
+from qemu.machine import Machine
 from qemu.matrix.stage import UPGRADE, Stage
 
 # A phase is told when it is over, and none while everything is frozen: the one before tells when to
 # cut, and how much later, in seconds of an emulated machine.
 AFTER = {"plan": ("", 0.3), "prepare": ("plan", 0.0), "freeze": ("prepare", 0.03),
          "exec": ("thaw", 0.05), "services": ("exec", 0.05), "commit": ("services", 0.0)}
+
+# What has not been told when it is cut.
+LATER = {"plan": ("plan", "result"), "prepare": ("prepare", "freeze", "result"), "freeze": ("thaw", "result"),
+         "exec": ("exec", "result"), "services": ("services", "result"), "commit": ("result",)}
 
 # What is there for sure, and what is being written all the time.
 PRECIOUS = "echo precious > /var/precious && sync"
@@ -21,37 +27,46 @@ WRITER = ("setsid sh -c 'while :; do echo $((n+=1)) >> /var/log/written; done' <
 
 
 def cut(stage: Stage, phase: str) -> None:
-    """Then it boots what it booted before, with what had been written; and is upgraded after all."""
-    with stage.machine() as vm:
-        guest = stage.up(vm)
+    """Then it boots what is the default on its disk, with what had been written; and is upgraded after
+    all."""
+    with stage.booted() as (vm, guest):
         stage.new(guest)
         stage.check(guest, f"mkdir -p /var/log && {PRECIOUS} && {WRITER}")
-        after, seconds = AFTER[phase]
-        reached = threading.Event()
-
-        def follow(line: str) -> None:
-            try:
-                event = json.loads(line)
-            except ValueError:
-                return
-            if event.get("event") == "phase" and event.get("name") == after or \
-                    event.get("event") == "result":
-                reached.set()
-
-        if not after:
-            reached.set()
-        guest.send(f"exec initctl upgrade --json {stage.disks.image}", follow)
-        assert reached.wait(UPGRADE * stage.slowness), f"the phase {after} was never over"
-        time.sleep(seconds)
-        vm.cut_power()
+        told = _cut_in(stage, vm, guest, phase)
+    assert not told & set(LATER[phase]), f"cut too late: {', '.join(told)} were over"
     with stage.machine() as vm:
         guest = stage.up(vm)
         stage.is_on(guest, "one")
-        stage.check(guest, "test $(cat /var/precious) = precious")
+        stage.check(guest, "test $(cat /var/precious) = precious && test -s /var/log/written")
         default = stage.check(guest, "cat /var/default 2>/dev/null || true")
-        assert default in ("", "two"), f"the boot default is torn: {default!r}"
+        # The hook that writes it runs when nothing else can go wrong.
+        assert default in (("", "two") if phase == "commit" else ("",)), f"the boot default is {default!r}"
         stage.new(guest)
         stage.commit(guest)
         stage.is_on(guest, "two")
         stage.check(guest, "test $(cat /var/default) = two")
         stage.down(vm, guest)
+
+
+def _cut_in(stage: Stage, vm: Machine, guest: Guest, phase: str) -> set[str]:
+    """Returns the phases that had been told to be over."""
+    after, seconds = AFTER[phase]
+    reached = threading.Event()
+    told: set[str] = set()
+
+    def follow(line: str) -> None:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            return
+        if event.get("event") in ("phase", "result"):
+            told.add(event.get("name") or "result")
+        if after in told or "result" in told:
+            reached.set()
+
+    guest.send(f"exec initctl upgrade --json {stage.disks.image}", follow)
+    if after:
+        assert reached.wait(UPGRADE * stage.slowness), f"the phase {after} was never over"
+    time.sleep(seconds)
+    vm.cut_power()
+    return told

@@ -15,11 +15,14 @@ from qemu import child, deps, foreign, kernel
 from qemu.board import BOARDS
 from qemu.kernel import FLAVOUR
 from qemu.lab import CACHE, LAB, REPOSITORY
+from qemu.matrix.base import fingerprint, of_system
 from qemu.matrix.cells import ARCHITECTURES, KERNELS, NEWEST, Cell
 from qemu.packages import PackageError, Suite
 from qemu.progress import say
 
-TOOLS = ("agent", "badinit", "stream", "web")
+TOOLS = ("agent", "badinit", "kexecload", "stream", "web")
+SCRIPTS = fingerprint((REPOSITORY / "qemu").rglob("*.py"))
+LOADED = "libcryptsetup.so.12"  # by libmount, when it is asked for dm-verity
 BASE_SUITE = "bookworm"  # of busybox
 
 
@@ -31,10 +34,18 @@ class Materials:
     kernels: dict[str, dict[str, str]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     systems: dict[str, str] = field(default_factory=dict)  # architecture -> directory
+    keys: dict[str, str] = field(default_factory=dict)  # architecture -> fingerprint of that
+    bases: str = ""  # directories of qemu/matrix/base.py
+    work: str = ""  # for what is gone with its cell
 
     def why_not(self, cell: Cell) -> str:
         return self.missing.get(f"{cell.architecture}/{cell.kernel}", "") or \
             self.missing.get(cell.architecture, "")
+
+    def key(self, cell: Cell) -> str:
+        """Of what a cell tests, and how: an outcome is good for as long as that is the same."""
+        linux = self.kernels.get(f"{cell.architecture}/{cell.kernel}", {}).get("image", "")
+        return f"{self.keys.get(cell.architecture)} {SCRIPTS} {Path(linux).parent.name}"
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(self.__dict__, indent=1))
@@ -47,10 +58,13 @@ def load(path: Path) -> Materials:
 def gather(cells: Iterable[Cell], builds: dict[str, Path], out: Path) -> Materials:
     """For those cells. What cannot be had is noted as missing: that is for the table to tell."""
     wanted = [cell for cell in cells if not cell.not_yet]
-    found = Materials()
+    found = Materials(bases=str(out / "bases"), work=str(out / "work"))
+    for place in (found.bases, found.work):
+        Path(place).mkdir(exist_ok=True)
     for architecture in dict.fromkeys(cell.architecture for cell in wanted):
         try:
             found.systems[architecture] = str(_system(architecture, builds[architecture], out))
+            found.keys[architecture] = of_system(Path(found.systems[architecture]))
         except (PackageError, deps.MissingPackages, foreign.MissingLibrary) as error:
             # Not a RuntimeError: a molt that does not build is no skip.
             found.missing[architecture] = str(error)
@@ -116,9 +130,7 @@ def _system(architecture: str, build: Path, out: Path) -> Path:
     programs = [root / "usr/sbin/molt", root / "usr/bin/initctl"]
     for tool in TOOLS:
         programs.append(Path(shutil.copy2(build / "tools" / tool, root / LAB / tool)))
-    if architecture == "x86_64":
-        programs.append(Path(shutil.copy2(deps.tool("veritysetup"), root / "sbin/veritysetup")))
-    foreign.add_libraries(root, debian, programs)
+    foreign.add_libraries(root, debian, programs, [LOADED])
     for program in programs:
         child.check([f"{BOARDS[debian].triplet}-strip", "--strip-debug", str(program)])
     return root

@@ -10,18 +10,20 @@ from pathlib import Path
 from qemu import child, deps
 
 
+def there(directory: Path, names: list[str]) -> list[str]:
+    """Those of the names that are modules below lib/modules/RELEASE, by modules.dep. One that is not is
+    built in, or this kernel has none: whoever needs it will say so."""
+    needs = _needs(directory)
+    return [name for name in names if _plain(name) in needs]
+
+
 def closure(directory: Path, names: list[str]) -> list[Path]:
-    """Their files below lib/modules/RELEASE, by modules.dep. One that is not there is built in, or
-    this kernel has none: whoever needs it will say so."""
-    needs = {}
-    for text in (directory / "modules.dep").read_text().splitlines():
-        file, _, needed = text.partition(":")
-        needs[_name(file)] = (file, needed.split())
+    """The files of those that are there."""
+    needs = _needs(directory)
     order: dict[str, None] = {}
-    for name in names:
-        if name.replace("-", "_") in needs:
-            file, needed = needs[name.replace("-", "_")]
-            order |= dict.fromkeys([*reversed(needed), file])  # modprobe's order
+    for name in there(directory, names):
+        file, needed = needs[_plain(name)]
+        order |= dict.fromkeys([*reversed(needed), file])  # modprobe's order
     return [directory / file for file in order]
 
 
@@ -39,9 +41,19 @@ def install(directory: Path, names: list[str], root: Path) -> None:
         place.write_bytes(unpacked(module))
     at.mkdir(parents=True, exist_ok=True)
     for index in ("modules.builtin", "modules.order"):
-        shutil.copy2(directory / index, at / index)
+        if (directory / index).exists():  # since 6.19 Debian has them elsewhere
+            shutil.copy2(directory / index, at / index)
     child.check([deps.tool("depmod"), "-b", str(root), directory.name])
 
 
-def _name(file: str) -> str:
-    return Path(file).name.partition(".ko")[0].replace("-", "_")
+def _needs(directory: Path) -> dict[str, tuple[str, list[str]]]:
+    """Name -> its file, and those of what it needs."""
+    needs = {}
+    for text in (directory / "modules.dep").read_text().splitlines():
+        file, _, needed = text.partition(":")
+        needs[_plain(Path(file).name.partition(".ko")[0])] = (file, needed.split())
+    return needs
+
+
+def _plain(name: str) -> str:
+    return name.replace("-", "_")

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import enum
 import html
+import json
 import xml.etree.ElementTree as xml
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from qemu.matrix import cells
 from qemu.matrix.cells import ARCHITECTURES, KERNELS, Cell
 
 
@@ -35,6 +37,36 @@ class Outcome:
     seconds: float = 0.0
     why: str = ""
     log: Path | None = None  # a directory
+
+
+Key = Callable[[Cell], str]
+
+
+def save(outcomes: Iterable[Outcome], path: Path, key: Key) -> None:
+    """For load(): `key` says what the cell tested."""
+    done = [{"cell": o.cell.name, "key": key(o.cell), "state": o.state.name, "seconds": o.seconds,
+             "why": o.why, "log": str(o.log or "")} for o in outcomes]
+    unfinished = path.with_name(f".{path.name}.new")
+    unfinished.write_text(json.dumps(done, indent=1))
+    unfinished.rename(path)
+
+
+def load(path: Path, key: Key) -> list[Outcome]:
+    """Those of an earlier run that need not be run again: they were good, and of the same."""
+    try:
+        read = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return []
+    found = []
+    for o in read:
+        try:
+            cell = cells.parse(o["cell"])
+        except ValueError:
+            continue  # there was such a cell once
+        if State[o["state"]] in GOOD and o["key"] == key(cell):
+            found.append(Outcome(cell, State[o["state"]], o["seconds"], o["why"],
+                                 Path(o["log"]) if o["log"] else None))
+    return found
 
 
 def exit_code(outcomes: Iterable[Outcome]) -> int:

@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: MIT
 """Runs cells, several at a time, each as a program of its own: what happens to one is nothing to the
 others, and a cell that hangs is killed with all it has started.
+
+Cells come in groups that have something in common, which the first of them makes: until it is done the
+others of its group wait, and those of other groups are run.
 """
 
 from __future__ import annotations
 
+import collections
 import os
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from qemu.matrix.cells import Cell
@@ -25,42 +28,116 @@ PATIENCE = 20.0  # for a cell to take its machine down before it is killed
 Command = Callable[[Cell, Path], list[str]]
 
 
+class Queue:
+    """What is to be run, in order, as far as their groups allow it. Not for several threads at once."""
+
+    def __init__(self, cells: Iterable[Cell], group: Callable[[Cell], str]) -> None:
+        self._waiting = list(cells)
+        self._group = group
+        self._made: set[str] = set()
+        self._making: set[str] = set()
+        self._left = collections.Counter(map(group, self._waiting))
+
+    @property
+    def empty(self) -> bool:
+        return not self._waiting
+
+    def take(self) -> Cell | None:
+        """The next one; None: all that are left have to wait, or none is left."""
+        for cell in self._waiting:
+            if self._group(cell) not in self._making:
+                self._waiting.remove(cell)
+                if self._group(cell) not in self._made:
+                    self._making.add(self._group(cell))
+                return cell
+        return None
+
+    def ended(self, cell: Cell) -> bool:
+        """Whether it was the last one of its group."""
+        group = self._group(cell)
+        self._making.discard(group)
+        self._made.add(group)
+        self._left[group] -= 1
+        return not self._left[group]
+
+    def clear(self) -> None:
+        self._waiting.clear()
+
+
 class Runner:
     """`command` is given the cell and the directory of its logs."""
 
     def __init__(self, command: Command, out: Path, jobs: int, timeout: Callable[[Cell], float],
-                 tell: Callable[[str, Cell, Outcome | None], None] = lambda *_: None) -> None:
+                 tell: Callable[[str, Cell, Outcome | None], None] = lambda *_: None,
+                 group: Callable[[Cell], str] = lambda cell: cell.name,
+                 group_ended: Callable[[str], None] = lambda _: None) -> None:
         self._command = command
         self._out = out
         self._jobs = jobs
         self._timeout = timeout
         self._tell = tell  # "begin" or "end"; one at a time
-        self._lock = threading.Lock()
+        self._group = group
+        self._group_ended = group_ended
+        self._changed = threading.Condition()
         self._running: set[subprocess.Popen[bytes]] = set()
         self._stopped = False
+        self._outcomes: dict[Cell, Outcome] = {}
+        self._error: BaseException | None = None
+        self._queue = Queue([], group)
 
     def run(self, cells: Iterable[Cell]) -> list[Outcome]:
-        """All of them, in order. An interruption ends what runs before it goes on its way."""
-        with ThreadPoolExecutor(self._jobs) as pool:
-            futures = [pool.submit(self._one, cell) for cell in cells]
-            try:
-                return [future.result() for future in futures]
-            except BaseException:
-                self._stop(futures)
-                raise
+        """All of them; in that order in the result, and about so in time. An interruption ends what runs
+        before it goes on its way."""
+        chosen = list(cells)
+        self._queue = Queue(chosen, self._group)
+        threads = [threading.Thread(target=self._work) for _ in range(self._jobs)]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                thread.join()
+        except BaseException:
+            self._stop()
+            for thread in threads:
+                thread.join()
+            raise
+        if self._error:
+            raise self._error
+        return [self._outcomes[cell] for cell in chosen]
 
-    def _stop(self, futures: list) -> None:  # type: ignore[type-arg]
-        for future in futures:
-            future.cancel()
-        with self._lock:
+    def _stop(self) -> None:
+        with self._changed:
             self._stopped = True
+            self._queue.clear()
             for process in self._running:
                 _signal(process, signal.SIGTERM)
+            self._changed.notify_all()
+
+    def _work(self) -> None:
+        try:
+            while cell := self._take():
+                outcome = self._one(cell)
+                with self._changed:
+                    if not self._stopped:
+                        self._tell("end", cell, outcome)
+                        self._outcomes[cell] = outcome
+                    if self._queue.ended(cell):
+                        self._group_ended(self._group(cell))
+                    self._changed.notify_all()
+        except BaseException as error:
+            self._error = error
+            self._stop()
+
+    def _take(self) -> Cell | None:
+        with self._changed:
+            while not (cell := self._queue.take()) and not self._queue.empty:
+                self._changed.wait()
+            return cell
 
     def _one(self, cell: Cell) -> Outcome:
         if cell.not_yet:
-            return self._ended(Outcome(cell, State.NOT_YET, why=cell.not_yet))
-        with self._lock:
+            return Outcome(cell, State.NOT_YET, why=cell.not_yet)
+        with self._changed:
             self._tell("begin", cell, None)
         log = self._out / "cells" / cell.name
         log.mkdir(parents=True, exist_ok=True)
@@ -75,17 +152,12 @@ class Runner:
         state = states.get(code, State.FAILED)
         if state is State.FAILED and not why:
             why = f"exit {code}: {_read(log / 'log')[-1500:].strip()}"
-        return self._ended(Outcome(cell, state, seconds, why, log))
-
-    def _ended(self, outcome: Outcome) -> Outcome:
-        with self._lock:
-            self._tell("end", outcome.cell, outcome)
-        return outcome
+        return Outcome(cell, state, seconds, why, log)
 
     def _execute(self, cell: Cell, log: Path) -> tuple[int, str]:
         """The exit code, and why there is none of its own."""
         with (log / "log").open("wb") as output:
-            with self._lock:
+            with self._changed:
                 if self._stopped:
                     return 1, "interrupted"
                 process = subprocess.Popen(self._command(cell, log), stdin=subprocess.DEVNULL,
@@ -97,7 +169,7 @@ class Runner:
                 _end(process)
                 return 1, f"not done within {self._timeout(cell):.0f} s, and killed"
             finally:
-                with self._lock:
+                with self._changed:
                     self._running.discard(process)
 
 

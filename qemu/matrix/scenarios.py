@@ -12,30 +12,32 @@ from qemu.lab import LAB
 from qemu.load import Http, Load, Streams
 from qemu.matrix import cut
 from qemu.matrix.cells import CUTS
-from qemu.matrix.stage import BOOT, COMMAND, REFUSED, ROLLED_BACK, Stage
-from qemu.matrix.system import PLACE
+from qemu.matrix.stage import BOOT, COMMAND, DOWN, REFUSED, ROLLED_BACK, Stage
+from qemu.matrix.system import DISK, PLACE, WATCHDOG_SECONDS
 from qemu.upgrade import document
 
 Play = Callable[[Stage], bool | None]
 
 PROMPT = "# "
+OF_MOLT = ("ext4", "btrfs", "squashfs", "erofs", "verity")  # whose initramfs is molt's own
 PROCESSES = 2000
 UPGRADES = 100
 
-# A copy of the second image that can be written to, in memory, on /new.
+# A copy of the running image that can be written to, in memory, on /new.
 WRITABLE = """set -e
-mkdir -p /run/n2
-mountpoint -q /run/n2 || mount -o ro /dev/nvme0n2 /run/n2
+mkdir -p /run/same
+mountpoint -q /run/same || mount --bind / /run/same
 mount -t tmpfs -o mode=755 spoilt /new
-cp -a /run/n2/. /new
+cp -a /run/same/. /new
 """
 
 
 def boot(stage: Stage) -> bool:
-    with stage.machine() as vm:
-        guest = stage.up(vm)
+    with stage.boot() as (vm, guest):
         stage.is_on(guest, "one")
         mounted = stage.check(guest, "awk '{ print $2 }' /proc/mounts").splitlines()
+        if stage.cell.root in OF_MOLT:
+            stage.check(guest, "grep -q 'in the initramfs, looking for the root' /run/molt/init.log")
         for place in ("/proc", "/sys", "/dev", "/run", "/sys/fs/cgroup", "/var", "/home", "/tmp"):
             assert mounted.count(place) == 1, f"{place} is mounted {mounted.count(place)} times"
         if stage.cell.kernel == "5.10":
@@ -46,8 +48,7 @@ def boot(stage: Stage) -> bool:
 
 
 def upgrade(stage: Stage) -> bool:
-    with stage.machine() as vm:
-        guest = stage.up(vm)
+    with stage.booted() as (vm, guest):
         stage.new(guest)
         if stage.cell.refusal:
             _refused(stage, guest, stage.cell.refusal)
@@ -71,8 +72,7 @@ def _refused(stage: Stage, guest: Guest, word: str) -> None:
 
 def rollback(stage: Stage) -> None:
     """By what fails on the new image, and by who does not like it."""
-    with stage.machine() as vm:
-        guest = stage.up(vm)
+    with stage.booted() as (vm, guest):
         _spoilt(stage, guest, f"printf '#!/bin/sh\\nexit 1\\n' > /new/{LAB}/probe", "probe.service")
         stage.new(guest)
         stage.commit(guest)
@@ -85,21 +85,18 @@ def rollback(stage: Stage) -> None:
 
 def _spoilt(stage: Stage, guest: Guest, spoil: str, word: str) -> None:
     """An upgrade to a copy of the running image that something is wrong with."""
-    script = WRITABLE.replace("mountpoint -q /run/n2 || mount -o ro /dev/nvme0n2 /run/n2",
-                              "mountpoint -q /run/n2 || mount --bind / /run/n2")
-    stage.check(guest, f"{script}{spoil}\nsync")
+    stage.check(guest, f"{WRITABLE}{spoil}")
     done = stage.upgrade(guest, "/new")
     assert done.code == ROLLED_BACK and done.text.startswith("rolled back: ") and word in done.text, \
         f"{done.code} {done.text}"
     stage.is_on(guest, "one")
-    stage.check(guest, "umount /new && umount /run/n2 && ! grep -qx molt-guard /proc/[0-9]*/comm")
+    stage.check(guest, "umount /new && umount /run/same && ! grep -qx molt-guard /proc/[0-9]*/comm")
     assert not document(guest, "initctl holders --json")["holders"], "the image is still held"
 
 
 def spoilt_init(stage: Stage, how: str, word: str) -> None:
     """Without its guard PID 1 would panic the kernel."""
-    with stage.machine() as vm:
-        guest = stage.up(vm)
+    with stage.booted() as (vm, guest):
         badinit = f"cp /{LAB}/badinit /new/usr/sbin/molt && "
         if how == "swap":
             badinit = (f"cp -a /new/usr/sbin/molt /new/usr/sbin/init.next && {badinit}"
@@ -116,6 +113,10 @@ def spoilt_init(stage: Stage, how: str, word: str) -> None:
 
 def single(stage: Stage) -> None:
     _with_shell(stage, "single", "single-user mode", "/var is a mountpoint")
+
+
+def rescue(stage: Stage) -> None:
+    _with_shell(stage, "rescue", "single-user mode", "/var is a mountpoint")
 
 
 def emergency(stage: Stage) -> None:
@@ -137,8 +138,7 @@ def _with_shell(stage: Stage, word: str, said: str, state: str) -> None:
 
 def load(stage: Stage) -> None:
     """Nobody outside notices."""
-    with stage.machine() as vm:
-        guest = stage.up(vm)
+    with stage.booted() as (vm, guest):
         stage.new(guest)
         ways = vm.ports[8080]
         clients = Load([Http("web, new connections", "127.0.0.1", ways[:2], False, clients=2, pause=0.1),
@@ -158,8 +158,7 @@ def load(stage: Stage) -> None:
 
 def dstate(stage: Stage) -> None:
     """A writer to a file system that is suspended sleeps where no signal and no freezer reaches it."""
-    with stage.machine() as vm:
-        guest = stage.up(vm)
+    with stage.booted() as (vm, guest):
         stage.new(guest)
         stage.check(guest, "fsfreeze --freeze /home && (setsid sh -c 'echo x > /home/written' "
                            "</dev/null >/dev/null 2>&1 & echo $! > /run/writer) && "
@@ -176,8 +175,7 @@ def dstate(stage: Stage) -> None:
 
 
 def oom(stage: Stage) -> None:
-    with stage.machine(memory="256M") as vm:
-        guest = stage.up(vm)
+    with stage.booted() as (vm, guest):
         guest.run("initctl start hog.service", COMMAND * stage.slowness)
         guest.wait_until("dmesg | grep -q 'Out of memory: Killed process .*(tail)'",
                          COMMAND * 3 * stage.slowness, "the kernel has killed the hog")
@@ -198,8 +196,7 @@ FILL = "cat /dev/zero > {0}/filler 2>/dev/null; sync; ! echo more and more of it
 
 def full(stage: Stage) -> None:
     """The commit hook cannot write: told, and undone; the rest of it needs no disk."""
-    with stage.machine() as vm:
-        guest = stage.up(vm)
+    with stage.booted() as (vm, guest):
         stage.new(guest)
         stage.check(guest, FILL.format("/var"))
         done = stage.upgrade(guest)
@@ -220,8 +217,7 @@ def full(stage: Stage) -> None:
 
 def processes(stage: Stage) -> None:
     """Every one of them is moved."""
-    with stage.machine(memory="1G") as vm:
-        guest = stage.up(vm)
+    with stage.booted() as (vm, guest):
         stage.new(guest)
         script = (f"cd {PLACE}; n=0; while [ $n -lt {PROCESSES} ]; do sleep 100000 </dev/null "
                   ">/dev/null 2>&1 & n=$((n+1)); done; echo $(ls -d /proc/[0-9]* | wc -l)")
@@ -237,11 +233,67 @@ def processes(stage: Stage) -> None:
 def hundred(stage: Stage) -> None:
     """Nothing adds up."""
     from qemu.marathon import marathon_alone
-    with stage.machine() as vm:
-        guest = stage.up(vm)
-        marathon_alone(guest, UPGRADES)
+    with stage.booted() as (vm, guest):
+        disks = stage.check(guest, f"{DISK} one; {DISK} two").split()
+        marathon_alone(guest, UPGRADES, disks)
         stage.is_on(guest, "one")
         stage.down(vm, guest)
+
+
+LOAD = """set -e
+mkdir -p /run/boot
+mount -o ro $({disk} boot) /run/boot
+/{lab}/kexecload /run/boot/vmlinuz /run/boot/initrd "$(cat /proc/cmdline) matrix.second"
+umount /run/boot
+cat /proc/sys/kernel/random/boot_id"""
+
+
+def kexec(stage: Stage) -> None:
+    """The firmware would end the machine: what comes up after that has come by kexec."""
+    with stage.booted() as (vm, guest):
+        before = stage.check(guest, LOAD.format(disk=DISK, lab=LAB)).splitlines()[-1]
+        hellos = guest.hellos
+        guest.send("initctl reboot")
+        guest.wait_hello(hellos, (BOOT + DOWN) * stage.slowness)
+        stage.services_run(guest)
+        stage.is_on(guest, "one")
+        after = stage.check(guest, "grep -q matrix.second /proc/cmdline && "
+                                   "! dmesg | grep -i 'recovery complete\\|recovering journal' && "
+                                   "cat /proc/sys/kernel/random/boot_id")
+        assert after != before, "it has not booted"
+        stage.down(vm, guest)
+
+
+# The PC's, where its kernel has a driver for it; else the kernel's own.
+ARM_WATCHDOG = "modprobe i6300esb 2>/dev/null; [ -c /dev/watchdog ] || modprobe softdog; [ -c /dev/watchdog ]"
+IS_ARMED = "ls -l /proc/1/fd | grep -q /dev/watchdog"
+# A PID 1 that does nothing at all.
+HANG = """mkdir /sys/fs/cgroup/hung && echo 1 > /sys/fs/cgroup/hung/cgroup.freeze &&
+echo 1 > /sys/fs/cgroup/hung/cgroup.procs"""
+
+
+def watchdog(stage: Stage) -> None:
+    with stage.booted() as (vm, guest):
+        _arm(stage, guest)
+        stage.new(guest)
+        stage.commit(guest)
+        stage.is_on(guest, "two")
+        stage.check(guest, IS_ARMED)
+        # For longer than its time: the one thing that shows that it is pinged.
+        guest.check(f"sleep {2 * WATCHDOG_SECONDS}", COMMAND * stage.slowness)
+        stage.is_on(guest, "two")
+        guest.send(HANG)
+        ended = vm.wait_off(4 * WATCHDOG_SECONDS * stage.slowness)
+        assert ended == "guest-reset", f"ended by {ended}, not by the watchdog"
+    with stage.machine() as vm:
+        guest = stage.up(vm)
+        _arm(stage, guest)
+        stage.down(vm, guest)
+
+
+def _arm(stage: Stage, guest: Guest) -> None:
+    stage.check(guest, ARM_WATCHDOG)
+    guest.wait_until(IS_ARMED, COMMAND * stage.slowness, "PID 1 has opened the watchdog")
 
 
 PLAYS: dict[str, Play] = {
@@ -249,6 +301,7 @@ PLAYS: dict[str, Play] = {
     "upgrade": upgrade,
     "rollback": rollback,
     "single": single,
+    "rescue": rescue,
     "emergency": emergency,
     "load": load,
     "library": functools.partial(spoilt_init, how="swap", word="exited with code 127"),
@@ -258,5 +311,7 @@ PLAYS: dict[str, Play] = {
     "full": full,
     "processes": processes,
     "hundred": hundred,
+    "kexec": kexec,
+    "watchdog": watchdog,
     **{f"cut-{phase}": functools.partial(cut.cut, phase=phase) for phase in CUTS},
 }

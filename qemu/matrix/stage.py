@@ -3,17 +3,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from qemu import images, kvm
 from qemu.guest import Guest
-from qemu.machine import Config, Machine
-from qemu.matrix.cells import ARCHITECTURES, Cell
-from qemu.matrix.system import SERVICES, Disks
+from qemu.machine import Config, Drive, Machine
+from qemu.matrix.base import Base
+from qemu.matrix.cells import ARCHITECTURES, SAVED_ROOTS, Cell
+from qemu.matrix.system import SERVICES
 from qemu.upgrade import Upgrade, upgrade
 
 PORTS = {8080: 8, 9000: 8}  # web and stream, and how many ways to each
+
+MEMORY = "768M"  # 2000 processes find a place in it
+DEVICES = ["i6300esb"]
 
 REFUSED, ROLLED_BACK = 3, 4
 
@@ -30,23 +36,53 @@ def slowness(cell: Cell) -> float:
 
 
 class Stage:
-    """`log` is the directory for consoles."""
+    """`log` is the directory for consoles, `directory` for the disks of this cell alone."""
 
-    def __init__(self, cell: Cell, kernel: Path, disks: Disks, log: Path) -> None:
+    def __init__(self, cell: Cell, kernel: Path, base: Base, directory: Path, log: Path) -> None:
         self.cell = cell
-        self.disks = disks
         self.slowness = slowness(cell)
+        self.disks = base.disks
+        self._base = base
         self._kernel = kernel
         self._log = log
+        self._directory = directory
+        self._state: dict[str, Path] = {}
         self._boots = 0
 
-    def machine(self, append: str = "", memory: str = "512M") -> Machine:
-        """Another boot from the same disks."""
+    def machine(self, append: str = "", root: str = "", saved: Path | None = None) -> Machine:
+        """Another boot from the same disks; `root` is for the kernel's command line, if not the usual."""
+        if not self._state:
+            self._state = self._base.copy_state(self._directory, saved is not None)
         self._boots += 1
-        config = Config(self._kernel, self.disks.disks, PORTS, memory=memory,
-                        append=f"{self.disks.append} {append}".strip(), initrd=self.disks.initrd,
-                        architecture=ARCHITECTURES[self.cell.architecture])
+        drives = [Drive(Path(path), serial) for serial, path in self.disks.images.items()]
+        drives += [Drive(path, serial, written=True) for serial, path in self._state.items()]
+        on_nvme = [drives.pop(0).path] if self.cell.root == "nvme" else []
+        config = Config(self._kernel, on_nvme, PORTS, memory=MEMORY, append=append,
+                        initrd=Path(self.disks.initrd) if self.disks.initrd else None,
+                        architecture=ARCHITECTURES[self.cell.architecture],
+                        root=root or self.disks.root, drives=drives, devices=DEVICES, saved=saved)
         return Machine(config, self._log / f"console-{self._boots}.log")
+
+    @contextlib.contextmanager
+    def boot(self) -> Iterator[tuple[Machine, Guest]]:
+        """A machine that boots, and its guest once the services run. The first one of its base is saved."""
+        with self.machine() as vm:
+            guest = self.up(vm)
+            if not self._base.saved and self.cell.root in SAVED_ROOTS:
+                self._base.save(vm, self._state)
+            yield vm, guest
+
+    @contextlib.contextmanager
+    def booted(self) -> Iterator[tuple[Machine, Guest]]:
+        """The same, from the one that was saved if there is one."""
+        if not self._base.saved:
+            with self.boot() as both:
+                yield both
+            return
+        with self.machine(saved=self._base.saved) as vm:
+            guest = Guest(vm)
+            self.services_run(guest)
+            yield vm, guest
 
     def up(self, vm: Machine) -> Guest:
         """The guest, once its services run."""
@@ -93,6 +129,6 @@ class Stage:
         self.clean()
 
     def clean(self) -> None:
-        for name, disk in zip(("/var", "/home"), self.disks.disks[2:4]):
+        for name, disk in self._state.items():
             why = images.unclean(disk)
-            assert not why, f"{name} is not clean: {why}"
+            assert not why, f"/{name} is not clean: {why}"

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: MIT
-"""The disks of one cell: two images of a small system, of the kind the cell asks for, /var and /home.
+"""The disks of one kind of root: two images of a small system, /var and /home.
 
-    nvme0n1  the image that is booted      nvme0n3  /var
-    nvme0n2  the one to go to              nvme0n4  /home
-    nvme0n5, n6  hashes of both, where there is dm-verity
+    one    the image that is booted      var    /var
+    two    the one to go to              home   /home
+    hash1, hash2  hashes of both, where there is dm-verity
+    boot   the kernel and its initramfs, for kexec
+
+These are the serial numbers of the disks: `disk two` in the guest prints the path of that one. Which
+numbers the kernel gives them is a matter of luck with some drivers.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from dataclasses import dataclass, field
@@ -15,18 +20,21 @@ from pathlib import Path
 
 from qemu import child, deps, ramdisk
 from qemu.board import BOARDS
-from qemu.lab import LAB, write_layer
+from qemu.lab import LAB, REPOSITORY, write_layer
 from qemu.matrix import modules
-from qemu.matrix.cells import ARCHITECTURES, Cell
+from qemu.matrix.cells import ARCHITECTURES, PLAIN_ROOT, Cell
 
 PLACE = "/opt/place"  # a directory of the image for processes to be in
 STOP_SECONDS = 10
+WATCHDOG_SECONDS = 15
 
 FILES = {
     "etc/molt/init.conf": f"""[Boot]
 Services=agent.service network.service probe.service web.service stream.service
 [Manager]
 DefaultTimeoutStopSec={STOP_SECONDS}
+RuntimeWatchdogSec={WATCHDOG_SECONDS}
+RebootWatchdogSec=120
 [Upgrade]
 FreezeTimeoutSec=20
 BlackoutTimeoutSec=60
@@ -88,10 +96,18 @@ ip route add default via 10.0.2.2
 exit 0
 """,
     f"{LAB}/probe": "#!/bin/sh\nsleep 100000 &\necho $! > /run/probe.pid\n",
-    "etc/fstab": """/dev/nvme0n3 /var  ext4  rw,nosuid,nodev  0 0
-/dev/nvme0n4 /home ext4  rw,nosuid,nodev  0 0
+    f"{LAB}/disk": """#!/bin/sh
+for block in /sys/block/vd*; do [ "$(cat $block/serial)" = "$1" ] && exec echo /dev/${block##*/}; done
+echo "there is no disk $1" >&2
+exit 1
+""",
+    # Without an initramfs nobody has loaded them yet.
+    "etc/modules-load.d/disks.conf": "virtio_pci\nvirtio_blk\n",
+    "etc/fstab": """LABEL=var  /var  ext4  rw,nosuid,nodev  0 0
+LABEL=home /home ext4  rw,nosuid,nodev  0 0
 tmpfs        /tmp  tmpfs rw,nosuid,nodev,mode=1777,size=64m 0 0
 """,
+    "etc/machine-id": "",  # a place for one that is made at boot
     "etc/os-release": 'PRETTY_NAME="@version@"\nVERSION_ID=@version@\n',
     **{f"{PLACE[1:]}/file-{n}": "@version@\n" for n in range(4)},
 }
@@ -99,63 +115,68 @@ VERSIONS = ("one", "two")
 SERVICES = ("agent", "probe", "web", "stream")
 
 # Of the guest itself, whatever its root is.
-MODULES = ["virtio_pci", "virtio_net", "overlay", "squashfs", "erofs", "btrfs", "loop", "unix_diag",
-           "nvme", "ext4", "crc32c_generic", "dm-verity"]
+MODULES = ["virtio_pci", "virtio_blk", "virtio_net", "overlay", "squashfs", "erofs", "btrfs", "loop",
+           "unix_diag", "ext4", "crc32c_generic", "dm-verity", "i6300esb", "softdog"]
+# Of every initramfs.
+EARLY_MODULES = ["virtio_pci", "virtio_blk", "ext4", "crc32c_generic"]
 
 SIZE = "128M"
+DISK = f"/{LAB}/disk"
+HASH_UUID = "6d6f6c74-0000-4000-9000-00000000000{}"  # of the hashes of an image
 
 
 @dataclass(frozen=True)
 class Kind:
-    """`mount` is a script in an initramfs that has the root on /root in the end ("": there is none),
-    `new` one in the guest that brings the second image to /new. `image` is what is given to `initctl
-    upgrade`. @HASH1@ and @HASH2@ are the root hashes."""
+    """`root` is for the kernel's command line, `new` a script in the guest that brings the second image
+    to /new; `image` is what is given to `initctl upgrade`. @HASH1@ and @HASH2@ are the root hashes."""
 
-    mount: str
-    new: str
+    root: str
+    new: str = f"mount -o ro $({DISK} two) /new"
     file_system: str = "ext4"  # of the disks with the images
-    modules: list[str] = field(default_factory=list)
+    modules: list[str] = field(default_factory=list)  # of the initramfs
     image: str = "/new"
 
 
-OVERLAY = """mount -t tmpfs {0} {0}
-mkdir {0}/lower {0}/upper {0}/work
-mount -t squashfs -o ro {1} {0}/lower
-mount -t overlay -o lowerdir={0}/lower,upperdir={0}/upper,workdir={0}/work overlay {2}"""
 COPY = """mount -t ext4 -o ro {1} {0}
 mount -t tmpfs -o mode=755 image {2}
 cp -a {0}/. {2}
 umount {0}"""
-FIRST, SECOND = "/dev/nvme0n1", "/dev/nvme0n2"
+# Of these there are two, by the last digit: the first image and the second.
+UUID = "6d6f6c74-0000-4000-8000-00000000000{}"
+BY_UUID = f"root=UUID={UUID.format(1)} rootfstype="
+# Disks that have nothing that tells them apart from outside are taken by their place on the bus.
+FIRST = "root=/dev/vda rootfstype=squashfs"
 
 KINDS = {
-    "nvme": Kind("", f"mount -o ro {SECOND} /new"),
-    "ext4": Kind(f"mount -t ext4 -o ro {FIRST} /root", f"mount -o ro {SECOND} /new"),
-    "btrfs": Kind(f"mount -t btrfs -o ro,subvol=one {FIRST} /root",
-                  f"mount -t btrfs -o ro,subvol=two {FIRST} /new", "btrfs", ["btrfs"]),
-    "squashfs": Kind(OVERLAY.format("/aside", FIRST, "/root"),
-                     "mkdir -p /run/two\n" + OVERLAY.format("/run/two", SECOND, "/new"),
+    "nvme": Kind("root=/dev/nvme0n1 rootfstype=ext4"),
+    "ext4": Kind(f"{BY_UUID}ext4"),
+    "btrfs": Kind(f"{BY_UUID}btrfs rootflags=subvol=one",
+                  f"mount -t btrfs -o ro,subvol=two $({DISK} one) /new", "btrfs", ["btrfs"]),
+    "squashfs": Kind(f"{FIRST} molt.overlay=tmpfs", f"""mkdir -p /run/two
+mount -t tmpfs /run/two /run/two
+mkdir /run/two/lower /run/two/upper /run/two/work
+mount -t squashfs -o ro $({DISK} two) /run/two/lower
+mount -t overlay -o lowerdir=/run/two/lower,upperdir=/run/two/upper,workdir=/run/two/work overlay /new""",
                      "squashfs", ["squashfs", "overlay"]),
-    "erofs": Kind(f"mount -t erofs -o ro {FIRST} /root", f"mount -t erofs -o ro {SECOND} /new",
-                  "erofs", ["erofs"]),
-    "verity": Kind(f"veritysetup open {FIRST} one /dev/nvme0n5 @HASH1@\n"
-                   "mount -t squashfs -o ro /dev/mapper/one /root",
+    "erofs": Kind(f"{BY_UUID}erofs", file_system="erofs", modules=["erofs"]),
+    "verity": Kind(f"{FIRST} roothash=@HASH1@ molt.verity_hash=UUID={HASH_UUID.format(1)}",
                    ":", "squashfs", ["squashfs", "dm-verity", "sha256_generic"],
-                   f"--verity-hash=/dev/nvme0n6 --root-hash=@HASH2@ {SECOND}"),
-    "tmpfs": Kind(COPY.format("/aside", FIRST, "/root"),
-                  "mkdir -p /run/two\n" + COPY.format("/run/two", SECOND, "/new")),
-    "initramfs": Kind("", f"mount -o ro {SECOND} /new"),
+                   f"--verity-hash=$({DISK} hash2) --root-hash=@HASH2@ $({DISK} two)"),
+    "tmpfs": Kind("", "mkdir -p /run/two\n" + COPY.format("/run/two", f"$({DISK} two)", "/new")),
+    "initramfs": Kind("rdinit=/sbin/init"),
 }
 
+# Of the initramfs that fills a tmpfs, as an image that comes over a network does; every other is
+# molt's own (conf/mkinitramfs).
 EARLY = """#!/bin/sh
-export PATH=/bin:/sbin DM_DISABLE_UDEV=1
+export PATH=/bin:/sbin
 mkdir -p /proc /sys /dev /run /root /aside
 mount -t proc -o nosuid,nodev,noexec proc /proc
 mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
 mount -t devtmpfs -o nosuid devtmpfs /dev
 mount -t tmpfs -o nosuid,nodev,mode=0755 run /run
 for module in /modules/*; do [ -e $module ] && insmod $module; done
-until [ -b /dev/nvme0n4 ]; do sleep 0.05; done
+until [ -b /dev/vda ]; do sleep 0.05; done
 set -e
 {mount}
 for d in proc sys dev run; do mount --move /$d /root/$d; done
@@ -165,43 +186,49 @@ exec switch_root /root /sbin/init "$@"
 
 @dataclass
 class Disks:
-    """What a machine needs of it."""
+    """What a machine needs of it. All paths are texts: this goes through a file."""
 
-    disks: list[Path]
-    initrd: Path | None
+    images: dict[str, str]  # serial number -> file; never written to
+    state: dict[str, str]  # the same of those that are
+    initrd: str
+    root: str  # for the kernel's command line
     new: str
     image: str
-    append: str = ""
 
 
-def make(cell: Cell, system: Path, directory: Path, kernel_modules: Path) -> Disks:
-    """Writes all of them into the directory, which is there."""
+def make(cell: Cell, system: Path, directory: Path, linux: Path, kernel_modules: Path) -> Disks:
+    """Writes all of them into the directory, which is there. `linux` is the kernel's image."""
     kind = KINDS[cell.root]
     board = BOARDS[ARCHITECTURES[cell.architecture]]
     trees = [_tree(system, directory, version, board.agent, kernel_modules) for version in VERSIONS]
     state = directory / "state"
     (state / "lib/molt").mkdir(parents=True)
-    var, home = directory / "var.ext4", directory / "home.ext4"
-    for disk, size in ((var, "96M"), (home, "32M")):
-        _ext4(disk, state if disk is var else None, size)
-    disks = [directory / version for version in VERSIONS]
-    hashes = {}
+    for name, size in (("var", "96M"), ("home", "32M")):
+        _ext4(directory / name, state if name == "var" else None, size, ["-L", name])
+    images = {version: directory / version for version in VERSIONS}
     if kind.file_system == "btrfs":
-        _btrfs(disks[0], trees, directory / "top")
-        _ext4(disks[1], None, "32M")
+        _btrfs(images["one"], trees, directory / "top")
+        del images["two"]
     else:
-        for tree, disk in zip(trees, disks):
-            _write(kind.file_system, tree, disk)
-    disks += [var, home]
+        for number, (tree, version) in enumerate(zip(trees, VERSIONS), start=1):
+            _write(kind.file_system, tree, images[version], UUID.format(number))
+    hashes = {}
     if cell.root == "verity":
-        for n in (1, 2):
-            tree_file = directory / f"hash{n}"
-            hashes[f"@HASH{n}@"] = _verity(disks[n - 1], tree_file)
-            disks.append(tree_file)
-    initrd, append = _initrd(cell, kind, system, trees[0], directory, kernel_modules, hashes)
-    for tree in trees:
+        for number, version in enumerate(VERSIONS, start=1):
+            images[f"hash{number}"] = directory / f"hash{number}"
+            hashes[f"@HASH{number}@"] = _verity(images[version], images[f"hash{number}"],
+                                                HASH_UUID.format(number))
+    initrd = directory / "initrd"
+    _initrd(cell, kind, system, trees[0], initrd, kernel_modules)
+    if cell.root == PLAIN_ROOT:
+        images["boot"] = directory / "boot"
+        _boot(images["boot"], linux, initrd)
+    for tree in (*trees, state):
         shutil.rmtree(tree)
-    return Disks(disks, initrd, _filled(kind.new, hashes), _filled(kind.image, hashes), append)
+    return Disks({name: str(path) for name, path in images.items()},
+                 {name: str(directory / name) for name in ("var", "home")},
+                 str(initrd) if initrd.exists() else "", _filled(kind.root, hashes),
+                 _filled(kind.new, hashes), _filled(kind.image, hashes))
 
 
 def _tree(system: Path, directory: Path, version: str, agent: str, kernel_modules: Path) -> Path:
@@ -214,28 +241,35 @@ def _tree(system: Path, directory: Path, version: str, agent: str, kernel_module
     return tree
 
 
-def _ext4(disk: Path, tree: Path | None, size: str) -> None:
-    command = ["mke2fs", "-q", "-t", "ext4", "-E", "lazy_itable_init=1,root_owner=0:0"]
-    if tree:
-        command += ["-d", str(tree)]
-    child.check([deps.tool(command[0]), *command[1:], str(disk), size])
+def _boot(disk: Path, linux: Path, initrd: Path) -> None:
+    """For kexec."""
+    tree = disk.with_name("boot-tree")
+    tree.mkdir()
+    shutil.copy2(linux, tree / "vmlinuz")
+    shutil.copy2(initrd, tree / "initrd")
+    _ext4(disk, tree, "160M", ["-O", "^has_journal"])
+    shutil.rmtree(tree)
 
 
-def _write(file_system: str, tree: Path, disk: Path) -> None:
+def _ext4(disk: Path, tree: Path | None, size: str, options: list[str]) -> None:
+    child.check([deps.tool("mke2fs"), "-q", "-t", "ext4", "-E", "lazy_itable_init=1,root_owner=0:0",
+                 *options, *(["-d", str(tree)] if tree else []), str(disk), size])
+
+
+def _write(file_system: str, tree: Path, disk: Path, uuid: str) -> None:
     if file_system == "squashfs":
         child.check(["mksquashfs", str(tree), str(disk), "-quiet", "-no-progress", "-all-root",
                      "-comp", "zstd", "-Xcompression-level", "1"])
     elif file_system == "erofs":
-        child.check(["mkfs.erofs", "--quiet", "--all-root", str(disk), str(tree)])
+        child.check(["mkfs.erofs", "--quiet", "--all-root", "-U", uuid, str(disk), str(tree)])
     else:
-        child.check([deps.tool("mke2fs"), "-q", "-t", "ext4", "-d", str(tree), "-O", "^has_journal",
-                     "-E", "lazy_itable_init=1,root_owner=0:0", str(disk), SIZE])
+        _ext4(disk, tree, SIZE, ["-O", "^has_journal", "-U", uuid])
 
 
 def _btrfs(disk: Path, trees: list[Path], top: Path) -> None:
     with disk.open("wb") as file:
         file.truncate(512 << 20)
-    child.check([deps.tool("mkfs.btrfs"), "-q", str(disk)])
+    child.check([deps.tool("mkfs.btrfs"), "-q", "-U", UUID.format(1), str(disk)])
     top.mkdir()
     child.check(["mount", "-o", "loop", str(disk), str(top)])
     try:
@@ -246,42 +280,51 @@ def _btrfs(disk: Path, trees: list[Path], top: Path) -> None:
         child.check(["umount", str(top)])
 
 
-def _verity(disk: Path, hashes: Path) -> str:
-    run = child.run([deps.tool("veritysetup"), "format", str(disk), str(hashes)])
+def _verity(disk: Path, hashes: Path, uuid: str) -> str:
+    run = child.run([deps.tool("veritysetup"), "format", f"--uuid={uuid}", str(disk), str(hashes)])
     found = re.search(r"^Root hash:\s+([0-9a-f]+)$", run.stdout, re.MULTILINE)
     if not found:
         raise RuntimeError(f"veritysetup: {run.stderr}")
     return found.group(1)
 
 
-def _initrd(cell: Cell, kind: Kind, system: Path, first: Path, directory: Path,
-            kernel_modules: Path, hashes: dict[str, str]) -> tuple[Path | None, str]:
-    """And what the kernel's command line needs for it."""
-    if not kind.mount and cell.root != "initramfs":
-        return None, ""
-    initrd = directory / "initrd"
+def _initrd(cell: Cell, kind: Kind, system: Path, first: Path, initrd: Path,
+            kernel_modules: Path) -> None:
+    """Writes it, if there is to be one."""
     if cell.root == "initramfs":
         ramdisk.pack(first, initrd)
-        return initrd, "rdinit=/sbin/init"
-    tree = directory / "early"
+    elif cell.root == "tmpfs":
+        _filling(system, initrd, kernel_modules)
+    elif cell.root != "nvme":
+        _of_molt(kind, system, initrd, kernel_modules)
+
+
+def _of_molt(kind: Kind, system: Path, initrd: Path, kernel_modules: Path) -> None:
+    """The libraries are named: of a foreign program ldd(1) does not know them."""
+    libraries = [file for place in ("lib", "lib64") if (system / place).is_dir()
+                 for file in (system / place).iterdir() if ".so" in file.name]
+    child.check([str(REPOSITORY / "conf/mkinitramfs"), "--kernel", kernel_modules.name,
+                 "--modules-root", str(kernel_modules.parent),
+                 "--modules", " ".join(modules.there(kernel_modules, [*EARLY_MODULES, *kind.modules])),
+                 "--molt", str(system / "usr/sbin/molt"), "--busybox", str(system / "bin/busybox"),
+                 "--compress", "none", "--output", str(initrd),
+                 *(f"--add={file}:{file.relative_to(system)}" for file in libraries)])
+
+
+def _filling(system: Path, initrd: Path, kernel_modules: Path) -> None:
+    tree = initrd.with_name("early")
     (tree / "bin").mkdir(parents=True)
     shutil.copy2(system / "bin/busybox", tree / "bin/busybox")
     for applet in (system / "bin").iterdir():
         if applet.is_symlink():
-            (tree / "bin" / applet.name).symlink_to("busybox")
-    if cell.root == "verity":
-        for place in ("lib", "lib64"):
-            shutil.copytree(system / place, tree / place, symlinks=True)
-        (tree / "sbin").mkdir()
-        shutil.copy2(system / "sbin/veritysetup", tree / "sbin/veritysetup")
+            (tree / "bin" / applet.name).symlink_to(os.readlink(applet))
     (tree / "modules").mkdir()
-    for n, module in enumerate(modules.closure(kernel_modules, ["nvme", "ext4", "crc32c_generic",
-                                                                *kind.modules])):
-        name = f"{n:02}-{module.name.partition('.ko')[0]}.ko"
+    for number, module in enumerate(modules.closure(kernel_modules, EARLY_MODULES)):
+        name = f"{number:02}-{module.name.partition('.ko')[0]}.ko"
         (tree / "modules" / name).write_bytes(modules.unpacked(module))
-    write_layer(tree, {"init": EARLY.format(mount=_filled(kind.mount, hashes))})
+    write_layer(tree, {"init": EARLY.format(mount=COPY.format("/aside", "/dev/vda", "/root"))})
     ramdisk.pack(tree, initrd)
-    return initrd, ""
+    shutil.rmtree(tree)
 
 
 def _filled(text: str, hashes: dict[str, str]) -> str:
