@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 
 from qemu import child
@@ -52,13 +53,17 @@ class Suite:
         self.architecture = architecture  # Debian's name of it
         self.config = directory / "apt.conf"
 
-    def refresh(self) -> str:
-        """Fetches the lists if they are newer than ours; returns their date, "" if there are none.
+    def refresh(self, young: float = 0.0) -> str:
+        """Fetches the lists if they are newer than ours; returns their date, "" if there are none. Ours
+        are new enough if that was done less than `young` seconds ago.
 
         A mirror that cannot be reached is no failure while there are lists: what was cached from
         them is as good as it was yesterday.
         """
         self._lay_out()
+        stamp = self.directory / "refreshed"
+        if stamp.exists() and time.time() - stamp.stat().st_mtime < young and (date := self._date()):
+            return date
         run = child.run(["apt-get", "update", "-q", "-o", "APT::Update::Error-Mode=any"],
                         env=self._environment())
         date = self._date()
@@ -66,6 +71,8 @@ class Suite:
             if not date:
                 raise PackageError(f"cannot fetch the lists of {self.name}: {run.stderr.strip()}")
             say(f"the lists of {self.name} could not be renewed; going on with those of {date}")
+        else:
+            stamp.touch()
         return date
 
     def depends(self, package: str) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 import tempfile
 import traceback
@@ -38,6 +39,9 @@ def main() -> int:
         traceback.print_exc()
         (log / WHY).write_text(str(error) or repr(error))
         return 1
+    finally:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        print(f"{used.ru_utime + used.ru_stime:.1f} s of processor time", flush=True)
     return EXIT_REFUSED if refused else 0
 
 

@@ -22,10 +22,8 @@ def draw(chosen: list[Cell], done: dict[Cell, Outcome], running: list[Cell], wid
          height: int) -> list[str]:
     """Lines for a terminal of that size. Where it is too low, rows that are over and well are left out
     first, and then those that have not begun."""
-    columns = list(dict.fromkeys((c.architecture, c.kernel) for c in chosen))
-    rows: dict[tuple[str, str], list[Cell]] = {}
-    for cell in chosen:
-        rows.setdefault((cell.scenario, cell.root), []).append(cell)
+    columns = outcome.columns(chosen)
+    rows = {row: [c for c in chosen if (c.scenario, c.root) == row] for row in outcome.rows(chosen)}
     order = sorted(rows, key=lambda row: (-_interest(rows[row], done, running), list(rows).index(row)))
     shown = set(order[:max(1, height - 5)])
     lines = [" " * 20 + "".join(f"{a[:COLUMN - 1]:<{COLUMN}}" for a, _ in columns),

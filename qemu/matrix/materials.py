@@ -23,6 +23,7 @@ from qemu.progress import say
 TOOLS = ("agent", "badinit", "kexecload", "stream", "web")
 SCRIPTS = fingerprint((REPOSITORY / "qemu").rglob("*.py"))
 LOADED = "libcryptsetup.so.12"  # by libmount, when it is asked for dm-verity
+YOUNG = 6 * 3600.0  # seconds that a package list is good for: runs follow each other
 BASE_SUITE = "bookworm"  # of busybox
 
 
@@ -88,7 +89,7 @@ def _kernel(architecture: str, version: str) -> kernel.Kernel:
     for name in KERNELS[version]:
         suite = Suite(name, CACHE / "matrix/apt" / f"{name}-{debian}", debian)
         try:
-            suite.refresh()
+            suite.refresh(YOUNG)
             candidates += [(release_key(package), package, suite)
                            for package in packages_of(version, debian, suite.names("linux-image-"))]
         except PackageError as error:
@@ -116,7 +117,7 @@ def _system(architecture: str, build: Path, out: Path) -> Path:
     debian = ARCHITECTURES[architecture]
     deps.ensure(debian if architecture != "x86_64" else "")
     suite = Suite(BASE_SUITE, CACHE / "matrix/apt" / f"{BASE_SUITE}-{debian}", debian)
-    suite.refresh()
+    suite.refresh(YOUNG)
     root = out / "systems" / architecture
     shutil.rmtree(root, ignore_errors=True)
     foreign.lay_out(root, debian, foreign.busybox(suite, CACHE / "matrix"))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qemu.matrix import cells
-from qemu.matrix.cells import ARCHITECTURES, KERNELS, Cell
+from qemu.matrix.cells import ARCHITECTURES, KERNELS, ROOTS, SCENARIOS, Cell
 
 
 class State(enum.Enum):
@@ -73,16 +73,26 @@ def exit_code(outcomes: Iterable[Outcome]) -> int:
     return int(any(o.state is State.FAILED for o in outcomes))
 
 
+def columns(of: Iterable[Cell]) -> list[tuple[str, str]]:
+    """Of a table of those cells: architecture and kernel."""
+    there = {(cell.architecture, cell.kernel) for cell in of}
+    return [(a, k) for a in ARCHITECTURES for k in KERNELS if (a, k) in there]
+
+
+def rows(of: Iterable[Cell]) -> list[tuple[str, str]]:
+    """Scenario and root."""
+    there = {(cell.scenario, cell.root) for cell in of}
+    return [(s, r) for s in SCENARIOS for r in ROOTS if (s, r) in there]
+
+
 def table(outcomes: Iterable[Outcome]) -> str:
     """Rows of scenario and root, columns of architecture and kernel; then what is to be said."""
     done = list(outcomes)
-    columns = [(a, k) for a in ARCHITECTURES for k in KERNELS
-               if any((o.cell.architecture, o.cell.kernel) == (a, k) for o in done)]
-    rows = list(dict.fromkeys((o.cell.scenario, o.cell.root) for o in done))
     known = {o.cell: o for o in done}
-    lines = [f"{'':<24}" + "".join(f"{f'{a} {k}':<16}" for a, k in columns).rstrip()]
-    for scenario, root in rows:
-        shown = (known.get(Cell(a, k, root, scenario)) for a, k in columns)
+    names = columns(known)
+    lines = [f"{'':<24}" + "".join(f"{f'{a} {k}':<16}" for a, k in names).rstrip()]
+    for scenario, root in rows(known):
+        shown = (known.get(Cell(a, k, root, scenario)) for a, k in names)
         lines.append(f"{f'{scenario} {root}':<24}" + "".join(f"{_word(o):<16}" for o in shown).rstrip())
     return "\n".join([*lines, "", *_remarks(done), summary(done)])
 

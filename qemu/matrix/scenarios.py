@@ -26,7 +26,7 @@ UPGRADES = 100
 # A copy of the running image that can be written to, in memory, on /new.
 WRITABLE = """set -e
 mkdir -p /run/same
-mountpoint -q /run/same || mount --bind / /run/same
+mount --bind / /run/same
 mount -t tmpfs -o mode=755 spoilt /new
 cp -a /run/same/. /new
 """
@@ -78,7 +78,8 @@ def rollback(stage: Stage) -> None:
         stage.commit(guest)
         stage.is_on(guest, "two")
         back = guest.run("initctl rollback", COMMAND * 4 * stage.slowness)
-        assert back.code == 0, f"initctl rollback: exit {back.code}: {back.output}"
+        assert back.code == ROLLED_BACK and "\nrolled back: asked for" in back.output, \
+            f"initctl rollback: exit {back.code}: {back.output}"
         stage.is_on(guest, "one")
         stage.down(vm, guest)
 
@@ -128,7 +129,8 @@ def _with_shell(stage: Stage, word: str, said: str, state: str) -> None:
         console, slow = vm.console, stage.slowness
         console.expect(said, BOOT * slow)
         console.expect(PROMPT, COMMAND * slow)
-        console.type("mountpoint -q /var && is=is || is='is not'; echo /var $is a mountpoint, uid=$(id -u).")
+        console.type("grep -q ' /var ' /proc/mounts && is=is || is='is not'; "
+                     "echo /var $is a mountpoint, uid=$(id -u).")
         console.expect(f"{state}, uid=0.", COMMAND * slow)
         console.expect(PROMPT, COMMAND * slow)
         console.type("exit")
