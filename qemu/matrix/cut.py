@@ -12,9 +12,10 @@ from qemu.machine import Machine
 from qemu.matrix.stage import UPGRADE, Stage
 
 # A phase is told when it is over, and none while everything is frozen: the one before tells when to
-# cut, and how much later, in seconds of an emulated machine.
+# cut, and how much later, in seconds of an emulated machine. Of the two hooks of the commit it is while
+# the second one writes.
 AFTER = {"plan": ("", 0.3), "prepare": ("plan", 0.0), "freeze": ("prepare", 0.03),
-         "exec": ("thaw", 0.05), "services": ("exec", 0.05), "commit": ("services", 0.0)}
+         "exec": ("thaw", 0.05), "services": ("exec", 0.05), "commit": ("50-boot-default", 0.15)}
 
 # What has not been told when it is cut.
 LATER = {"plan": ("plan", "result"), "prepare": ("prepare", "freeze", "result"), "freeze": ("thaw", "result"),
@@ -61,6 +62,8 @@ def _cut_in(stage: Stage, vm: Machine, guest: Guest, phase: str) -> set[str]:
             return
         if event.get("event") in ("phase", "result"):
             told.add(event.get("name") or "result")
+        elif event.get("event") == "hook" and "usec" in event:
+            told.add(str(event.get("path")).rpartition("/")[2])
         if after in told or "result" in told:
             reached.set()
 

@@ -25,6 +25,8 @@ class State(enum.Enum):
     SKIPPED = "skipped"  # this machine or the mirror lacks something
 
 
+CONSOLE_CHARACTERS = 65536  # of each, in a report
+
 GOOD = (State.PASSED, State.REFUSED)
 
 
@@ -110,7 +112,7 @@ def line(outcome: Outcome) -> str:
 
 
 def write_junit(outcomes: Iterable[Outcome], path: Path) -> None:
-    """As Jenkins and GitLab read it: failures have the end of the console with them."""
+    """As Jenkins and GitLab read it: failures have what the consoles said with them."""
     done = list(outcomes)
     suite = xml.Element("testsuite", name="matrix", tests=str(len(done)),
                         failures=str(sum(o.state is State.FAILED for o in done)),
@@ -123,11 +125,18 @@ def write_junit(outcomes: Iterable[Outcome], path: Path) -> None:
         if o.state is State.FAILED:
             failure = xml.SubElement(case, "failure", message=_printable(o.why.partition("\n")[0]))
             failure.text = _printable(o.why)
+            xml.SubElement(case, "system-out").text = _printable(consoles(o))
         elif o.state not in GOOD:
             xml.SubElement(case, "skipped", message=_printable(f"{o.state.value}: {o.why}"))
     tree = xml.ElementTree(suite)
     xml.indent(tree)
     tree.write(path, encoding="utf-8", xml_declaration=True)
+
+
+def consoles(o: Outcome) -> str:
+    """What each boot of it said, one after the other; of a very long one the end."""
+    found = sorted(o.log.glob("console-*.log")) if o.log and o.log.is_dir() else []
+    return "\n".join(f"==> {log.name} <==\n{log.read_text(errors='replace')[-CONSOLE_CHARACTERS:]}" for log in found)
 
 
 def write_html(outcomes: Iterable[Outcome], path: Path) -> None:
@@ -152,8 +161,11 @@ def _row(o: Outcome, beside: Path) -> str:
     name = html.escape(o.cell.name)
     if o.log and o.log.is_dir():
         name = f'<a href="{html.escape(str(o.log.relative_to(beside)))}/">{name}</a>'
+    said = ""
+    if o.state is State.FAILED:
+        said = f"<details><summary>serial console</summary><pre>{html.escape(_printable(consoles(o)))}</pre></details>"
     return (f'<tr class="{html.escape(o.state.value)}"><td>{name}<td>{html.escape(o.state.value)}'
-            f"<td>{o.seconds:.1f}<td><pre>{html.escape(_printable(o.why))}</pre></tr>")
+            f"<td>{o.seconds:.1f}<td><pre>{html.escape(_printable(o.why))}</pre>{said}</tr>")
 
 
 def _word(o: Outcome | None) -> str:

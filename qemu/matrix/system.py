@@ -296,13 +296,14 @@ def _initrd(cell: Cell, kind: Kind, system: Path, first: Path, initrd: Path,
     elif cell.root == "tmpfs":
         _filling(system, initrd, kernel_modules)
     elif cell.root != "nvme":
-        _of_molt(kind, system, initrd, kernel_modules)
+        foreign = ARCHITECTURES[cell.architecture] != "amd64"
+        _of_molt(kind, system, initrd, kernel_modules, foreign)
 
 
-def _of_molt(kind: Kind, system: Path, initrd: Path, kernel_modules: Path) -> None:
-    """The libraries are named: of a foreign program ldd(1) does not know them."""
-    libraries = [file for place in ("lib", "lib64") if (system / place).is_dir()
-                 for file in (system / place).iterdir() if ".so" in file.name]
+def _of_molt(kind: Kind, system: Path, initrd: Path, kernel_modules: Path, foreign: bool) -> None:
+    libraries = []
+    if foreign:  # ldd(1) does not know those of a foreign program
+        libraries = [file for file in (system / "lib").iterdir() if ".so" in file.name]
     child.check([str(REPOSITORY / "conf/mkinitramfs"), "--kernel", kernel_modules.name,
                  "--modules-root", str(kernel_modules.parent),
                  "--modules", " ".join(modules.there(kernel_modules, [*EARLY_MODULES, *kind.modules])),

@@ -21,7 +21,7 @@ def something_is_not_there_yet(monkeypatch):
 
 
 PROGRAMS = {GOOD: "print('well')",
-            BAD: "import sys; open(sys.argv[1] + '/why', 'w').write('the \\x1b[1mlobster\\x1b[0m <died>\\nof old age'); sys.exit(1)",
+            BAD: "import sys; open(sys.argv[1] + '/console-1.log', 'w').write('Kernel <panic>\\n'); open(sys.argv[1] + '/why', 'w').write('the \\x1b[1mlobster\\x1b[0m <died>\\nof old age'); sys.exit(1)",
             HUNG: "import time; time.sleep(1000)",
             LACKING: "import sys; open(sys.argv[1] + '/why', 'w').write('no kernel'); sys.exit(77)"}
 
@@ -90,9 +90,10 @@ def test_the_files_are_well_formed(tmp_path):
     failed = [case for case in suite if case.find("failure") is not None]
     assert [(case.get("classname"), case.get("name")) for case in failed] == [("x86_64.6.1.erofs", "upgrade")]
     assert "<died>\nof old age" in failed[0].find("failure").text
+    assert "Kernel <panic>" in failed[0].find("system-out").text
     outcome.write_html(outcomes, tmp_path / "index.html")
     page = (tmp_path / "index.html").read_text()
-    assert "&lt;died&gt;" in page and f'href="cells/{BAD.name}/"' in page
+    assert "&lt;died&gt;" in page and "Kernel &lt;panic&gt;" in page and f'href="cells/{BAD.name}/"' in page
 
 
 def test_groups_begin_with_one_alone():
