@@ -58,7 +58,8 @@ struct system_conf {
 	/* [Upgrade] */
 	uint64_t freeze_timeout_usec; /* FreezeTimeoutSec=, default 1 s */
 	uint64_t blackout_timeout_usec; /* BlackoutTimeoutSec=, default 2 s */
-	/* RetryTimeoutSec=, default 5 s: for all tries of the swap together */
+	/* RetryTimeoutSec=, default 5 s: for all tries of the swap together, and for what bars the
+	 * exec after it */
 	uint64_t retry_timeout_usec;
 	char **carry; /* Carry=: globs of files taken over into the new image; adds up */
 	char *carry_directory; /* CarryDirectory=, default /var/lib/molt/carry */

@@ -356,6 +356,8 @@ static void run_holders(struct client *c, const struct record *r)
 
 static void run_reexec(struct client *c, const struct record *r)
 {
+	struct error e;
+
 	(void)r;
 	if (sys.state != SYSTEM_RUNNING) {
 		finish_busy(c);
@@ -365,9 +367,8 @@ static void run_reexec(struct client *c, const struct record *r)
 		control_finish(c, RESULT_BUSY, "busy: an upgrade is under way");
 		return;
 	}
-	if (!limbo_is_empty()) {
-		control_finish(c, RESULT_BUSY,
-			"busy: a process still does not answer since the last upgrade (see `initctl log init`)");
+	if (limbo_refuse(&e) < 0) {
+		control_finish(c, RESULT_BUSY, e.text);
 		return;
 	}
 	sys.reexec_wanted = true;

@@ -266,6 +266,22 @@ static int give_back(struct inject_target *t, struct error *e)
 }
 
 /*
+ * As soon as it stands where it runs none of our calls any more. Should it take its time to the
+ * event stop then (nobody gives it a processor, a page of its own does not come), it is on that way
+ * as itself, and whoever traces it by then need know nothing of it. Nothing is lost: the INTERRUPT
+ * that it is sent on with leads through get_signal(), which decides about the restart afterwards.
+ */
+static void give_back_early(struct inject_target *t)
+{
+	struct error ignored;
+
+	if (t->stop != INJECT_STOP_SIGNAL && (t->stop != INJECT_STOP_SYSCALL || t->astray))
+		return;
+	if (t->asked || inject_interrupt(t, &ignored) == 0)
+		t->borrowed = give_back(t, &ignored) < 0;
+}
+
+/*
  * To where it can be let go. If it cannot be led to the entry of its call (a frozen task runs
  * nothing), its call begins anew after the stop, which is nearly as good.
  */
@@ -278,6 +294,7 @@ static int go_back(struct inject_target *t, uint64_t deadline_usec, struct error
 	if (t->own == INJECT_OWN_ENTERED && !t->astray)
 		return 0;
 	t->own = INJECT_OWN_NONE;
+	give_back_early(t);
 	least = deadline_in(RELEASE_USEC);
 	return go_to_event_stop(t, deadline > least ? deadline : least, e);
 }

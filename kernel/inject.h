@@ -76,8 +76,9 @@ int inject_settle(struct inject_target *t, uint64_t deadline_usec, struct error 
  * Puts the registers and the signal mask back and detaches; a task that was group-stopped is
  * stopped again. Frees `t`, except on -ETIMEDOUT: the kernel lets nobody detach from a task that
  * does not stop, so it stays attached; release it again when it answers (a SIGCHLD comes). Exiting
- * detaches as well, but a task left in the middle of a call of ours would then run wild. -ESRCH: it
- * died meanwhile. At least 20 ms are allowed, whatever the deadline. NULL is fine.
+ * detaches as well, but a task left in the middle of a call of ours (inject_is_borrowed()) would
+ * then run wild; one that was not has its registers again, whenever it answers. -ESRCH: it died
+ * meanwhile. At least 20 ms are allowed, whatever the deadline. NULL is fine.
  */
 int inject_release(struct inject_target *t, uint64_t deadline_usec, struct error *e);
 
@@ -88,10 +89,11 @@ int inject_release(struct inject_target *t, uint64_t deadline_usec, struct error
  */
 int inject_recover(struct inject_target *t, uint64_t deadline_usec, struct error *e);
 /*
- * After a crash: lets go of a task that this process traces and has no target for any more; it was
- * seized, and no call of ours was run in it. 1: done, 0: we do not trace it, -1: it does not stop.
+ * After a crash or an exec: lets go of a task that this process traces and has no target for any
+ * more; it was seized, and is not borrowed. 1: done, 0: we do not trace it, -1: it has not stopped
+ * by the deadline.
  */
-int inject_release_stray(pid_t tid);
+int inject_release_stray(pid_t tid, uint64_t deadline_usec);
 
 /* Whether calls may have been run in it: then it goes on as itself by inject_release() alone, and
  * would crash if only detached from. */

@@ -11,7 +11,6 @@
 #include "kernel/inject.h"
 #include "kernel/util.h"
 
-#define TRIES 50
 #define TRY_NSEC 1000000
 
 static pid_t tracer_of(pid_t tid)
@@ -35,18 +34,20 @@ static bool has_stopped(pid_t tid)
 	       info.si_pid == tid;
 }
 
-int inject_release_stray(pid_t tid)
+int inject_release_stray(pid_t tid, uint64_t deadline_usec)
 {
 	static const struct timespec pause = {.tv_nsec = TRY_NSEC};
 
 	if (tracer_of(tid) != getpid())
 		return 0;
 	(void)ptrace(PTRACE_INTERRUPT, tid, 0, 0);
-	for (unsigned i = 0; i < TRIES; i++) {
+	for (;;) {
 		if (ptrace(PTRACE_DETACH, tid, 0, 0) == 0)
 			return 1;
-		if (!has_stopped(tid))
+		bool stopped = has_stopped(tid);
+		if (clock_usec() >= deadline_usec)
+			return -1;
+		if (!stopped)
 			(void)nanosleep(&pause, NULL);
 	}
-	return -1;
 }

@@ -219,9 +219,9 @@ static int rollback_committed(const char *why, struct error *e)
 		return error_say(e, EINVAL,
 			"nothing to roll back to: generation %u is committed and the one before it released",
 			sides.current.generation);
-	if (!limbo_is_empty())
-		return error_say(e, EBUSY,
-			"busy: a process still does not answer since the last attempt (see `initctl log init`)");
+	int r = limbo_refuse(e);
+	if (r < 0)
+		return r;
 	tx.committed = tx.restore = true;
 	/* What ran when the upgrade began is of the past: what runs now is to run after. */
 	rollout_take_stock();

@@ -428,12 +428,11 @@ static void __attribute__((noreturn)) recover(int signal)
 
 static int run(const struct blackout_request *request, struct blackout_report *ret, struct error *e)
 {
-	int r;
+	int r = limbo_refuse(e);
 
 	*ret = (struct blackout_report){0};
-	if (!limbo_is_empty())
-		return error_say(
-			e, EBUSY, "a process still does not answer since the last attempt");
+	if (r < 0)
+		return r;
 	log_hold(true);
 	/* Our own pages come from the old image: none may have to be read while everything stands
 	 * still. */

@@ -5,15 +5,33 @@
 
 #include "conf/protocol.h"
 #include "kernel/log.h"
+#include "kernel/util.h"
 #include "services/listen.h"
 #include "services/vote.h"
 #include "upgrade/grafts.h"
+#include "upgrade/limbo.h"
+#include "upgrade/report.h"
 #include "upgrade/transaction.h"
 
 void begin_exec(enum upgrade_phase phase)
 {
+	char why[256];
+
 	tx.phase = phase;
 	tx.exec_wanted = true;
+	if (!limbo_bars_exec())
+		return;
+	limbo_say(why, sizeof(why));
+	report_progress("the new init waits for it, %llu s at most (RetryTimeoutSec=): %s",
+		(unsigned long long)(tx.conf->retry_timeout_usec / USEC_PER_SEC), why);
+	timer_set(&tx.exec_timer, deadline_in(tx.conf->retry_timeout_usec));
+}
+
+void exec_timer_expired(struct loop_timer *t)
+{
+	(void)t;
+	if (tx.exec_wanted)
+		limbo_give_up();
 }
 
 void finish(const char *result, const char *text)
@@ -21,6 +39,7 @@ void finish(const char *result, const char *text)
 	tx.phase = UPGRADE_IDLE;
 	tx.exec_wanted = false;
 	grafts_discard();
+	timer_cancel(&tx.exec_timer);
 	timer_cancel(&tx.commit_timer);
 	timer_cancel(&tx.retry_timer);
 	if (strcmp(result, RESULT_OK) == 0)

@@ -2,11 +2,13 @@
 #include "upgrade/limbo.h"
 
 #include <errno.h>
-#include <stddef.h>
+#include <signal.h>
+#include <stdio.h>
 
 #include "kernel/cgroup.h"
 #include "kernel/log.h"
 #include "kernel/loop.h"
+#include "kernel/proc.h"
 #include "kernel/util.h"
 #include "upgrade/settle.h"
 
@@ -15,13 +17,20 @@
 #define LIMBO_MAX 256
 #define RELEASE_USEC (50 * USEC_PER_MSEC)
 #define RETRY_USEC (20 * USEC_PER_MSEC)
+#define RETRY_USEC_MAX (500 * USEC_PER_MSEC)
 
-static struct inject_target *waiting[LIMBO_MAX];
+static struct {
+	struct inject_target *target;
+	bool killed; /* by us: it will not run again, whatever its registers are */
+} waiting[LIMBO_MAX];
 static unsigned count;
 /* Tasks that a life before has seized, and in whose tree. */
+static pid_t strays[LIMBO_MAX];
 static unsigned n_strays;
 static int strays_tree;
+static bool settle_is_left; /* to the next life */
 static struct loop_timer timer;
+static uint64_t pause_usec;
 
 /* Whether it is done with, one way or the other. */
 static bool release(struct inject_target *t, uint64_t usec)
@@ -34,47 +43,59 @@ static bool release(struct inject_target *t, uint64_t usec)
 	return r != -ETIMEDOUT;
 }
 
-static int release_strays_of(int cgroup, const char *path, void *userdata)
+/* Whether it is let go. */
+static bool release_stray(pid_t tid, uint64_t usec)
+{
+	int r = inject_release_stray(tid, deadline_in(usec));
+
+	if (r > 0)
+		log_notice("task %d was left seized by a life before, and is let go", (int)tid);
+	return r >= 0;
+}
+
+static int find_strays_of(int cgroup, const char *path, void *userdata)
 {
 	struct pid_array list = {0};
 
 	(void)userdata;
 	if (cgroup_pids(cgroup, "cgroup.threads", &list) < 0)
 		log_warning("cannot tell whether a task of %s is still traced", path);
-	for (size_t i = 0; i < list.count; i++) {
-		int r = inject_release_stray(list.pids[i]);
-		if (r > 0)
-			log_notice("task %d was left seized by a life before, and is let go",
-				(int)list.pids[i]);
-		n_strays += r < 0;
-	}
+	for (size_t i = 0; i < list.count && n_strays < LIMBO_MAX; i++)
+		if (!release_stray(list.pids[i], RELEASE_USEC))
+			strays[n_strays++] = list.pids[i];
 	pid_array_free(&list);
 	return 0;
 }
 
-static void look_for_strays(void)
+static void try_again(struct loop_timer *t);
+
+static void try_again_soon(void)
 {
-	n_strays = 0;
-	(void)cgroup_walk(strays_tree, release_strays_of, NULL);
+	pause_usec = RETRY_USEC;
+	timer.expired = try_again;
+	timer_set(&timer, deadline_in(pause_usec));
 }
 
 static void try_again(struct loop_timer *t)
 {
 	unsigned left = 0;
 
-	(void)t;
 	for (unsigned i = 0; i < count; i++) {
-		pid_t tid = inject_tid(waiting[i]);
-		if (release(waiting[i], 0))
+		pid_t tid = inject_tid(waiting[i].target);
+		if (release(waiting[i].target, 0))
 			log_notice("task %d has answered at last and goes on", (int)tid);
 		else
 			waiting[left++] = waiting[i];
 	}
 	count = left;
-	if (n_strays)
-		look_for_strays();
+	left = 0;
+	for (unsigned i = 0; i < n_strays; i++)
+		if (!release_stray(strays[i], 0))
+			strays[left++] = strays[i];
+	n_strays = left;
+	pause_usec = pause_usec * 2 < RETRY_USEC_MAX ? pause_usec * 2 : RETRY_USEC_MAX;
 	if (count || n_strays)
-		timer_set(&timer, deadline_in(RETRY_USEC));
+		timer_set(t, deadline_in(pause_usec));
 }
 
 void limbo_release(struct inject_target *t)
@@ -86,17 +107,22 @@ void limbo_release(struct inject_target *t)
 		log_error("task %d stays stopped: too many do not answer", (int)inject_tid(t));
 		return;
 	}
-	waiting[count++] = t;
-	timer.expired = try_again;
-	timer_set(&timer, deadline_in(RETRY_USEC));
+	waiting[count].target = t;
+	waiting[count++].killed = false;
+	try_again_soon();
+}
+
+static bool is_lost_by_exec(unsigned i)
+{
+	return inject_is_borrowed(waiting[i].target) && !waiting[i].killed;
 }
 
 bool limbo_bars_exec(void)
 {
 	for (unsigned i = 0; i < count; i++)
-		if (inject_is_borrowed(waiting[i]))
+		if (is_lost_by_exec(i))
 			return true;
-	return !settle_is_done();
+	return !settle_is_done() && !settle_is_left;
 }
 
 bool limbo_is_empty(void)
@@ -104,13 +130,60 @@ bool limbo_is_empty(void)
 	return count == 0 && n_strays == 0 && settle_is_done();
 }
 
+static void describe(pid_t tid, char *buf, size_t size)
+{
+	char comm[64], where[128];
+
+	proc_comm(tid, comm, sizeof(comm));
+	proc_where(tid, where, sizeof(where));
+	(void)snprintf(
+		buf, size, "process %d (%s) does not answer: it is %s", (int)tid, comm, where);
+}
+
+void limbo_say(char *buf, size_t size)
+{
+	if (count + n_strays > 0)
+		describe(count > 0 ? inject_tid(waiting[0].target) : strays[0], buf, size);
+	else
+		(void)snprintf(buf, size, "a cgroup can still not be frozen or thawed");
+}
+
+int limbo_refuse(struct error *e)
+{
+	char text[256];
+
+	if (limbo_is_empty())
+		return 0;
+	limbo_say(text, sizeof(text));
+	return error_say(e, EBUSY,
+		"busy: since the last attempt %s. It is let go as soon as it does: see what it waits for, or kill it",
+		text);
+}
+
+void limbo_give_up(void)
+{
+	char text[256];
+
+	for (unsigned i = 0; i < count; i++) {
+		pid_t tid = inject_tid(waiting[i].target);
+		if (!is_lost_by_exec(i))
+			continue;
+		describe(tid, text, sizeof(text));
+		log_error(
+			"%s. It is killed: in the middle of a call that was not its own, it could only run wild. Start it again if nothing does",
+			text);
+		waiting[i].killed = kill(tid, SIGKILL) == 0 || errno == ESRCH;
+	}
+	settle_is_left = true;
+}
+
 void limbo_release_strays(int tree)
 {
+	n_strays = 0;
 	strays_tree = tree;
-	look_for_strays();
+	(void)cgroup_walk(strays_tree, find_strays_of, NULL);
 	if (n_strays == 0)
 		return;
 	log_warning("%u tasks that a life before has seized do not answer", n_strays);
-	timer.expired = try_again;
-	timer_set(&timer, deadline_in(RETRY_USEC));
+	try_again_soon();
 }

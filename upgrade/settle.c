@@ -3,7 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "kernel/log.h"
@@ -55,6 +58,14 @@ static void try_again(struct loop_timer *t)
 		log_notice("the last cgroup is as it was before");
 }
 
+static void add(int flag, bool freeze)
+{
+	pending[count].flag = flag;
+	pending[count++].freeze = freeze;
+	timer.expired = try_again;
+	timer_set(&timer, deadline_in(RETRY_USEC));
+}
+
 void settle_cgroup(int flag_fd, bool freeze, const char *name)
 {
 	int r = settle_try(flag_fd, freeze), copy = -1;
@@ -69,13 +80,36 @@ void settle_cgroup(int flag_fd, bool freeze, const char *name)
 		log_error("%s stays as it is: too many cgroups resist", name);
 		return;
 	}
-	pending[count].flag = copy;
-	pending[count++].freeze = freeze;
-	timer.expired = try_again;
-	timer_set(&timer, deadline_in(RETRY_USEC));
+	add(copy, freeze);
 }
 
 bool settle_is_done(void)
 {
 	return count == 0;
+}
+
+void settle_save(struct record_writer *w)
+{
+	for (unsigned i = 0; i < count; i++)
+		record_format(w, "settle", "%d %d", pending[i].flag, pending[i].freeze);
+}
+
+void settle_load(const struct record *r)
+{
+	const char *text;
+
+	for (size_t i = 0; count < PENDING_MAX && (text = record_get_nth(r, "settle", i)); i++) {
+		int flag, freeze;
+		struct statfs fs;
+		/* After a crash the number may be another file's by now. */
+		if (sscanf(text, "%d %d", &flag, &freeze) == 2 && fstatfs(flag, &fs) == 0 &&
+			fs.f_type == CGROUP2_SUPER_MAGIC)
+			add(flag, freeze);
+	}
+}
+
+void settle_each_fd(int (*visit)(int fd))
+{
+	for (unsigned i = 0; i < count; i++)
+		(void)visit(pending[i].flag);
 }

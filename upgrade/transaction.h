@@ -30,6 +30,7 @@ struct transaction {
 	unsigned rollback_tries;
 	struct loop_timer commit_timer; /* UNCOMMITTED: past it, back */
 	struct loop_timer release_timer; /* IDLE: past it, the generation before is let go */
+	struct loop_timer exec_timer; /* past it, what bars the exec is given up */
 	struct loop_timer retry_timer; /* of a rollback that could not be done yet */
 };
 
@@ -67,7 +68,10 @@ void backwards_resume(void);
 void restore_begin(void); /* the boot default, -> RESTORING */
 
 /* ending.c */
-void begin_exec(enum upgrade_phase phase); /* the loop is to exec the init of the new root */
+/* The loop is to exec the init of the new root, now or, where that would lose something
+ * (limbo_bars_exec()), RetryTimeoutSec= later at the latest. */
+void begin_exec(enum upgrade_phase phase);
+void exec_timer_expired(struct loop_timer *t);
 void finish(const char *result, const char *text); /* -> IDLE, and the client is told */
 /* The hooks of one kind, with what they are told; hooks_begin() has the rest. */
 int run_hooks(

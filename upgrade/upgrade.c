@@ -57,8 +57,7 @@ const char *upgrade_state_name(void)
 bool upgrade_exec_wanted(void)
 {
 	/* A task that has run calls of ours and was too busy to be let go yet would be lost: what
-	 * it has to be given back is known here alone. Without a limit: whoever cannot be waited
-	 * for can be killed. */
+	 * it has to be given back is known here alone. How long that may last: begin_exec(). */
 	return tx.exec_wanted && !limbo_bars_exec();
 }
 
@@ -144,10 +143,7 @@ static int check_idle(struct error *e)
 	if (tx.phase != UPGRADE_IDLE)
 		return error_say(e, EBUSY, "busy: an upgrade of generation %u is under way",
 			sides.current.generation);
-	if (!limbo_is_empty())
-		return error_say(e, EBUSY,
-			"busy: a process still does not answer since the last attempt (see `initctl log init`)");
-	return 0;
+	return limbo_refuse(e);
 }
 
 int upgrade_begin(const struct upgrade_request *q, struct error *e)
@@ -183,6 +179,7 @@ int upgrade_init(int tree, const struct upgrade_hooks *hooks, struct error *e)
 	tx.commit_timer.expired = commit_timer_expired;
 	tx.release_timer.expired = release_timer_expired;
 	tx.retry_timer.expired = rollback_retry;
+	tx.exec_timer.expired = exec_timer_expired;
 	tx.last_generation = 1;
 	policy_generation_of = upgrade_generation_of;
 	report_init(hooks->emit);

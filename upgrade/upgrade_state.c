@@ -10,6 +10,7 @@
 #include "upgrade/limbo.h"
 #include "upgrade/renamed.h"
 #include "upgrade/report.h"
+#include "upgrade/settle.h"
 #include "upgrade/transaction.h"
 #include "upgrade/vault.h"
 
@@ -32,6 +33,7 @@ void upgrade_save(struct record_writer *w)
 	record_int(w, "rollback_tries", tx.rollback_tries);
 	/* An exec forgets whom we trace, but the kernel does not. */
 	record_int(w, "limbo", !limbo_is_empty());
+	settle_save(w);
 	report_save(w);
 	generations_save(w);
 	grafts_save(w);
@@ -82,6 +84,7 @@ int upgrade_load(const struct record *r, struct error *e)
 		return result;
 	load_phase(r);
 	strays = record_get_int(r, "limbo", 0);
+	settle_load(r);
 	report_load(r);
 	free(tx.path);
 	tx.path = path ? strdup(path) : NULL;
@@ -101,13 +104,14 @@ void upgrade_each_fd(int (*visit)(int fd))
 {
 	sides_each_fd(visit);
 	generations_each_fd(visit);
+	settle_each_fd(visit);
 }
 
 /* Crashed before it got to what was to be done at once. True: now it is. */
 static bool resume_away(void)
 {
 	if (tx.phase == UPGRADE_EXECING || tx.phase == UPGRADE_UNDOING_EXEC) {
-		tx.exec_wanted = true;
+		begin_exec(tx.phase);
 		return true;
 	}
 	if (tx.phase != UPGRADE_SERVICES)

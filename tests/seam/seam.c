@@ -13,6 +13,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -129,7 +130,7 @@ static int seam_hit(enum call name, unsigned errors, const void *site)
 		seam->log[n - 1] = (struct seam_call){.name = (uint16_t)name,
 			.errors = (uint16_t)errors,
 			.site = in_program(offset) ? (int32_t)offset : SEAM_ANY};
-	if (seam->mode == SEAM_COUNT || !is_meant(name, offset) ||
+	if (seam->mode == SEAM_COUNT || seam->mode >= SEAM_MUTE || !is_meant(name, offset) ||
 		__atomic_add_fetch(&seam->n_meant, 1, __ATOMIC_SEQ_CST) != seam->nth)
 		return 0;
 	/* The calls are never quite the same ones again: the next that can fail so. */
@@ -154,9 +155,27 @@ static int seam_hit(enum call name, unsigned errors, const void *site)
 		hold();
 		return 0;
 	case SEAM_COUNT:
+	case SEAM_MUTE:
+	case SEAM_STUCK:
 		break;
 	}
 	return 0;
+}
+
+static bool is_armed(enum seam_mode mode)
+{
+	return seam && __atomic_load_n(&seam->armed, __ATOMIC_SEQ_CST) && seam->mode == mode &&
+	       raw(SYS_getpid, 0, 0, 0, 0, 0, 0) == 1;
+}
+
+/* The first INTERRUPT is that of its seizure. */
+static bool is_mute(int request, long tid)
+{
+	if (!is_armed(SEAM_MUTE) || tid != seam->site)
+		return false;
+	if (request == PTRACE_INTERRUPT)
+		seam->hit = ++seam->n_meant > 1;
+	return seam->hit;
 }
 
 #define FAIL_AS(name, errors, failed)                                                      \
@@ -271,7 +290,33 @@ long seam_ptrace(int request, ...)
 	for (int i = 0; i < 3; i++)
 		a[i] = va_arg(ap, long);
 	va_end(ap);
+	if (is_mute(request, a[0])) {
+		if (request == PTRACE_CONT)
+			return 0;
+		if (request == PTRACE_GETSIGINFO || request == PTRACE_DETACH ||
+			(seam->argument &&
+				(request == PTRACE_SETREGSET || request == PTRACE_SETREGS))) {
+			errno = ESRCH;
+			return -1;
+		}
+	}
 	return real_(request, a[0], a[1], a[2]);
+}
+
+ssize_t seam_pwrite(int fd, const void *buf, size_t n, off_t at) __asm__("pwrite");
+ssize_t seam_pwrite(int fd, const void *buf, size_t n, off_t at)
+{
+	REAL(ssize_t, pwrite, (int, const void *, size_t, off_t));
+
+	struct stat st;
+
+	if (is_armed(SEAM_STUCK) && n == 1 && *(const char *)buf == seam->argument &&
+		raw(SYS_fstat, fd, (long)&st, 0, 0, 0, 0) == 0 && st.st_ino == seam->nth) {
+		seam->hit = 1;
+		errno = EIO;
+		return -1;
+	}
+	return real_(fd, buf, n, at);
 }
 
 int seam_prctl(int option, ...) __asm__("prctl");

@@ -29,6 +29,10 @@ enum seam_mode {
 	SEAM_HOLD, /* before the call the process waits until `released` is set, 5 s at most */
 	SEAM_EXIT, /* the process ends before the call */
 	SEAM_EXIT_AFTER, /* the process ends after the call, before it knows how it ended */
+	/* Task `site`, as PID 1 calls it, does not answer when it is to be let go, by any life,
+	 * until the seam is disarmed; with `argument` not even its registers can be set. */
+	SEAM_MUTE,
+	SEAM_STUCK, /* writing the byte `argument` to the file with inode `nth` fails with EIO */
 };
 
 /* Which errors can happen to a call. */

@@ -9,7 +9,7 @@ from collections import namedtuple
 from machine import BUILD, wait_until
 
 INIT, CHILDREN = 1, 2
-COUNT, FAIL, CRASH, HOLD, EXIT, EXIT_AFTER = range(6)
+COUNT, FAIL, CRASH, HOLD, EXIT, EXIT_AFTER, MUTE, STUCK = range(8)
 ERRORS = {1: errno.ENOMEM, 2: errno.EIO, 4: errno.EPERM, 8: errno.EBUSY}
 ANY = -1  # as a site: within a library, which is elsewhere in each life
 EVERYWHERE = -2  # as a site: whoever makes that call
@@ -52,6 +52,13 @@ class Seam:
         page.name, page.site = (self.names().index(place[0]), place[1]) if place else (ANY, ANY)
         page.count = page.n_meant = page.hit = page.held = page.released = 0
         page.armed = 1
+
+    def mute(self, tid, deaf=False):
+        """That task, as PID 1 calls it, does not answer its release; deaf: it cannot be given its registers either."""
+        self.arm(MUTE, argument=int(deaf))
+        self.page.armed = 0
+        self.page.site = tid
+        self.page.armed = 1
 
     def disarm(self):
         self.page.armed = 0
