@@ -33,6 +33,7 @@
 #include "init/unmount.h"
 #include "init/watchdog.h"
 #include "kernel/crash.h"
+#include "kernel/environment.h"
 #include "kernel/features.h"
 #include "kernel/guard.h"
 #include "kernel/log.h"
@@ -307,6 +308,7 @@ static void take_initramfs_time(void)
 	if (text && !parse_u64(text, &sys.initramfs_usec))
 		sys.initramfs_usec = 0;
 	(void)unsetenv(INITRAMFS_USEC);
+	environment_take();
 }
 
 /* It boots as far as it can: told now, and again by whoever is refused something for it. */
@@ -428,6 +430,7 @@ int main(int argc, char **argv)
 		system_find_kind();
 		initramfs_shutdown(argc > 1 ? argv[1] : "");
 	}
+	environment_take();
 	crash_open(give_up);
 	life_parse(&life, argc, argv);
 	crash_set_arguments(life.argc, life.argv);

@@ -9,16 +9,11 @@
 
 #include "init/state.h"
 #include "init/system.h"
+#include "kernel/environment.h"
 #include "kernel/guard.h"
 #include "kernel/log.h"
 #include "kernel/util.h"
 #include "upgrade/upgrade.h"
-
-/* LD_BIND_NOW: what the libraries miss of each other, too, is found out while they are loaded, when
- * each call is watched (guard.h), and not at some time later. */
-static char *const ENVIRONMENT[] = {
-	"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=linux",
-	"LD_BIND_NOW=1", NULL};
 
 static int take_fd(const char *text)
 {
@@ -94,7 +89,7 @@ static int begin_guard(
 		.argv = argv,
 		.why = 4,
 		.channel = 6,
-		.environment = ENVIRONMENT};
+		.environment = environment_strict()};
 
 	if (exe < 0 || here < 0)
 		return error_set(e, errno, "cannot open %s", exe < 0 ? "/proc/self/exe" : "/");
@@ -130,7 +125,7 @@ int reexec(uint64_t timeout_usec, void (*unguarded)(const char *why), struct err
 		argv[n++] = "--molt-guard";
 		argv[n++] = channel;
 	}
-	(void)execve(INIT_PATH, argv, ENVIRONMENT);
+	(void)execve(INIT_PATH, argv, environment_strict());
 	int r = error_set(e, errno, "cannot execute %s", INIT_PATH);
 	guard_cancel(&guard);
 	state_keep_descriptors(false);
@@ -143,7 +138,7 @@ void reexec_end(const char *how)
 	char *argv[] = {"init", "--molt-end", word, NULL};
 
 	(void)snprintf(word, sizeof(word), "%s", how);
-	(void)execve(INIT_PATH, argv, ENVIRONMENT);
+	(void)execve(INIT_PATH, argv, environment_strict());
 	log_error("cannot execute %s: %s", INIT_PATH, strerror(errno));
 }
 
@@ -161,7 +156,7 @@ void reexec_give_back(const struct life *l)
 	 * on the old root. */
 	if (fchdir(l->fallback_root) < 0 || chroot(".") < 0)
 		return;
-	(void)execve(INIT_PATH, argv, ENVIRONMENT);
+	(void)execve(INIT_PATH, argv, environment_strict());
 	log_error("cannot execute the old %s either: %s", INIT_PATH, strerror(errno));
 	if (fchdir(root) < 0 || chroot(".") < 0)
 		log_error("cannot get back to the new root: %s", strerror(errno));

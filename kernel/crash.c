@@ -14,6 +14,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "kernel/environment.h"
 #include "kernel/util.h"
 
 #define INIT_PATH "/sbin/init"
@@ -28,8 +29,6 @@
 static const int SIGNALS[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
 
 static char stack[STACK_BYTES] __attribute__((aligned(16)));
-static char *const ENVIRONMENT[] = {
-	"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=linux", NULL};
 
 static int program = -1, own_root = -1, wake = -1;
 static int state = -1, notes = -1, back_root = -1;
@@ -212,7 +211,7 @@ static void begin_words(void)
 	add_fd("--molt-state", state, words.text[0]);
 }
 
-static void execute(int root)
+static void execute(int root, char *const *environment)
 {
 	int real = stand_on(root);
 
@@ -220,8 +219,8 @@ static void execute(int root)
 	add_arguments();
 	keep_all();
 	if (program >= 0)
-		(void)syscall(SYS_execveat, program, "", words.argv, ENVIRONMENT, AT_EMPTY_PATH);
-	(void)execve(INIT_PATH, words.argv, ENVIRONMENT);
+		(void)syscall(SYS_execveat, program, "", words.argv, environment, AT_EMPTY_PATH);
+	(void)execve(INIT_PATH, words.argv, environment);
 	return_to(real);
 }
 
@@ -237,7 +236,7 @@ static void give_back(void)
 		return;
 	add_fd("--molt-returned", real, words.text[4]);
 	keep_all();
-	(void)execve(INIT_PATH, words.argv, ENVIRONMENT);
+	(void)execve(INIT_PATH, words.argv, environment_own());
 	return_to(real);
 }
 
@@ -282,7 +281,7 @@ static void __attribute__((noreturn)) die(int signal)
 		add_text("--molt-minimal", console);
 		add_text("--molt-shell", shell);
 	}
-	execute(own_root);
+	execute(own_root, is_loop() ? environment_least() : environment_own());
 	end();
 }
 
@@ -452,7 +451,7 @@ void crash_start_over(void)
 	begin_words();
 	add_text("--molt-crashed", cause);
 	add_fd("--molt-notes", notes, words.text[1]);
-	execute(own_root);
+	execute(own_root, environment_own());
 }
 
 sigjmp_buf *crash_recover_at(sigjmp_buf *point)

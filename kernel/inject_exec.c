@@ -12,27 +12,30 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "kernel/environment.h"
 #include "kernel/inject.h"
 #include "kernel/inject_session.h"
 #include "kernel/trace.h"
 #include "kernel/util.h"
 
 #define ARGUMENTS_MAX 12
-#define ENVIRONMENT_MAX 4
-#define TEXT_BYTES 640
+/* On the stack, where no page is to be had, there is room for so many. */
+#define ENVIRONMENT_LEAST 4
 
-/* What the scratch memory of the target holds for the exec; the pointers are the target's. */
+/*
+ * What the scratch memory of the target holds for the exec: the addresses, which are the target's,
+ * of the arguments and, from `environment` on, of the environment; then the texts.
+ */
 struct exec_page {
-	uint64_t argv[ARGUMENTS_MAX + 1];
-	uint64_t environment[ENVIRONMENT_MAX + 1];
-	char nothing[4]; /* "" */
-	char here[4]; /* "." */
-	char text[TEXT_BYTES];
-	size_t used;
+	union {
+		uint64_t addresses[INJECT_SCRATCH_BYTES / sizeof(uint64_t)];
+		char text[INJECT_SCRATCH_BYTES];
+	};
+	size_t n; /* of the addresses so far */
+	size_t environment;
+	size_t nothing, here; /* where "" and "." are */
+	size_t used, size; /* of the text */
 };
-
-/* On the stack, where no page is to be had, there is room for this much. */
-_Static_assert(sizeof(struct exec_page) <= sizeof(struct inject_scratch), "it fits");
 
 static int64_t call(struct inject_session *s, long number, uint64_t a, uint64_t b, uint64_t c)
 {
@@ -146,51 +149,56 @@ static int place_all(struct inject_session *s, int pidfd, const struct inject_ex
 	return 0;
 }
 
-static int add_texts(
-	struct exec_page *page, uint64_t base, char *const *texts, uint64_t *addresses, size_t max)
+static size_t add_text(struct exec_page *page, const char *text)
 {
-	for (size_t i = 0; texts[i]; i++) {
-		size_t size = strlen(texts[i]) + 1;
-		if (i == max || size > sizeof(page->text) - page->used)
-			return -E2BIG;
-		memcpy(page->text + page->used, texts[i], size);
-		addresses[i] = base + offsetof(struct exec_page, text) + page->used;
-		page->used += size;
-	}
-	return 0;
+	size_t size = strlen(text) + 1, at = page->used;
+
+	if (size > page->size - page->used)
+		return 0;
+	memcpy(page->text + at, text, size);
+	page->used += size;
+	return at;
 }
 
-static int write_page(struct inject_session *s, const struct inject_exec *x)
+/* Returns how many found room. */
+static size_t add_texts(struct exec_page *page, uint64_t base, char *const *texts, size_t max)
 {
-	struct exec_page page = {.here = "."};
-	int r = add_texts(&page, s->scratch, x->argv, page.argv, ARGUMENTS_MAX);
+	size_t i = 0;
 
-	if (r == 0)
-		r = add_texts(&page, s->scratch, x->environment, page.environment, ENVIRONMENT_MAX);
-	if (r < 0)
-		return error_set(s->e, r, "cannot lay out the arguments");
-	return inject_scratch_put(s, &page, sizeof(page));
+	for (size_t at; i < max && texts[i] && (at = add_text(page, texts[i])); i++)
+		page->addresses[page->n++] = base + at;
+	page->addresses[page->n++] = 0;
+	return i;
 }
 
-static uint64_t in_page(const struct inject_session *s, size_t offset)
+static int write_page(struct inject_session *s, struct exec_page *page, const struct inject_exec *x)
 {
-	return s->scratch + offset;
+	size_t max = s->on_stack ? ENVIRONMENT_LEAST : ENVIRONMENT_MAX;
+
+	page->size = s->on_stack ? sizeof(struct inject_scratch) : INJECT_SCRATCH_BYTES;
+	page->used = (ARGUMENTS_MAX + 1 + max + 1) * sizeof(page->addresses[0]);
+	page->nothing = add_text(page, "");
+	page->here = add_text(page, ".");
+	if (x->argv[add_texts(page, s->scratch, x->argv, ARGUMENTS_MAX)])
+		return error_set(s->e, E2BIG, "cannot lay out the arguments");
+	page->environment = page->n * sizeof(page->addresses[0]);
+	(void)add_texts(page, s->scratch, x->environment, max);
+	return inject_scratch_put(s, page->text, page->used);
 }
 
-static int enter_root(struct inject_session *s, int root)
+static int enter_root(struct inject_session *s, const struct exec_page *page, int root)
 {
 	int64_t r = call(s, SYS_fchdir, (uint64_t)root, 0, 0);
 
 	if (r == 0)
-		r = call(s, SYS_chroot, in_page(s, offsetof(struct exec_page, here)), 0, 0);
+		r = call(s, SYS_chroot, s->scratch + page->here, 0, 0);
 	return r < 0 ? inject_call_failed(s, r, "change the root") : 0;
 }
 
-static int run_exec(struct inject_session *s, int exe)
+static int run_exec(struct inject_session *s, const struct exec_page *page, int exe)
 {
-	const uint64_t args[6] = {(uint64_t)exe, in_page(s, offsetof(struct exec_page, nothing)),
-		in_page(s, offsetof(struct exec_page, argv)),
-		in_page(s, offsetof(struct exec_page, environment)), AT_EMPTY_PATH, 0};
+	const uint64_t args[6] = {(uint64_t)exe, s->scratch + page->nothing, s->scratch,
+		s->scratch + page->environment, AT_EMPTY_PATH, 0};
 	int64_t result;
 
 	/* The new program is to begin with the limit that the old one had. */
@@ -203,6 +211,7 @@ static int run_exec(struct inject_session *s, int exe)
 
 static int run(struct inject_session *s, const struct inject_exec *x)
 {
+	struct exec_page page = {0};
 	int highest = x->n_fds ? x->fds[x->n_fds - 1] : 2;
 	int r = inject_session_open(s, highest);
 	if (r < 0)
@@ -214,10 +223,10 @@ static int run(struct inject_session *s, const struct inject_exec *x)
 	int exe = root < 0 ? root : fetch(s, pidfd, x->exe);
 	if (exe < 0)
 		return exe;
-	r = write_page(s, x);
+	r = write_page(s, &page, x);
 	if (r == 0)
-		r = enter_root(s, root);
-	return r == 0 ? run_exec(s, exe) : r;
+		r = enter_root(s, &page, root);
+	return r == 0 ? run_exec(s, &page, exe) : r;
 }
 
 int inject_exec(pid_t tid, bool entering, const struct inject_exec *x, uint64_t deadline_usec,

@@ -21,7 +21,9 @@ struct inject_exec {
 	 * in ascending order; all else that the task has open is closed by the exec. */
 	const int *fds;
 	size_t n_fds;
-	char *const *argv; /* with the environment at most some 600 bytes */
+	char *const *argv; /* at most some 500 bytes */
+	/* Of what does not fit, some 3,000 bytes (500 where the task gets no page of memory), the
+	 * rest is left out. */
 	char *const *environment;
 	uint64_t mask; /* the signals blocked afterwards */
 };

@@ -14,9 +14,9 @@
 
 /* Room above the soft limit on descriptors: a chunk, the socketpair, a cwd. */
 #define ROOM_FDS (INJECT_CHUNK_MAX + 8)
-#define PAGE_BYTES 4096
 
-_Static_assert(sizeof(struct inject_scratch) <= PAGE_BYTES, "the scratch memory is one page");
+_Static_assert(
+	sizeof(struct inject_scratch) <= INJECT_SCRATCH_BYTES, "the scratch memory is one page");
 
 int64_t inject_call(
 	struct inject_session *s, long number, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3)
@@ -110,8 +110,8 @@ static int borrow_stack(struct inject_session *s, int64_t reason)
 
 static int open_scratch(struct inject_session *s)
 {
-	int64_t r = inject_call(
-		s, SYS_mmap, 0, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
+	int64_t r = inject_call(s, SYS_mmap, 0, INJECT_SCRATCH_BYTES, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS);
 
 	if (s->lost)
 		return s->lost;
@@ -132,7 +132,7 @@ static int close_scratch(struct inject_session *s)
 				       inject_tid(s->t))
 			     : 0;
 	}
-	int64_t r = inject_call(s, SYS_munmap, s->scratch, PAGE_BYTES, 0, 0);
+	int64_t r = inject_call(s, SYS_munmap, s->scratch, INJECT_SCRATCH_BYTES, 0, 0);
 	return r < 0 ? inject_call_failed(s, r, "unmap a page") : 0;
 }
 

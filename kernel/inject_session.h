@@ -18,6 +18,9 @@
 /* Descriptors in one message. Below the kernel's SCM_MAX_FD, 253. */
 #define INJECT_CHUNK_MAX 200
 
+/* Of the scratch memory, where it is a page of its own; on the stack it is less. */
+#define INJECT_SCRATCH_BYTES 4096
+
 /* What the scratch memory of the target holds; the pointers in it are the target's. */
 struct inject_scratch {
 	struct msghdr message;

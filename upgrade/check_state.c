@@ -13,18 +13,29 @@
 #include <unistd.h>
 
 #include "conf/protocol.h"
+#include "kernel/environment.h"
 #include "kernel/process.h"
 #include "kernel/util.h"
 #include "upgrade/answer.h"
 
 #define STATE_FD 3
 
+/* As it will be executed. But what is preloaded may lie on a mount that is not here: then the
+ * loader says so and goes on, and there is nothing to learn from it. */
+static void take_environment(char **env)
+{
+	for (char *const *v = environment_strict(); *v; v++)
+		if (!starts_with(*v, "LD_PRELOAD="))
+			*env++ = *v;
+	*env = NULL;
+}
+
 static void __attribute__((noreturn)) run_init(int root, int state_fd, int output)
 {
 	char *argv[] = {"/sbin/init", "--check-state", "3", NULL};
-	/* LD_BIND_NOW: as it will be executed, which finds out what a library misses of another. */
-	char *env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LD_BIND_NOW=1", NULL};
+	char *env[ENVIRONMENT_MAX + 4];
 
+	take_environment(env);
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (fchdir(root) < 0 || chroot(".") < 0 || dup2(output, STDOUT_FILENO) < 0 ||
 		dup2(output, STDERR_FILENO) < 0 || dup2(state_fd, STATE_FD) < 0)

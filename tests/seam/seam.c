@@ -24,7 +24,6 @@
 
 static struct seam *seam;
 static unsigned long entry;
-static char preload[512], variable[512];
 
 /* Raw, so that nothing of ours is counted or fails. */
 static long raw(long number, long a, long b, long c, long d, long e, long f)
@@ -38,12 +37,10 @@ static long raw(long number, long a, long b, long c, long d, long e, long f)
 
 static void __attribute__((constructor)) begin(void)
 {
-	const char *path = getenv("MOLT_SEAM"), *library = getenv("LD_PRELOAD");
+	const char *path = getenv("MOLT_SEAM");
 
-	if (!path || !library || getpid() != 1)
+	if (!path || getpid() != 1)
 		return;
-	(void)snprintf(preload, sizeof(preload), "LD_PRELOAD=%s", library);
-	(void)snprintf(variable, sizeof(variable), "MOLT_SEAM=%s", path);
 	entry = getauxval(AT_ENTRY);
 	int fd = (int)raw(SYS_openat, AT_FDCWD, (long)path, O_RDWR | O_CLOEXEC, 0, 0, 0);
 	if (fd < 0)
@@ -346,22 +343,6 @@ int seam_close(int fd)
 	return r;
 }
 
-/* The next life goes on counting, whatever environment it is given. */
-static char *const *with_seam(char *const *environment)
-{
-	static char *copy[64];
-	unsigned n = 0;
-
-	if (!seam || raw(SYS_getpid, 0, 0, 0, 0, 0, 0) != 1)
-		return environment;
-	for (; environment && environment[n] && n < 60; n++)
-		copy[n] = environment[n];
-	copy[n++] = preload;
-	copy[n++] = variable;
-	copy[n] = NULL;
-	return copy;
-}
-
 int seam_execve(const char *path, char *const *arguments, char *const *environment) __asm__(
 	"execve");
 int seam_execve(const char *path, char *const *arguments, char *const *environment)
@@ -369,7 +350,7 @@ int seam_execve(const char *path, char *const *arguments, char *const *environme
 	REAL(int, execve, (const char *, char *const *, char *const *));
 
 	FAIL_AS(execve, FILE_ERRORS, -1);
-	return real_(path, arguments, with_seam(environment));
+	return real_(path, arguments, environment);
 }
 
 static unsigned errors_of(long number)
@@ -406,8 +387,6 @@ long seam_syscall(long number, ...)
 		a[i] = va_arg(ap, long);
 	va_end(ap);
 	FAIL_AS(syscall, errors_of(number), -1);
-	if (number == SYS_execveat)
-		a[3] = (long)with_seam((char *const *)a[3]);
 	long result = raw(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 	seam_after();
 	return result;

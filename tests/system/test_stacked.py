@@ -152,8 +152,7 @@ def trials(machine, who, mode, names):
     machine.upgrade("two")
     seam.disarm()
     steps = steps_of(seam.calls()) if who == INIT else steps_in_namespaces(seam.calls())
-    # Not forks: one crashes in the exec that follows, and the life that is brought back then has no seam.
-    steps = [(call, nth) for call, nth in steps if call.name in names and errno.EIO in errors_of(call)]
+    steps = [(call, nth) for call, nth in steps if call.name in names and (mode != FAIL or errors_of(call))]
     outcomes, hit = [], 0
     for call, nth in steps:
         old, new = ("two", "one") if machine.image() == "two" else ("one", "two")
