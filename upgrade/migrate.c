@@ -372,6 +372,18 @@ static void undo(struct migration *m, int why)
 	freeze_again(m);
 }
 
+/* Each may answer in time, and there may be too many of them. Not -ETIMEDOUT: nobody is in the
+ * middle of a call. */
+static int check_deadline(
+	const struct migration *m, size_t done, uint64_t deadline_usec, struct error *e)
+{
+	if (clock_usec() < deadline_usec)
+		return 0;
+	return error_say(e, ETIME,
+		"cannot migrate process %d in the time that BlackoutTimeoutSec= allows, nor those after it: %zu of %zu were",
+		(int)m->tasks[done].pid, done, m->n_tasks);
+}
+
 int migration_run(struct migration *m, uint64_t deadline_usec, struct error *e)
 {
 	if (!has_targets(m))
@@ -387,6 +399,9 @@ int migration_run(struct migration *m, uint64_t deadline_usec, struct error *e)
 			leaves_lift(&m->leaves);
 	}
 	for (size_t i = 0; r == 0 && i < m->n_tasks; i++) {
+		r = check_deadline(m, i, deadline_usec, e);
+		if (r < 0)
+			break;
 		m->n_begun = i + 1;
 		r = apply(m, &m->tasks[i], deadline_usec, e);
 	}
