@@ -265,6 +265,7 @@ static void exec_if_wanted(void)
 
 static void __attribute__((noreturn)) live(void)
 {
+	notify_ask_for_pidfds(true);
 	for (;;) {
 		int r = loop_run_once();
 		if (r < 0)

@@ -13,6 +13,7 @@
 #include "kernel/guard.h"
 #include "kernel/log.h"
 #include "kernel/util.h"
+#include "services/notify.h"
 #include "upgrade/upgrade.h"
 
 static int take_fd(const char *text)
@@ -125,7 +126,9 @@ int reexec(uint64_t timeout_usec, void (*unguarded)(const char *why), struct err
 		argv[n++] = "--molt-guard";
 		argv[n++] = channel;
 	}
+	notify_ask_for_pidfds(false);
 	(void)execve(INIT_PATH, argv, environment_strict());
+	notify_ask_for_pidfds(true);
 	int r = error_set(e, errno, "cannot execute %s", INIT_PATH);
 	guard_cancel(&guard);
 	state_keep_descriptors(false);

@@ -68,5 +68,11 @@ void pid_array_free(struct pid_array *list);
 /* The cgroup of a process, as /proc/PID/cgroup has it ("/tree/nginx.service/1"). 0, -ENAMETOOLONG
  * or negative errno. */
 int cgroup_of_pid(pid_t pid, char *buf, size_t size);
+/*
+ * Where below `cgroup` a process was that has ended and been reaped: the path relative to it
+ * ("nginx.service/1"). 0; -EBUSY: it is alive, or a zombie; -ENOTSUP: this kernel does not tell
+ * (before Linux 6.15); -EXDEV: not below that; -ESTALE: that cgroup is gone too; or another errno.
+ */
+int cgroup_of_dead(int pidfd, int cgroup, char *buf, size_t size);
 
 #endif

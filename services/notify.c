@@ -17,6 +17,14 @@
 
 #define FDS_MAX 253 /* SCM_MAX_FD */
 
+/* Linux 6.5, absent from older headers. */
+#ifndef SO_PASSPIDFD
+#define SO_PASSPIDFD 76
+#endif
+#ifndef SCM_PIDFD
+#define SCM_PIDFD 4
+#endif
+
 static struct loop_source source = {.fd = -1};
 static uint64_t count;
 static int spent[FDS_MAX];
@@ -27,6 +35,7 @@ void (*notify_heard)(const struct letter *l);
 /* What came with a message beside its text. */
 struct ancillary {
 	pid_t sender; /* 0: unknown */
+	int pidfd; /* its; -1: none */
 	int fds[FDS_MAX];
 	size_t n_fds;
 };
@@ -55,6 +64,9 @@ static void take_ancillary(struct msghdr *m, struct ancillary *a)
 			struct ucred cred;
 			memcpy(&cred, CMSG_DATA(c), sizeof(cred));
 			a->sender = cred.pid;
+		} else if (c->cmsg_type == SCM_PIDFD) {
+			/* Before Linux 6.16 a negative errno, of one that has ended. */
+			memcpy(&a->pidfd, CMSG_DATA(c), sizeof(a->pidfd));
 		} else if (c->cmsg_type == SCM_RIGHTS) {
 			take_fds(c, a);
 		}
@@ -100,7 +112,7 @@ void notify_set_count(uint64_t value)
 static void take_message(char *text, struct ancillary *a)
 {
 	unsigned instance = 0;
-	struct service *s = a->sender > 0 ? set_of_pid(a->sender, &instance) : NULL;
+	struct service *s = set_of_sender(a->sender, a->pidfd, &instance);
 	struct notification n;
 
 	if (s && notify_heard) {
@@ -127,7 +139,8 @@ static void socket_ready(struct loop_source *src, uint32_t events)
 {
 	char text[MESSAGE_MAX + 1];
 	union {
-		char buf[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(int) * FDS_MAX)];
+		char buf[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(int)) +
+			 CMSG_SPACE(sizeof(int) * FDS_MAX)];
 		struct cmsghdr align;
 	} control;
 	struct iovec iov = {text, MESSAGE_MAX};
@@ -144,14 +157,22 @@ static void socket_ready(struct loop_source *src, uint32_t events)
 				"cannot read from the notification socket: %s", strerror(errno));
 		return;
 	}
-	struct ancillary a = {.n_fds = 0};
+	struct ancillary a = {.pidfd = -1};
 	take_ancillary(&m, &a);
 	text[n] = '\0';
 	if (m.msg_flags & MSG_TRUNC)
 		(void)recv(src->fd, NULL, 0, MSG_DONTWAIT);
 	else
 		take_message(text, &a);
+	(void)fd_close(a.pidfd);
 	spend(&a);
+}
+
+void notify_ask_for_pidfds(bool on)
+{
+	int value = on;
+
+	(void)setsockopt(source.fd, SOL_SOCKET, SO_PASSPIDFD, &value, sizeof(value));
 }
 
 int notify_adopt(int fd, struct error *e)

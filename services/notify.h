@@ -29,5 +29,11 @@ int notify_open(struct error *e);
 /* Takes up a socket that an exec carried over. */
 int notify_adopt(int fd, struct error *e);
 int notify_fd(void); /* -1: not open */
+/*
+ * Whether each message comes with a pidfd of its sender, by which one that has ended since can be
+ * told, where the kernel knows that (Linux 6.16). The socket keeps it: not to be left on for a life
+ * of another version, which may not know that there is something to close.
+ */
+void notify_ask_for_pidfds(bool on);
 
 #endif

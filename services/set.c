@@ -293,21 +293,12 @@ static char *below(char *path, const char *prefix)
 	return strncmp(path, prefix, n) == 0 && path[n] == '/' ? path + n + 1 : NULL;
 }
 
-/* TREE/NAME/NUMBER or deeper, or the same in the cgroup of system storage. */
-struct service *set_of_pid(pid_t pid, unsigned *ret_instance)
+/* NAME/NUMBER or deeper. */
+static struct service *find_instance(char *path, unsigned *ret_instance)
 {
-	char path[1024];
-	char *name, *number;
+	char *number = strchr(path, '/');
 	uint64_t value;
 
-	if (cgroup_of_pid(pid, path, sizeof(path)) < 0)
-		return NULL;
-	name = below(path, world.tree_path);
-	if (!name && world.storage_path)
-		name = below(path, world.storage_path);
-	if (!name)
-		return NULL;
-	number = strchr(name, '/');
 	if (!number)
 		return NULL;
 	*number++ = '\0';
@@ -315,7 +306,48 @@ struct service *set_of_pid(pid_t pid, unsigned *ret_instance)
 	if (!parse_u64(number, &value))
 		return NULL;
 	*ret_instance = (unsigned)value;
-	return set_find(name);
+	return set_find(path);
+}
+
+/* In the tree, or in the cgroup of system storage. */
+static struct service *of_pid(pid_t pid, unsigned *ret_instance)
+{
+	char path[1024];
+	char *name;
+
+	if (cgroup_of_pid(pid, path, sizeof(path)) < 0)
+		return NULL;
+	name = below(path, world.tree_path);
+	if (!name && world.storage_path)
+		name = below(path, world.storage_path);
+	return name ? find_instance(name, ret_instance) : NULL;
+}
+
+/* -EBUSY: it is not dead, or that cannot be told. */
+static int of_dead(int pidfd, struct service **ret, unsigned *ret_instance)
+{
+	char path[1024];
+	int r = pidfd < 0 ? -EBUSY : cgroup_of_dead(pidfd, world.tree, path, sizeof(path));
+
+	if (r == -EXDEV && world.storage_path)
+		r = cgroup_of_dead(pidfd, world.storage, path, sizeof(path));
+	if (r == -EBUSY || r == -ENOTSUP)
+		return -EBUSY;
+	*ret = r == 0 ? find_instance(path, ret_instance) : NULL;
+	return 0;
+}
+
+struct service *set_of_sender(pid_t pid, int pidfd, unsigned *ret_instance)
+{
+	struct service *s;
+
+	/* First: its number may be a stranger's by now. And again: it may have ended meanwhile. */
+	if (of_dead(pidfd, &s, ret_instance) == 0)
+		return s;
+	s = pid > 0 ? of_pid(pid, ret_instance) : NULL;
+	if (!s && of_dead(pidfd, &s, ret_instance) < 0)
+		s = NULL;
+	return s;
 }
 
 /* State */

@@ -26,8 +26,11 @@ void set_stop_all(void);
 bool set_all_down(void);
 void set_kill_all(void); /* SIGKILL to whatever is left in the tree */
 
-/* The service whose instance's cgroup pid is in; *ret_instance its number. NULL: none of ours. */
-struct service *set_of_pid(pid_t pid, unsigned *ret_instance);
+/*
+ * The service whose instance's cgroup that process is in; *ret_instance its number. NULL: none of
+ * ours. `pidfd` -1: none is known; else one that has ended is found too, if the kernel tells.
+ */
+struct service *set_of_sender(pid_t pid, int pidfd, unsigned *ret_instance);
 
 void set_save(struct record_writer *w);
 /* From now on a service that is up and whose file cannot be read is not taken up: for a life that

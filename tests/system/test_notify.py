@@ -1,11 +1,19 @@
 # SPDX-License-Identifier: MIT
 """The notification socket: whose word counts, and what nonsense does."""
+import contextlib
+import fcntl
 import os
+import signal
+import socket
+import struct
+import subprocess
 
 import pytest
 
 from helpers import answer, request, script, service, start, state, wait_log
 from machine import wait_until
+
+SO_PASSPIDFD, SCM_PIDFD, PIDFD_GET_INFO = 76, 4, 0xC040FF0B
 
 SEND = """
 import array, os, socket, sys
@@ -50,6 +58,64 @@ def test_ready_status_and_stopping(booted):
 def test_a_child_may_speak_for_the_service(booted):
     notifier(booted, "a", "if os.fork() == 0:\n    send('READY=1')\n    wait('go')\nelse:\n    os.wait()\n")
     start(booted, "a")
+
+
+def tells_of_the_dead():
+    """Whether a socket of this kernel gives a pidfd of who has been reaped, and that its cgroup (Linux 6.16)."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, theirs:
+        with contextlib.suppress(OSError):
+            ours.setsockopt(socket.SOL_SOCKET, SO_PASSPIDFD, 1)
+        subprocess.run(["/bin/echo", "x"], stdout=theirs.fileno(), check=True)
+        for _, kind, data in ours.recvmsg(10, 200)[1]:
+            pidfd = struct.unpack("i", data[:4])[0]
+            if kind == SCM_PIDFD and pidfd >= 0:
+                info = bytearray(struct.pack("Q", 0b1100).ljust(64, b"\0"))
+                with contextlib.suppress(OSError):
+                    fcntl.ioctl(pidfd, PIDFD_GET_INFO, info)
+                    os.close(pidfd)
+                    return struct.unpack("Q", info[:8])[0] & 0b1100 == 0b1100
+    return False
+
+
+def test_the_word_of_a_child_that_is_gone(booted):
+    """It has ended, and its parent has buried it, before PID 1 gets to read what it said: it is still the service's,
+    where the kernel knows where it was."""
+    notifier(booted, "a", "wait('go')\nif os.fork() == 0:\n    send('STATUS=last words\\nREADY=1')\n    os._exit(0)\nos.wait()\n"
+             "open('/run/share/gone', 'w').close()\nwait('go')\n")
+    client = request(booted, "start", unit="a.service")
+    booted.wait_state("a", "starting")
+    before = sorted(os.listdir(f"/proc/{booted.pid}/fd"))
+    os.kill(booted.pid, signal.SIGSTOP)
+    try:
+        go(booted)
+        wait_until((booted.share / "gone").exists, what="the end of the child")
+    finally:
+        os.kill(booted.pid, signal.SIGCONT)
+    if tells_of_the_dead():
+        assert answer(client)[0] == "ok"
+        assert booted.unit("a")["status"] == "last words"
+    else:
+        wait_log(booted, "which is of no service: ignored")
+        assert booted.unit("a")["state"] == "starting"
+    wait_until(lambda: len(os.listdir(f"/proc/{booted.pid}/fd")) <= len(before), what="as many descriptors as before")
+
+
+def test_a_stranger_that_is_gone_has_no_say(booted):
+    notifier(booted, "a", "wait('go')\nsend('READY=1')\nwait('go')\n")
+    client = request(booted, "start", unit="a.service")
+    booted.wait_state("a", "starting")
+    stranger = script(booted, "stranger", SEND + "send('READY=1\\nSTATUS=forged')\n", "/usr/bin/python3")
+    process = booted.popen(stranger, cgroup="stranger")
+    os.kill(booted.pid, signal.SIGSTOP)
+    try:
+        process.communicate(timeout=20)
+    finally:
+        os.kill(booted.pid, signal.SIGCONT)
+    wait_log(booted, "which is of no service: ignored")
+    assert booted.unit("a")["state"] == "starting"
+    go(booted)
+    assert answer(client)[0] == "ok" and not booted.unit("a")["status"]
 
 
 def test_strangers_have_no_say(booted):
