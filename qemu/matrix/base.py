@@ -26,7 +26,8 @@ from qemu.matrix.cells import Cell
 MACHINE = "machine"
 # On which what is in a base depends, beside the system and the kernel.
 RECIPES = ("qemu/machine.py", "qemu/board.py", "qemu/ramdisk.py", "qemu/matrix/system.py",
-           "qemu/matrix/modules.py", "qemu/matrix/base.py", "qemu/matrix/stage.py", "conf/mkinitramfs")
+           "qemu/matrix/modules.py", "qemu/matrix/base.py", "qemu/matrix/stage.py")
+INITRAMFS = "conf/initramfs"
 
 
 def fingerprint(files: Iterable[Path]) -> str:
@@ -40,7 +41,8 @@ def fingerprint(files: Iterable[Path]) -> str:
 
 def of_system(tree: Path) -> str:
     """The fingerprint of what is made of that system."""
-    return fingerprint([*tree.rglob("*"), *(REPOSITORY / name for name in RECIPES)])
+    return fingerprint([*tree.rglob("*"), *(REPOSITORY / name for name in RECIPES),
+                        *(REPOSITORY / INITRAMFS).iterdir()])
 
 
 def name(cell: Cell) -> str:

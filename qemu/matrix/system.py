@@ -167,7 +167,7 @@ mount -t overlay -o lowerdir=/run/two/lower,upperdir=/run/two/upper,workdir=/run
 }
 
 # Of the initramfs that fills a tmpfs, as an image that comes over a network does; every other is
-# molt's own (conf/mkinitramfs).
+# molt's own (molt-initramfs(8)).
 EARLY = """#!/bin/sh
 export PATH=/bin:/sbin
 mkdir -p /proc /sys /dev /run /root /aside
@@ -296,20 +296,15 @@ def _initrd(cell: Cell, kind: Kind, system: Path, first: Path, initrd: Path,
     elif cell.root == "tmpfs":
         _filling(system, initrd, kernel_modules)
     elif cell.root != "nvme":
-        foreign = ARCHITECTURES[cell.architecture] != "amd64"
-        _of_molt(kind, system, initrd, kernel_modules, foreign)
+        _of_molt(kind, system, initrd, kernel_modules)
 
 
-def _of_molt(kind: Kind, system: Path, initrd: Path, kernel_modules: Path, foreign: bool) -> None:
-    libraries = []
-    if foreign:  # ldd(1) does not know those of a foreign program
-        libraries = [file for file in (system / "lib").iterdir() if ".so" in file.name]
-    child.check([str(REPOSITORY / "conf/mkinitramfs"), "--kernel", kernel_modules.name,
-                 "--modules-root", str(kernel_modules.parent),
+def _of_molt(kind: Kind, system: Path, initrd: Path, kernel_modules: Path) -> None:
+    child.check([str(REPOSITORY / "conf/initramfs/molt-initramfs"), "--quiet",
+                 "--kernel", kernel_modules.name, "--modules-root", str(kernel_modules.parent),
                  "--modules", " ".join(modules.there(kernel_modules, [*EARLY_MODULES, *kind.modules])),
                  "--molt", str(system / "usr/sbin/molt"), "--busybox", str(system / "bin/busybox"),
-                 "--compress", "none", "--output", str(initrd),
-                 *(f"--add={file}:{file.relative_to(system)}" for file in libraries)])
+                 "--libraries", str(system / "lib"), "--compress", "none", "--output", str(initrd)])
 
 
 def _filling(system: Path, initrd: Path, kernel_modules: Path) -> None:
