@@ -3,12 +3,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "init/boot.h"
+#include "init/system.h"
 #include "kernel/cgroup.h"
 #include "kernel/log.h"
 #include "kernel/util.h"
@@ -27,6 +30,23 @@ static const struct api_mount MOUNTS[] = {
 	{"/run", "tmpfs", "mode=0755", MS_NOSUID | MS_NODEV},
 	{CGROUP_ROOT, "cgroup2", "nsdelegate,memory_recursiveprot",
 		MS_NOSUID | MS_NODEV | MS_NOEXEC},
+};
+
+#define HARDLY_ANYTHING (MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+/* What a machine's kernel may have, and programs look for where it is usually mounted. The places
+ * below /sys are the kernel's: where one is missing, so is what it is for. */
+static const struct api_mount OPTIONAL[] = {
+	{"/sys/kernel/security", "securityfs", NULL, HARDLY_ANYTHING},
+	{"/sys/kernel/debug", "debugfs", "mode=0700", HARDLY_ANYTHING},
+	{"/sys/kernel/tracing", "tracefs", "mode=0700", HARDLY_ANYTHING},
+	{"/sys/kernel/config", "configfs", NULL, HARDLY_ANYTHING},
+	{"/sys/fs/bpf", "bpf", "mode=0700", HARDLY_ANYTHING},
+	{"/sys/fs/pstore", "pstore", NULL, HARDLY_ANYTHING},
+	{"/sys/fs/fuse/connections", "fusectl", NULL, HARDLY_ANYTHING},
+	{"/sys/firmware/efi/efivars", "efivarfs", NULL, HARDLY_ANYTHING},
+	{"/dev/mqueue", "mqueue", NULL, HARDLY_ANYTHING},
+	{"/dev/hugepages", "hugetlbfs", NULL, MS_NOSUID | MS_NODEV},
 };
 
 static bool is_mounted(const char *path)
@@ -55,6 +75,36 @@ static int mount_one(const struct api_mount *m)
 											  : -errno;
 }
 
+/* Not what would have to be loaded for it: a mount(2) of that waits for modprobe(8). */
+static bool kernel_has(const char *type)
+{
+	CLEANUP_FREE char *line = NULL;
+	size_t size = 0;
+	FILE *list = fopen("/proc/filesystems", "re");
+	bool found = false;
+
+	while (list && !found && getline(&line, &size, list) > 0) {
+		char *name = strrchr(line, '\t');
+		line[strcspn(line, "\n")] = '\0';
+		found = name && strcmp(name + 1, type) == 0;
+	}
+	if (list)
+		(void)fclose(list);
+	return found;
+}
+
+static void mount_optional(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(OPTIONAL); i++) {
+		const struct api_mount *m = &OPTIONAL[i];
+		if (!kernel_has(m->type) || is_mounted(m->target))
+			continue;
+		int r = mount_one(m);
+		if (r < 0 && r != -ENOENT && r != -EPERM)
+			log_info("cannot mount %s on %s: %s", m->type, m->target, strerror(-r));
+	}
+}
+
 /* A kernel that finds no /dev/console leaves 0 to 2 closed: the next descriptors opened would be
  * taken for them. */
 static void fill_standard_streams(void)
@@ -75,6 +125,9 @@ void boot_mount_kernel_file_systems(void)
 			log_error("cannot mount %s on %s: %s", MOUNTS[i].type, MOUNTS[i].target,
 				strerror(-r));
 	}
+	/* Of a container they are its host's. */
+	if (sys.real)
+		mount_optional();
 	fill_standard_streams();
 	if (mkdir("/run/molt", 0755) < 0 && errno != EEXIST)
 		log_error("cannot make /run/molt: %s", strerror(errno));

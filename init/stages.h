@@ -27,6 +27,7 @@ struct stage {
 	uint64_t limit_usec;
 	uint64_t (*limit)(void); /* what init.conf says instead; may be NULL */
 	bool must; /* if it fails or is late, a person is asked for */
+	bool tells; /* its child says by itself what it waits for */
 };
 
 extern const struct stage STAGES[];

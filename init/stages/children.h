@@ -6,6 +6,8 @@
 
 /* modules-load.d(5) and modules_load= of the command line, all by one modprobe(8). */
 int stage_load_modules(void);
+/* The nodes of modules that are loaded when these are opened. */
+int stage_make_nodes(void);
 /* machine-id(5): one for a system that has none yet. */
 int stage_set_machine_id(void);
 /* sysctl.d(5) and /etc/sysctl.conf. */

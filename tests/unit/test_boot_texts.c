@@ -12,6 +12,7 @@
 #include <sys/swap.h>
 
 #include "conf/cmdline.h"
+#include "conf/devname.h"
 #include "conf/fsck.h"
 #include "conf/machine_id.h"
 #include "conf/sysctl.h"
@@ -157,10 +158,32 @@ static void swap_options(void **state)
 	assert_int_equal(swap_flags("discard=pages"), SWAP_FLAG_DISCARD | 0x40000);
 }
 
+static void device_names(void **state)
+{
+	static const char *const NONE[] = {"", "# Device nodes to trigger", "fuse fuse",
+		"fuse fuse c10", "fuse fuse x10:229", "fuse /fuse c10:229", "fuse ../fuse c10:229",
+		"fuse fuse c4096:1", "fuse fuse c10:229 more"};
+	struct devname d = {.name = "untouched"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(NONE) / sizeof(NONE[0]); i++)
+		assert_false(devname_parse(NONE[i], &d));
+	assert_string_equal(d.name, "untouched");
+	assert_true(devname_parse("tun net/tun c10:200", &d));
+	assert_string_equal(d.name, "net/tun");
+	assert_false(d.block);
+	assert_int_equal(d.major, 10);
+	assert_int_equal(d.minor, 200);
+	assert_true(devname_parse("thing thing b65535:0", &d) == false);
+	assert_true(devname_parse("thing thing b7:1048575\r", &d));
+	assert_true(d.block);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(command_line),
+		cmocka_unit_test(device_names),
 		cmocka_unit_test(machine_ids),
 		cmocka_unit_test(sysctl_lines),
 		cmocka_unit_test(fsck_words),
