@@ -14,6 +14,8 @@
 #include "init/stages.h"
 #include "init/system.h"
 #include "init/timeline.h"
+#include "init/waiting.h"
+#include "init/watchdog.h"
 #include "kernel/log.h"
 #include "kernel/process.h"
 #include "kernel/util.h"
@@ -35,6 +37,8 @@ static size_t at; /* the stage; N_STAGES: they are done */
 static enum shell shell; /* what a person has now; it stands for stage `at` or comes before it */
 static struct process worker; /* the child of stage `at` */
 static struct loop_timer worker_timer; /* of the child or of the services of stage `at` */
+static struct loop_timer tell_timer; /* who sits in front of it hears what it is at */
+static uint64_t since_usec; /* stage `at` was begun */
 static bool awaits_services; /* stage `at` does */
 static struct process late; /* one that was not waited for any longer, and is at work still */
 static size_t late_stage;
@@ -61,6 +65,7 @@ static void start_services(void)
 	records_note_running();
 	sys.booted_usec = clock_usec();
 	log_notice("booted");
+	watchdog_apply(); /* one that is still missing now is told */
 	/* A life that knew only some of what is started from here on would start it twice. */
 	keep_now();
 	good_check();
@@ -95,8 +100,31 @@ static void end_stages(void)
 		start_services();
 }
 
+static void tell(struct loop_timer *t)
+{
+	const struct stage *s = &STAGES[at];
+
+	if (sys.state != SYSTEM_BOOTING || shell != SHELL_NONE || at == N_STAGES)
+		return;
+	if (s->services)
+		waiting_to_come_up(s->what, s->services(), since_usec, worker_timer.deadline_usec);
+	else if (!s->tells)
+		waiting_for_stage(s->what, worker.pid, since_usec, worker_timer.deadline_usec);
+	timer_set(t, deadline_in(WAITING_EVERY_USEC));
+}
+
+static void watch_time(uint64_t deadline_usec, void (*expired)(struct loop_timer *t))
+{
+	worker_timer.expired = expired;
+	timer_set(&worker_timer, deadline_usec);
+	since_usec = clock_usec();
+	tell_timer.expired = tell;
+	timer_set(&tell_timer, deadline_in(WAITING_EVERY_USEC));
+}
+
 static void next_stage(void)
 {
+	timer_cancel(&tell_timer);
 	at++;
 	begin_stage();
 }
@@ -248,9 +276,8 @@ static void begin_services(const struct stage *s)
 {
 	struct error e;
 
-	worker_timer.expired = services_timed_out;
-	timer_set(&worker_timer,
-		worker_deadline_usec ? worker_deadline_usec : deadline_in(limit_of(s)));
+	watch_time(worker_deadline_usec ? worker_deadline_usec : deadline_in(limit_of(s)),
+		services_timed_out);
 	worker_deadline_usec = 0;
 	for (char *const *name = s->services(); *name; name++)
 		if (set_start(*name, &e) < 0)
@@ -263,9 +290,8 @@ static void begin_worker(const struct stage *s)
 {
 	int pidfd;
 
-	worker_timer.expired = worker_timed_out;
 	worker_deadline_usec = 0;
-	timer_set(&worker_timer, deadline_in(limit_of(s)));
+	watch_time(deadline_in(limit_of(s)), worker_timed_out);
 	pid_t pid = process_fork(-1, &pidfd);
 	if (pid == 0)
 		_exit(s->child());
@@ -396,9 +422,8 @@ static bool resume_worker(void)
 			worker_deadline_usec = 0; /* of a child, which is begun anew */
 		return false;
 	}
-	worker_timer.expired = worker_timed_out;
 	/* 0: a stage without a limit has none set. */
-	timer_set(&worker_timer, worker_deadline_usec ? worker_deadline_usec : USEC_INFINITY);
+	watch_time(worker_deadline_usec ? worker_deadline_usec : USEC_INFINITY, worker_timed_out);
 	worker_deadline_usec = 0;
 	return true;
 }

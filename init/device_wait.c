@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "conf/unit.h"
-#include "kernel/log.h"
+#include "init/waiting.h"
 #include "kernel/util.h"
 
 #define KERNEL_EVENTS 1 /* the group of the kernel's own; udev's is 2 */
@@ -81,27 +81,23 @@ static void drain(int fd)
 	}
 }
 
-/* 0: something has happened. */
-static int wait_for_event(int inotify, int uevents, uint64_t deadline_usec)
+/* Until something has happened, or it is that time. */
+static void wait_for_event(int inotify, int uevents, uint64_t until_usec)
 {
 	struct pollfd fds[] = {
 		{.fd = inotify, .events = POLLIN}, {.fd = uevents, .events = POLLIN}};
-	uint64_t now = clock_usec();
-
-	if (now >= deadline_usec)
-		return -ETIME;
-	uint64_t left = deadline_usec - now;
+	uint64_t now = clock_usec(), left = until_usec > now ? until_usec - now : 0;
 	struct timespec ts = {(time_t)(left / USEC_PER_SEC), (long)(left % USEC_PER_SEC) * 1000};
-	int n = ppoll(fds, 2, deadline_usec == USEC_INFINITY ? NULL : &ts, NULL);
-	if (n == 0)
-		return -ETIME;
+
+	if (ppoll(fds, 2, &ts, NULL) == 0)
+		return;
 	drain(inotify);
 	drain(uevents);
-	return 0;
 }
 
-static int await(const char *source, uint64_t deadline_usec)
+static int await(const char *source, uint64_t since_usec, uint64_t deadline_usec)
 {
+	uint64_t tell_usec = clock_usec(); /* at once, and from then on every few seconds */
 	CLEANUP_FD int inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	CLEANUP_FD int uevents = open_uevents();
 	const char *directory = directory_of_tag(source);
@@ -111,9 +107,15 @@ static int await(const char *source, uint64_t deadline_usec)
 		watch_way(inotify, directory ? directory : source);
 		if (is_there(source))
 			return 0;
-		int r = wait_for_event(inotify, uevents, deadline_usec);
-		if (r < 0)
-			return r;
+		uint64_t now = clock_usec();
+		if (now >= deadline_usec)
+			return -ETIME;
+		if (now >= tell_usec) {
+			waiting_for_device(source, since_usec, deadline_usec);
+			tell_usec = now + WAITING_EVERY_USEC;
+		}
+		wait_for_event(
+			inotify, uevents, deadline_usec < tell_usec ? deadline_usec : tell_usec);
 	}
 }
 
@@ -147,6 +149,5 @@ int device_await(struct libmnt_fs *fs, uint64_t since_usec, uint64_t otherwise_u
 
 	if (!source || !is_device(fs, source) || is_there(source))
 		return 0;
-	log_notice("waiting for the device %s", source);
-	return await(source, usec_add(since_usec, timeout_of(fs, otherwise_usec)));
+	return await(source, since_usec, usec_add(since_usec, timeout_of(fs, otherwise_usec)));
 }

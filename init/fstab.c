@@ -104,13 +104,24 @@ static int each(
 
 /* Waiting */
 
+/* A disk that may be in a drawer as well: long enough for one that is slow. */
+#define NOFAIL_USEC (5 * USEC_PER_SEC)
+
 static uint64_t await_since_usec;
 
 static int await_one(struct libmnt_fs *fs)
 {
+	uint64_t usec = sys.conf->device_timeout_usec;
+	bool nofail = has_option(fs, "nofail");
+
 	if (has_option(fs, "noauto") || is_root(fs))
 		return 0;
-	return device_await(fs, await_since_usec, sys.conf->device_timeout_usec) < 0;
+	if (nofail && usec > NOFAIL_USEC)
+		usec = NOFAIL_USEC;
+	if (device_await(fs, await_since_usec, usec) == 0)
+		return 0;
+	log_line(nofail ? LEVEL_NOTICE : LEVEL_ERROR, "the device %s has not come", source_of(fs));
+	return nofail ? 0 : 1;
 }
 
 int fstab_await_devices(void)
@@ -126,8 +137,8 @@ static void describe(struct libmnt_context *cxt, struct libmnt_fs *fs, int r)
 	char text[400] = "";
 
 	(void)mnt_context_get_excode(cxt, r, text, sizeof(text));
-	log_error("cannot mount %s on %s: %s", source_of(fs),
-		mnt_fs_get_target(fs) ? mnt_fs_get_target(fs) : "?",
+	log_line(has_option(fs, "nofail") ? LEVEL_NOTICE : LEVEL_ERROR, "cannot mount %s on %s: %s",
+		source_of(fs), mnt_fs_get_target(fs) ? mnt_fs_get_target(fs) : "?",
 		text[0] ? text : "no reason given");
 }
 

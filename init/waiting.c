@@ -161,3 +161,76 @@ void waiting_for_child(const char *what, pid_t pid, uint64_t since_usec, uint64_
 	name_process(child, sizeof(child), pid);
 	waiting_say("waiting for %s, %s: %s", what, time, child);
 }
+
+/* "fsck.ext4 -a /dev/sda2": what a child runs, without the directories of the program. */
+static void name_program(char *buf, size_t size, pid_t pid)
+{
+	char path[32], line[200];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
+	ssize_t n = file_read(AT_FDCWD, path, line, sizeof(line));
+	for (ssize_t i = 0; i < n - 1; i++)
+		if (!line[i])
+			line[i] = ' ';
+	const char *space = n > 0 ? strchr(line, ' ') : NULL;
+	const char *begin = n > 0 ? line : "";
+	for (const char *p = begin; *p && p != space; p++)
+		if (*p == '/')
+			begin = p + 1;
+	(void)snprintf(buf, size, "%s", begin);
+}
+
+/* What has no children is what works; a kernel without that file (CONFIG_PROC_CHILDREN) names none.
+ */
+static void name_workers(char *buf, size_t size, pid_t pid, unsigned depth)
+{
+	char path[64], list[256], one[128], *state = NULL;
+	pid_t child;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)pid, (int)pid);
+	if (depth > 8 || file_read(AT_FDCWD, path, list, sizeof(list)) <= 0)
+		list[0] = '\0';
+	char *word = strtok_r(list, " \n", &state);
+	if (!word && depth > 0) {
+		size_t at = strlen(buf);
+		name_program(one, sizeof(one), pid);
+		(void)snprintf(buf + at, size - at, "%s%s", at ? "; " : "", one);
+	}
+	for (; word; word = strtok_r(NULL, " \n", &state))
+		if (parse_pid(word, &child))
+			name_workers(buf, size, child, depth + 1);
+}
+
+void waiting_for_stage(const char *what, pid_t pid, uint64_t since_usec, uint64_t deadline_usec)
+{
+	char time[64], workers[400] = "";
+
+	say_time(time, sizeof(time), since_usec, deadline_usec);
+	name_workers(workers, sizeof(workers), pid, 0);
+	waiting_say("still %s, %s%s%s", what, time, workers[0] ? ": " : "", workers);
+}
+
+void waiting_to_come_up(
+	const char *what, char *const *names, uint64_t since_usec, uint64_t deadline_usec)
+{
+	char time[64], list[400] = "";
+	size_t n = 0;
+
+	for (; *names; names++) {
+		const struct service *s = set_find(*names);
+		if (s && s->state != STATE_INACTIVE && s->state != STATE_FAILED &&
+			!service_is_active(s) && n < sizeof(list))
+			n += (size_t)snprintf(
+				list + n, sizeof(list) - n, "%s%s", n ? ", " : "", *names);
+	}
+	say_time(time, sizeof(time), since_usec, deadline_usec);
+	waiting_say("still %s, %s%s%s", what, time, n ? ": " : "", list);
+}
+
+void waiting_for_device(const char *source, uint64_t since_usec, uint64_t deadline_usec)
+{
+	char time[64];
+
+	say_time(time, sizeof(time), since_usec, deadline_usec);
+	waiting_say("waiting for the device %s, %s", source, time);
+}

@@ -91,6 +91,12 @@ def test_crashes_while_it_waits(machine):
     assert order(machine) == ["manager", "plug", "mount", "a"], machine.report()
 
 
+def test_who_waits_hears_for_whom(machine):
+    machine.images["one"].service("manager", f"[Service]\nType=notify\nExecStart={FOREVER}\n")
+    machine.start(wait=False)
+    wait_log(machine, "still bringing up the services of devices, 5 s of 30 s: manager.service, plug.service")
+
+
 def test_shutdown_while_it_waits(machine):
     machine.images["one"].service("manager", f"[Service]\nType=notify\nExecStart={FOREVER}\n")
     machine.start(wait=False)

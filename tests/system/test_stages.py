@@ -6,7 +6,7 @@ import re
 import signal
 
 import pytest
-from helpers import wait_file
+from helpers import wait_file, wait_log
 from machine import Machine, wait_until
 
 ID = "0123456789abcdef0123456789abcdef"
@@ -140,10 +140,12 @@ def test_errors_that_fsck_leaves_ask_for_a_person(boot, code):
 
 
 def test_fsck_has_all_the_time_it_needs_over_a_crash_of_pid_1(boot):
+    """And who waits for it hears what it is at, in the life after that too."""
     machine = fsck_boot(boot, None)
     wait_file(machine.share / "fsck")
     os.kill(machine.pid, signal.SIGSEGV)
     wait_until(lambda: "going on with the boot" in machine.log(), what="the next life")
+    wait_log(machine, "still checking the file systems of /etc/fstab, 5 s: sh /usr/sbin/fsck -T -A -R -M ")
     assert asked(machine).count("\n") == 1 and "takes too long" not in machine.log(), machine.report()
     (machine.share / "code").write_text("0\n")
     wait_until(lambda: machine.json("status", check=False).get("system", {}).get("state") == "running", what="the boot")
