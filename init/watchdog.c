@@ -2,7 +2,11 @@
 #include "init/watchdog.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
 #include <unistd.h>
 
 #include "init/system.h"
@@ -12,14 +16,14 @@
 #include "kernel/util.h"
 #include "kernel/watchdog_device.h"
 
-/* Its driver may be loaded later in the boot. */
-#define LOOK_USEC (10 * USEC_PER_SEC)
-
 static int fd = -1;
 static uint64_t actual_usec; /* its time, as far as is known */
 static uint64_t end_usec; /* of the way down: when it may reset the machine; 0: not on it */
 static struct loop_timer timer;
 static bool missing_told;
+/* Of its directory, as long as it is not there: its driver may be loaded later. */
+static struct loop_source appearance = {.fd = -1};
+static char looked_for[PATH_MAX];
 
 static void ping(void)
 {
@@ -38,8 +42,47 @@ static void expired(struct loop_timer *t)
 	(void)t;
 	if (fd >= 0)
 		ping();
+}
+
+static void stop_looking(void)
+{
+	int inotify = appearance.fd;
+
+	if (inotify < 0)
+		return;
+	loop_remove(&appearance);
+	(void)fd_close(inotify);
+}
+
+static void something_appeared(struct loop_source *s, uint32_t events)
+{
+	char buf[4096] __attribute__((aligned(8)));
+
+	(void)events;
+	while (read(s->fd, buf, sizeof(buf)) > 0)
+		; /* what it was is found out by looking */
+	watchdog_apply();
+}
+
+static void look_for_it(void)
+{
+	const char *path = sys.conf->watchdog_device, *slash = strrchr(path, '/');
+	char directory[PATH_MAX];
+
+	if (appearance.fd >= 0 && strcmp(looked_for, path) == 0)
+		return;
+	stop_looking();
+	(void)snprintf(looked_for, sizeof(looked_for), "%s", path);
+	(void)snprintf(directory, sizeof(directory), "%.*s",
+		slash && slash > path ? (int)(slash - path) : 1, path);
+	CLEANUP_FD int inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	appearance.ready = something_appeared;
+	if (inotify < 0 ||
+		inotify_add_watch(inotify, directory, IN_CREATE | IN_MOVED_TO | IN_ATTRIB) < 0 ||
+		loop_add(&appearance, inotify, EPOLLIN) < 0)
+		log_warning("cannot watch %s for the watchdog: %s", directory, strerror(errno));
 	else
-		watchdog_apply();
+		(void)fd_steal(&inotify);
 }
 
 static void set_time(uint64_t usec)
@@ -61,12 +104,15 @@ static bool open_device(void)
 {
 	int r = fd >= 0 ? fd : watchdog_device_open(sys.conf->watchdog_device);
 
-	if (r < 0 && !missing_told)
+	/* While it boots, that is what is to be expected. */
+	if (r < 0 && !missing_told && sys.state != SYSTEM_BOOTING) {
 		log_warning(
 			"cannot open the watchdog %s: %s", sys.conf->watchdog_device, strerror(-r));
-	missing_told = r < 0;
+		missing_told = true;
+	}
 	if (r < 0)
 		return false;
+	missing_told = false;
 	if (fd < 0)
 		log_notice("the watchdog %s is armed", sys.conf->watchdog_device);
 	fd = r;
@@ -76,6 +122,7 @@ static bool open_device(void)
 static void switch_off(void)
 {
 	timer_cancel(&timer);
+	stop_looking();
 	if (fd < 0)
 		return;
 	log_notice("the watchdog %s is switched off", sys.conf->watchdog_device);
@@ -91,10 +138,13 @@ void watchdog_apply(void)
 			set_time(sys.conf->reboot_watchdog_usec);
 	} else if (!sys.conf->runtime_watchdog_usec) {
 		switch_off();
-	} else if (open_device()) {
-		set_time(sys.conf->runtime_watchdog_usec);
 	} else {
-		timer_set(&timer, deadline_in(LOOK_USEC));
+		if (fd < 0)
+			look_for_it(); /* first to watch, then to look: in between it may come */
+		if (open_device()) {
+			stop_looking();
+			set_time(sys.conf->runtime_watchdog_usec);
+		}
 	}
 }
 

@@ -34,6 +34,22 @@ def holds(machine):
     return sum("wd" in link for link in links)
 
 
+def test_one_that_comes_later(machine):
+    """As when its driver is loaded: nobody says so to PID 1."""
+    image = machine.images["one"]
+    image.conf(Manager={"WatchdogDevice": "/run/wd", "RuntimeWatchdogSec": "10s"})
+    machine.start()
+    wait_log(machine, "cannot open the watchdog /run/wd")
+    device = machine.share / "wd"
+    os.mkfifo(device)
+    reader = os.open(device, os.O_RDONLY | os.O_NONBLOCK)
+    assert holds(machine) == 0
+    machine.path("/run/wd").symlink_to("/run/share/wd")
+    wait_log(machine, "the watchdog /run/wd is armed")
+    assert heard(reader) == b"\0" and holds(machine) == 1
+    os.close(reader)
+
+
 def test_from_life_to_life_and_down(machine):
     """Pinged at half its time, one descriptor through a re-exec, a crash and an upgrade, and never closed by mistake;
     switched off only by init.conf."""
@@ -45,9 +61,9 @@ def test_from_life_to_life_and_down(machine):
     os.mkfifo(machine.path("/run/wd"))
     device = os.open(machine.path("/run/wd"), os.O_RDONLY | os.O_NONBLOCK)
     machine.initctl("reexec")
-    assert heard(device) == b"\0" and holds(machine) == 1
+    assert set(heard(device)) == {0} and holds(machine) == 1
     machine.initctl("reexec")
-    assert heard(device) == b"\0" and holds(machine) == 1
+    assert set(heard(device)) == {0} and holds(machine) == 1
     os.kill(machine.pid, signal.SIGSEGV)
     wait_log(machine, "PID 1 crashed")
     assert set(heard(device)) == {0}
@@ -68,8 +84,8 @@ def test_armed_on_the_way_down(machine):
     os.mkfifo(machine.path("/run/wd"))
     device = os.open(machine.path("/run/wd"), os.O_RDONLY | os.O_NONBLOCK)
     machine.initctl("reexec")
-    assert heard(device) == b"\0"
+    assert set(heard(device)) == {0}
     down(machine)
     assert machine.process.wait(30) == POWEROFF
-    assert heard(device) == b"\0", "pinged once more, with another time, and not switched off"
+    assert set(heard(device)) == {0}, "pinged once more, with another time, and not switched off"
     os.close(device)
