@@ -139,7 +139,9 @@ static void describe(struct libmnt_context *cxt, struct libmnt_fs *fs, int r)
 	(void)mnt_context_get_excode(cxt, r, text, sizeof(text));
 	log_line(has_option(fs, "nofail") ? LEVEL_NOTICE : LEVEL_ERROR, "cannot mount %s on %s: %s",
 		source_of(fs), mnt_fs_get_target(fs) ? mnt_fs_get_target(fs) : "?",
-		text[0] ? text : "no reason given");
+		text[0] ? text
+		: r < 0 ? strerror(-r)
+			: "no reason given");
 }
 
 static int mount_one(struct libmnt_fs *fs, const char *extra)

@@ -55,7 +55,7 @@ def test_gettys_where_they_are_asked_for_and_again(machine):
     said = machine.share / "getty"
     wait_until(lambda: len(wait_file(said).splitlines()) == 2, what="two gettys")
     assert sorted(said.read_text().splitlines()) == [
-        "--local-line=always --keep-baud 115200,57600,38400,9600 ttyS9 vt220", "--noclear tty7 linux"]
+        "--local-line --keep-baud 115200,57600,38400,9600 ttyS9 vt220", "--noclear tty7 linux"]
     (machine.share / "go").write_text("x\n")
     wait_until(lambda: len(said.read_text().splitlines()) >= 3, what="another one")
     assert not machine.path("/var/run/utmp").exists(), "a container has none of its own"
