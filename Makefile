@@ -86,7 +86,7 @@ FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-.PHONY: initramfs initramfs-test all arm64 examples deps test unit unit-build system demo install uninstall format lint clean help tools fuzzers nofreeze faults crashes older sidebyside deb stock matrix matrix-list shell
+.PHONY: initramfs initramfs-test all arm64 examples deps test unit unit-build system demo install uninstall format lint clean help tools fuzzers nofreeze faults crashes older sidebyside boots deb stock matrix matrix-list shell
 
 all: $(BUILD)/molt $(BUILD)/initctl $(CLIENT)
 
@@ -102,6 +102,7 @@ help:
 	@echo "initramfs    molt as /init: KERNEL=VERSION-OR-IMAGE, MODULES=\"NAMES\", OUT=FILE"
 	@echo "initramfs-test  it finds and releases roots of every kind, in QEMU (root); ROOTS=\"NAMES\""
 	@echo "demo         Debian 12 to 13 under load, in QEMU"
+	@echo "boots        a Debian 13 with its own udevd, agetty, sulogin, fsck and kexec, booted four times in QEMU (root)"
 	@echo "sidebyside   the image layout in QEMU: the committed image boots, one that fails is left"
 	@echo "matrix       architectures x kernels x roots x scenarios in QEMU (root; hours); CELL=x86_64/6.12/erofs/upgrade is"
 	@echo "             one of them, CELL='arm64/*/*/boot' some; JOBS=2; RESUME=yes goes on with a run; docs/matrix.md"
@@ -286,6 +287,11 @@ endif
 sidebyside: deps
 	$(MAKE) all tools
 	$(PYTHON) -m qemu.sidebyside --build $(BUILD)
+
+# The boot, whole: some minutes on two cores, no part of `make test`. Logs in build/wholeboot/.
+boots: deps
+	$(MAKE) all tools
+	$(PYTHON) -m qemu.wholeboot --build $(BUILD)
 
 demo: deps
 	$(MAKE) all tools

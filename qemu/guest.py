@@ -44,9 +44,13 @@ class Guest:
 
     def wait_booted(self, timeout: float = BOOT_TIMEOUT) -> None:
         """Waits until the agent has said hello."""
+        self.wait_hello(1, timeout)
+
+    def wait_hello(self, number: int, timeout: float) -> None:
+        """Waits for one of its hellos: of a boot by kexec, after those of the boots before."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self.hellos > 0 or not self.machine.running(),
-                                          timeout):
+            if not self._changed.wait_for(
+                    lambda: self.hellos >= number or not self.machine.running(), timeout):
                 raise self.machine.failure(f"the guest was not up within {timeout:.0f} s")
         if not self.machine.running():
             raise self.machine.failure("the machine went off while it booted")

@@ -36,9 +36,9 @@ def get(suite: Suite, cache: Path, package: str = "") -> Kernel:
     return _kernel(directory)
 
 
-def resolve(suite: Suite) -> str:
+def resolve(suite: Suite, flavour: str = FLAVOUR) -> str:
     """The meta package names the ABI of the day: linux-image-6.1.0-50-cloud-amd64."""
-    flavour = FLAVOUR.format(suite.architecture)
+    flavour = flavour.format(suite.architecture)
     found = re.search(r"\b(linux-image-\d\S+)", suite.depends(flavour))
     if not found:
         raise PackageError(f"{flavour} of {suite.name} names no kernel")

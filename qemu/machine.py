@@ -72,6 +72,7 @@ class Config:
     root: str = "root=/dev/nvme0n1 rootfstype=ext4"
     drives: list[Drive] = field(default_factory=list)
     saved: Path | None = None  # by save(), of a machine that was like this one
+    options: list[str] = field(default_factory=list)  # QEMU's own, beyond these
 
 
 class Machine:
@@ -217,7 +218,7 @@ class Machine:
             mode = "" if drive.written else ",readonly=on"
             command += ["-drive", f"file={drive.path},if=none,id={drive.serial},format=raw,cache=unsafe{mode}",
                         "-device", f"virtio-blk-pci,drive={drive.serial},serial={drive.serial}"]
-        return command
+        return command + self.config.options
 
     def _learn_ports(self) -> None:
         """QEMU took any free port for each that was to be forwarded; asks which."""

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: MIT
+"""The machine: a hardware watchdog, a clock in local time, and a controller that a disk can be plugged
+into while it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qemu.machine import Config, Machine
+from qemu.wholeboot.root import System
+
+# What the hardware's clock shows when it is switched on: local time of Berlin, an hour ahead of UTC.
+CLOCK = "2031-01-15T12:00:00"
+TO_BE_PLUGGED = "id=late,if=none,format=raw,cache=unsafe"
+
+
+def machine(system: System, log: Path, append: str = "", late: bool = False) -> Machine:
+    """`late`: the disk of /srv is not there yet; plug() puts it in."""
+    disk = system.disks.late
+    options = ["-device", "i6300esb", "-action", "watchdog=reset",
+               "-rtc", f"base={CLOCK}",
+               "-device", "virtio-scsi-pci,id=scsi", "-drive", f"file={disk},{TO_BE_PLUGGED}"]
+    if not late:
+        options += ["-device", "scsi-hd,id=late-disk,drive=late,bus=scsi.0"]
+    config = Config(system.kernel, system.disks.plugged(), memory="768M", initrd=system.initrd,
+                    append=f"root=UUID={system.root_uuid} rootfstype=ext4 {append}".strip(),
+                    options=options)
+    return Machine(config, log)
+
+
+def plug(vm: Machine) -> None:
+    vm.qmp.execute("device_add", {"driver": "scsi-hd", "id": "late-disk", "drive": "late",
+                                  "bus": "scsi.0"})
