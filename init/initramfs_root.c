@@ -200,18 +200,19 @@ static int find_hashes(const struct root_options *o, char path[PATH_MAX], struct
 }
 
 static int open_verified(const char *path, const struct root_options *o,
-	struct image_options *options, int *ret_root, struct error *e)
+	const struct image_options *options, int *ret_root, struct error *e)
 {
+	struct image_options verified = *options;
 	char hashes[PATH_MAX];
 
 	if (o->verity_hash) {
 		int r = find_hashes(o, hashes, e);
 		if (r < 0)
 			return r;
-		options->verity_hash = hashes;
-		options->root_hash = o->root_hash;
+		verified.verity_hash = hashes;
+		verified.root_hash = o->root_hash;
 	}
-	return open_in_child(path, options, ret_root, e);
+	return open_in_child(path, &verified, ret_root, e);
 }
 
 static int open_device(const struct root_options *o, bool verified, int *ret_root, struct error *e)

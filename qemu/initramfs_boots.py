@@ -18,10 +18,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from qemu import child, deps, foreign, images, initramfs, kernel
+from qemu import child, deps, foreign, images, initramfs, kernel, ramdisk
 from qemu.board import BOARDS
 from qemu.guest import Guest
-from qemu.lab import CACHE, KERNEL_SUITE, Room
+from qemu.lab import CACHE, KERNEL_SUITE, REPOSITORY, Room
 from qemu.machine import Config, Machine, MachineError
 from qemu.packages import PackageError, Suite
 from qemu.progress import say
@@ -70,6 +70,7 @@ class Boot:
     play: Callable[[Stage], None]
     devices: tuple[str, ...] = ()  # of QEMU, beyond the usual ones
     again: Callable[[Stage], None] | None = None  # booted once more from the same disks
+    early: Callable[[Materials], tuple[kernel.Kernel, Path]] | None = None  # another kernel and initramfs
 
 
 class Materials:
@@ -243,6 +244,41 @@ def _store(materials: Materials, files: list[Path]) -> list[Path]:
     return [initramfs.ext4(materials.place() / "store.ext4", tree, "192M", "store")]
 
 
+# ---- other kernels ----
+
+def _all_modules(materials: Materials) -> tuple[kernel.Kernel, Path]:
+    """As `make initramfs KERNEL=IMAGE OUT=FILE` makes it for a person, of a kernel whose modules are
+    packed."""
+    linux = _newer_kernel()
+    initrd = materials.place() / "initrd"
+    child.check(["make", "--no-print-directory", "initramfs", f"KERNEL={linux.image}", f"OUT={initrd}",
+                 f"BUILD={materials.room.build}",
+                 f"INITRAMFS_FLAGS=--modules-root {linux.layer}/usr/lib/modules"], cwd=REPOSITORY)
+    return linux, initrd
+
+
+def _packed_modules(materials: Materials) -> tuple[kernel.Kernel, Path]:
+    """Somebody else's initramfs with molt as /init: the kernel has to unpack the modules."""
+    linux = _newer_kernel()
+    initrd, tree = materials.place() / "initrd", materials.place() / "tree"
+    initramfs.write(initrd, linux, materials.room.build)
+    tree.mkdir()
+    with initrd.open("rb") as file:
+        child.check([deps.tool("busybox"), "cpio", "-i", "-d", "-m"], cwd=tree, stdin=file)
+    for module in tree.rglob("*.ko"):
+        child.check(["xz", "--check=crc32", "--lzma2=dict=1MiB", str(module)])
+    [names] = tree.rglob("modules.dep")
+    names.write_text(names.read_text().replace(".ko", ".ko.xz"))
+    ramdisk.pack(tree, initrd)
+    return linux, initrd
+
+
+def _newer_kernel() -> kernel.Kernel:
+    suite = Suite("trixie", CACHE / "apt" / "trixie-kernel")
+    suite.refresh()
+    return kernel.get(suite, CACHE / "trixie")
+
+
 # ---- what does not come, or is not there ----
 
 def _late(stage: Stage) -> None:
@@ -295,6 +331,12 @@ BOOTS = {
                    lambda m: "root=/dev/nvme0n1 rootfstype=ext4 rootflags=noatime,commit=7", _device),
     "label": Boot(lambda m: [m.ext4("two_words")],
                   lambda m: "root=LABEL=two_words rw init=/sbin/other-init -- hello", _label),
+    "all-modules": Boot(lambda m: [m.ext4("two_words")],
+                        lambda m: "root=LABEL=two_words rw init=/sbin/other-init -- hello", _label,
+                        early=_all_modules),
+    "packed-modules": Boot(lambda m: [m.ext4("two_words")],
+                           lambda m: "root=LABEL=two_words rw init=/sbin/other-init -- hello", _label,
+                           early=_packed_modules),
     "partition": Boot(
         lambda m: [initramfs.partitioned(m.ext4(), m.place() / "disk", SIGNATURE)],
         lambda m: f"root=/dev/disk/by-partuuid/{PARTUUID} rootfstype=auto", _partition),
@@ -370,8 +412,9 @@ def _play_together(materials: Materials, turns: list[Turn]) -> list[Turn]:
 def _machine(materials: Materials, boot: Boot, disks: list[Path], name: str) -> Machine:
     room = materials.room
     plugged = [] if boot.devices else disks  # else it is plugged in later
-    config = Config(room.kernel.image, plugged, append=f"loglevel=6 {boot.append(materials)}",
-                    initrd=materials.initrd, devices=list(boot.devices),
+    linux, initrd = boot.early(materials) if boot.early else (room.kernel, materials.initrd)
+    config = Config(linux.image, plugged, append=f"loglevel=6 {boot.append(materials)}",
+                    initrd=initrd, devices=list(boot.devices),
                     architecture=materials.architecture)
     return Machine(config, room.log / f"{name}.log")
 
