@@ -156,14 +156,16 @@ static void unmounter_exited(struct process *p, const struct process_exit *ended
 		return;
 	}
 	step = STEP_END;
-	if (ended->known && !ended->signal && ended->status == UNMOUNT_NEEDS_SUCCESSOR) {
+	bool needs_successor = !ended->signal && ended->status == UNMOUNT_NEEDS_SUCCESSOR;
+	if (!needs_successor && !process_exit_clean(ended))
+		log_warning("not everything could be unmounted");
+	/* What is executed there lets go of a replaced program as well as a successor does. */
+	initramfs_exit(
+		WORDS[kind == SHUTDOWN_REBOOT && kernel_is_loaded() ? SHUTDOWN_KEXEC : kind]);
+	if (needs_successor) {
 		log_notice("trying once more, as the %s that is there now", INIT_PATH);
 		reexec_end(WORDS[kind]);
 	}
-	if (!process_exit_clean(ended))
-		log_warning("not everything could be unmounted");
-	initramfs_exit(
-		WORDS[kind == SHUTDOWN_REBOOT && kernel_is_loaded() ? SHUTDOWN_KEXEC : kind]);
 	end_system();
 }
 

@@ -21,6 +21,17 @@ MODULES = "nvme dm-mod dm-verity squashfs overlay ext4 btrfs loop virtio_scsi vi
 
 AGENT = """[Service]
 ExecStart=/usr/libexec/molt-lab/agent /dev/{0}
+[Upgrade]
+Policy=keep
+"""
+# Everything is emulated, on a machine that may have other things to do.
+CONFIGURATION = """[Boot]
+Services=agent.service
+[Upgrade]
+FreezeTimeoutSec=20
+BlackoutTimeoutSec=60
+CheckTimeoutSec=120
+ExecTimeoutSec=120
 """
 # What else a root has for init=.
 OTHER_INIT = """#!/bin/sh
@@ -30,12 +41,12 @@ exec /sbin/init "$@"
 APPLETS = ("mountpoint", "head", "grep", "wc", "cut", "awk", "test", "[", "sync", "tail", "sort", "find")
 
 
-def make(room: Room, path: Path, **more: str) -> None:
+def make(room: Room, path: Path, /, **more: str) -> None:
     """Writes an initramfs for the room's kernel; `more` are options of the tool."""
     write(path, room.kernel, room.build, **more)
 
 
-def write(path: Path, kernel: Kernel, build: Path, **more: str) -> None:
+def write(path: Path, kernel: Kernel, build: Path, /, **more: str) -> None:
     """Writes one for any kernel, with the molt of `build`. For another architecture than the machine's
     `more` has to have a busybox of it, and the kernel's version."""
     options = {"kernel": str(kernel.image), "modules-root": str(kernel.layer / "usr/lib/modules"),
@@ -61,7 +72,7 @@ def root_tree(room: Room, initrd: Path, tree: Path, agent: str = "ttyS1") -> Pat
     (tree / "etc/machine-id").touch()
     (tree / "etc/molt/system").mkdir()
     (tree / "etc/molt/system/agent.service").write_text(AGENT.format(agent))
-    (tree / "etc/molt/init.conf").write_text("[Boot]\nServices=agent.service\n")
+    (tree / "etc/molt/init.conf").write_text(CONFIGURATION)
     (tree / "usr/sbin/other-init").write_text(OTHER_INIT)
     (tree / "usr/sbin/other-init").chmod(0o755)
     for name in APPLETS:

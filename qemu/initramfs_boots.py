@@ -28,6 +28,7 @@ from qemu.progress import say
 
 BOOT_TIMEOUT = 180.0
 OFF_TIMEOUT = 60.0
+UPGRADE_TIMEOUT = 180.0
 MISSING = "UUID=00000000-dead-beef-0000-000000000000"
 SIGNATURE = 0x6d6f6c74
 PARTUUID = f"{SIGNATURE:08x}-01"
@@ -223,16 +224,33 @@ def _image(stage: Stage) -> None:
 
 
 def _written_image(stage: Stage) -> None:
-    """A file that is written to, on a file system that is written to: both are clean in the end."""
+    """A file that is written to, on a file system that is written to: both are clean in the end, also if
+    PID 1's program has been replaced."""
     stage.up()
     assert re.search(r" / / rw.* ext4 /dev/loop", stage.mount_of_root())
     stage.guest.check("echo written > /run/molt/store/written && echo written > /etc/written")
+    stage.guest.check("cp /usr/sbin/molt /usr/sbin/new && mv /usr/sbin/new /usr/sbin/molt")
     stage.off()
     [store] = stage.disks
     assert not images.unclean(store), images.unclean(store)
     inside = store.with_suffix(".inside")
     child.check([deps.tool("debugfs"), "-R", f"dump /images/root.ext4 {inside}", str(store)])
     assert not images.unclean(inside), images.unclean(inside)
+
+
+def _upgraded(stage: Stage) -> None:
+    """To another file on the same store: neither is in use in the end, nor is the store."""
+    stage.up()
+    stage.guest.check("initctl upgrade /run/molt/store/images/two.squashfs", UPGRADE_TIMEOUT)
+    stage.guest.check("cat /sys/block/loop*/loop/backing_file | grep -q two.squashfs")
+    assert " squashfs " in stage.mount_of_root()
+    stage.off()
+
+
+def _two_images(materials: Materials) -> list[Path]:
+    two = materials.place() / "two.squashfs"
+    child.check(["cp", "--reflink=auto", str(materials.image().data), str(two)])
+    return _store(materials, [materials.image().data, two])
 
 
 def _store(materials: Materials, files: list[Path]) -> list[Path]:
@@ -357,6 +375,8 @@ BOOTS = {
                   lambda m: "root=LABEL=store molt.image=/images/root.squashfs "
                             "molt.verity_hash=/images/root.hashes "
                             f"roothash={m.image().root_hash}", _image),
+    "upgraded": Boot(_two_images, lambda m: "root=LABEL=store molt.image=/images/root.squashfs",
+                     _upgraded),
     "written-image": Boot(lambda m: _store(m, [m.ext4()]),
                           lambda m: "root=LABEL=store rw molt.image=/images/root.ext4", _written_image),
     "late": Boot(lambda m: [m.ext4("late")], lambda m: "root=LABEL=late rootfstype=ext4 rootdelay=100",
