@@ -112,7 +112,7 @@ static int take_path(const char **cursor, const char *unit_name, struct command 
 		return r;
 	if (!c->path || c->path[0] == '\0')
 		return error_say(e, -EINVAL, "no program to run");
-	if (c->path[0] != '/')
+	if (c->path[0] != '/' && strchr(c->path, '/'))
 		return error_say(e, -EINVAL, "%.200s is not an absolute path", c->path);
 	return 0;
 }

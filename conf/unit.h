@@ -73,7 +73,7 @@ enum upgrade_policy {
 /* One command line of an Exec key. */
 struct command {
 	char **argv; /* NULL-terminated; argv[0] as the program will see it */
-	char *path; /* what to exec; absolute */
+	char *path; /* what to exec: absolute, or a name without a slash that is looked for */
 	bool ignore_failure; /* "-" prefix */
 	bool no_environment_expansion; /* ":" prefix */
 	bool privileged; /* "+", "!" or "!!" prefix: runs as root, whatever User= says */

@@ -17,7 +17,7 @@ from qemu.upgrade import document, units, upgrade
 
 SSH = 22
 SECOND_VERSION = "13.molt"
-BOOT_TIMEOUT = 180.0
+BOOT_TIMEOUT = 300.0  # two hundred processes of udev's on an emulated processor
 UPGRADE_TIMEOUT = 180.0
 APT_TIMEOUT = 300.0
 
@@ -33,7 +33,6 @@ WORKING = {
     "systemd-timesyncd.service": "[ \"$(ps -o user= -C systemd-timesyncd)\" = systemd-timesync ]",
     "systemd-udevd.service": "udevadm control --ping && udevadm info /dev/nvme0n1 | grep -q ID_FS_TYPE",
     "serial-getty@ttyS0.service": "pgrep -x agetty || pgrep -x login",
-    "unattended-upgrades.service": "pgrep -f unattended-upgrade-shutdown",
     "cron.service": "test -s /run/cron-was-here",  # last: it is a minute until it has something to do
 }
 
@@ -58,9 +57,8 @@ def tell(vm: Machine, host: Host) -> None:
         _packages(guest)
     finally:
         if vm.running():
-            for name in ("init.log", "dbus.log"):
-                path = "/run/molt/init.log" if name == "init.log" else f"/var/log/molt/{name}"
-                (host.log / name).write_text(guest.run(f"cat {path}").output)
+            said = guest.run("tail -n 10000 /run/molt/init.log /var/log/molt/*.log").output
+            (host.log / "logs").write_text(said)
     with step("everything goes down"):
         guest.send("/sbin/poweroff")
         reason = vm.wait_off(120)
@@ -69,11 +67,12 @@ def tell(vm: Machine, host: Host) -> None:
 
 def _daemons_work(guest: Guest) -> None:
     guest.check('test "$(readlink /proc/1/exe)" = /usr/sbin/molt')
-    guest.wait_until("! initctl | grep -qE 'waiting|start-pre|starting|start-post'",
-                     what="not all services are up")
+    guest.wait_until("! initctl status --json | grep -qE "
+                     "'\"state\":\"(waiting|start-pre|starting|start-post)\"'",
+                     BOOT_TIMEOUT, "not all services are up")
     failed = [name for name, unit in units(document(guest, "initctl status --json")).items()
               if unit["state"] in ("failed", "backoff")]
-    assert not failed, f"failed: {failed}\n" + guest.run("cat /run/molt/init.log").output
+    assert not failed, f"failed: {failed}\n" + guest.run("tail -n 100 /run/molt/init.log").output
     for service, works in WORKING.items():
         with step(f"{service} works"):
             guest.check(f"initctl status {service}")
@@ -87,7 +86,7 @@ def _upgrade(guest: Guest, login: Login, vm: Machine, host: Host) -> None:
     with step("an upgrade to another root"):
         done = upgrade(guest, "/new --mount-options=rw", UPGRADE_TIMEOUT)
     assert (done.code, done.text) == (0, "committed"), \
-        f"{done}\n" + guest.run("cat /run/molt/init.log").output
+        f"{done}\n" + guest.run("tail -n 100 /run/molt/init.log").output
     guest.check(f"grep -q {SECOND_VERSION} /etc/os-release")
     login.say("after")
     assert login.command("grep -c molt /usr/lib/os-release") == "1"

@@ -271,6 +271,25 @@ static int prepare_child(
 		     : 0;
 }
 
+/* Where a name without a slash is looked for, whatever PATH the service has. Returns with errno. */
+static void execute(const char *path, char **argv, char **env)
+{
+	static const char *const directories[] = {
+		"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"};
+	char full[4096];
+
+	if (path[0] == '/') {
+		(void)execve(path, argv, env);
+		return;
+	}
+	for (size_t i = 0; i < sizeof(directories) / sizeof(directories[0]); i++) {
+		(void)snprintf(full, sizeof(full), "%s/%s", directories[i], path);
+		(void)execve(full, argv, env);
+		if (errno != ENOENT && errno != ENOTDIR)
+			return;
+	}
+}
+
 static void __attribute__((noreturn)) run_child(const struct spawn *s, int pipe)
 {
 	struct error e = {0};
@@ -278,7 +297,7 @@ static void __attribute__((noreturn)) run_child(const struct spawn *s, int pipe)
 
 	if (prepare_child(s, &pipe, &env, &argv, &e) < 0)
 		give_up(pipe, &e);
-	(void)execve(s->command->path, argv, env);
+	execute(s->command->path, argv, env);
 	(void)error_set(&e, errno, "cannot execute %s", s->command->path);
 	give_up(pipe, &e);
 }

@@ -139,6 +139,14 @@ def test_oneshot_without_a_start_is_up_until_stopped(booted):
     assert wait_file(booted.share / "out") == "stop\n"
 
 
+def test_a_name_without_a_slash_is_looked_for(booted):
+    """As systemd-journal-flush.service and sshd-keygen.service have it."""
+    service(booted, "a", "Type=oneshot", "Environment=PATH=/nowhere", "ExecStart=no-such-program-anywhere",
+            start="echo found")
+    assert "cannot execute no-such-program-anywhere: No such file" in start(booted, "a", code=1)
+    assert booted.path("/var/log/molt/a.log").read_text().startswith("found")
+
+
 def test_identity_environment_and_directory(booted):
     (booted.share / "env").write_text("FILE='from file'\nBOTH=file\n# no\n")
     booted.path("/run/work").mkdir()

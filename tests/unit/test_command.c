@@ -145,7 +145,7 @@ static void refuses_what_is_no_command(void **state)
 		{"-", "no program to run"},
 		{"''", "no program to run"},
 		{"bin/a", "bin/a is not an absolute path"},
-		{"-a", "a is not an absolute path"},
+		{"-a/b", "a/b is not an absolute path"},
 		{"$A/b", "$A/b is not an absolute path"},
 		{"@/bin/a", "with @, a word for argv[0] must follow the path"},
 		{"/bin/a 'b", "a quote is not closed, or an escape has no meaning"},
