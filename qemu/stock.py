@@ -40,16 +40,46 @@ LIBRARIES = ("libmount1", "libblkid1", "libinih1", "libcap2", "libestr0", "libfa
 INSTALLED_LATER = ("at", "rsyslog")
 ROOT_SIZE, VAR_SIZE = "1536M", "512M"
 
-# What apt is told: Debian protects /sbin/init, so it wants to hear that init goes.
-INSTALL = """set -e
+# Who goes back to systemd.
+ORIGINALS = ("systemd-sysv", "init")
+
+# There, once more over itself, back and away, and there again, as a person would. What apt is told: Debian
+# protects /sbin/init, so it wants to hear that init goes.
+INSTALL = """set -eux
 printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d
 chmod +x /usr/sbin/policy-rc.d
-DEBIAN_FRONTEND=noninteractive apt-get install -y -q --allow-remove-essential \
-    --no-install-recommends /debs/molt_*.deb /debs/molt-sysv_*.deb systemd-sysv- init-
-rm -r /usr/sbin/policy-rc.d /debs
-dpkg --audit
-for link in init telinit shutdown reboot halt poweroff; do test -x /sbin/$link; done
-test "$(readlink -f /sbin/init)" = /usr/sbin/molt
+export DEBIAN_FRONTEND=noninteractive
+list=/etc/molt/init.conf.d/10-debian.conf
+install() {
+    apt-get install -y -q --allow-remove-essential --no-install-recommends "$@"
+    test -z "$(dpkg --audit)"
+}
+is_molt() {
+    for link in init telinit shutdown reboot halt poweroff; do test -x /sbin/$link; done
+    test "$(readlink -f /sbin/init)" = /usr/sbin/molt
+    grep -q '^Services=.*ssh.service' $list
+}
+install /debs/molt_*.deb /debs/molt-sysv_*.deb systemd-sysv- init-
+is_molt
+cp $list /tmp/before
+sed -i 's/ ssh.service//' $list
+install --reinstall /debs/molt_*.deb /debs/molt-sysv_*.deb
+is_molt
+cmp $list /tmp/before
+sed -i '1d; s/ ssh.service//' $list
+install --reinstall /debs/molt-sysv_*.deb
+! grep ssh.service $list
+install /debs/init_*.deb /debs/systemd-sysv_*.deb molt-sysv-
+test "$(readlink -f /sbin/init)" = /usr/lib/systemd/systemd
+test -x /usr/sbin/molt
+test -e $list
+apt-get purge -y -q molt molt-sysv
+test ! -e /etc/molt
+test ! -e /usr/lib/molt
+install /debs/molt_*.deb /debs/molt-sysv_*.deb systemd-sysv- init-
+is_molt
+cmp $list /tmp/before
+rm -r /usr/sbin/policy-rc.d /debs /tmp/before
 """
 
 LAYER = {
@@ -117,7 +147,8 @@ def _disks(build: Path, booted: kernel.Kernel, room: Path, log: Path, key: Path)
     shutil.copy2(build / "tools/agent", layer / LAB / "agent")
     (layer / "root/.ssh").mkdir(parents=True, mode=0o700)
     shutil.copy2(f"{key}.pub", layer / "root/.ssh/authorized_keys")
-    _add_packages(layer / "debs")
+    (layer / "debs").mkdir()
+    _add_packages(INSTALLED_LATER, layer / "debs")
     for source in (layer, booted.layer):
         child.check(["cp", "-RT", "--preserve=mode", str(source), str(tree)])
     disks = Disks(room / "first.ext4", room / "second.ext4", room / "var.ext4")
@@ -136,10 +167,9 @@ def _write(tree: Path, disk: Path, size: str) -> None:
     child.check([deps.tool("mke2fs"), "-q", "-t", "ext4", "-d", str(tree), str(disk), size])
 
 
-def _add_packages(directory: Path) -> None:
+def _add_packages(packages: tuple[str, ...], directory: Path) -> None:
     suite = Suite(SUITE, CACHE / "apt" / f"{SUITE}-stock")
-    directory.mkdir()
-    for package in INSTALLED_LATER:
+    for package in packages:
         suite.download(package, directory)
 
 
@@ -148,6 +178,7 @@ def _install(debs: Path, tree: Path, log: Path) -> None:
     for package in ("molt", "molt-sysv"):
         [deb] = debs.glob(f"{package}_*.deb")
         shutil.copy2(deb, tree / "debs")
+    _add_packages(ORIGINALS, tree / "debs")
     with (log / "apt.log").open("w") as output:
         done = child.run(["chroot", str(tree), "/bin/sh", "-c", INSTALL], stdout=output,
                          stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)

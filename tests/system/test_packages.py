@@ -5,6 +5,8 @@ import os
 import pathlib
 import subprocess
 
+import pytest
+
 from machine import BUILD
 
 TREE = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -132,3 +134,95 @@ def test_one_log_daemon_and_the_default_target(tmp_path):
     _, services = _enabled(tmp_path)
     assert "systemd-journald.service" not in services
     assert "display.service" not in services and "ssh.service" in services
+
+
+OWN = "/etc/molt/init.conf.d/10-debian.conf"
+
+
+@pytest.fixture
+def debian(machine):
+    """A machine whose packages come and go: its first image can be written to."""
+    machine.writable = ["one"]
+    image = machine.images["one"]
+    for name in ("enabled-services", "keep-services"):
+        image.copy(TREE / "debian" / name, f"usr/share/molt-sysv/{name}")
+    image.copy(TREE / "debian/lsb-hook", "usr/lib/lsb/init-functions.d/40-molt")
+    image.write("usr/sbin/policy-rc.d", "#!/bin/sh\n[ ! -e /run/not-now ] || exit 101\n", 0o755)
+    return machine.start()
+
+
+def _install(machine, name):
+    """What a package brings, and what its postinst does with deb-systemd-helper."""
+    machine.path(f"/{UNITS}/{name}.service").write_text("[Service]\nExecStart=/bin/sleep 1000\n")
+    wants = machine.path("/etc/systemd/system/multi-user.target.wants")
+    wants.mkdir(parents=True, exist_ok=True)
+    (wants / f"{name}.service").symlink_to(f"/{UNITS}/{name}.service")
+
+
+def _remove(machine, name):
+    machine.path(f"/{UNITS}/{name}.service").unlink()
+
+
+def _keep(machine, when="--again"):
+    return machine.run("/usr/share/molt-sysv/keep-services", when).stdout
+
+
+def _listed(machine):
+    return machine.path(OWN).read_text().splitlines()[-1].removeprefix("Services=").split()
+
+
+def test_services_come_and_go_with_their_packages(debian):
+    _keep(debian, "--first")
+    _install(debian, "one")
+    _keep(debian)
+    debian.wait_state("one")
+    assert "one.service" in _listed(debian)
+    debian.path("/run/not-now").touch()
+    _install(debian, "two")
+    _keep(debian)
+    assert "two.service" in _listed(debian), "policy-rc.d has a say in the start alone"
+    assert debian.initctl("status", "two", check=False).returncode != 0
+    debian.path("/run/not-now").unlink()
+    _remove(debian, "one")
+    _keep(debian)
+    assert "one.service" not in _listed(debian)
+    debian.wait_state("one", "inactive")
+
+
+def test_the_list_is_whose_who_takes_it(debian):
+    _keep(debian, "--first")
+    mine = "# mine\n[Boot]\nServices=\n"
+    debian.path(OWN).write_text(mine)
+    _install(debian, "one")
+    for when in ("--again", "--first"):
+        _keep(debian, when)
+        assert debian.path(OWN).read_text() == mine
+    debian.path(OWN).unlink()
+    _keep(debian)
+    assert not debian.path(OWN).exists()
+
+
+def test_init_scripts_ask_molt(debian):
+    """And do it themselves where there is no such service, or where it is the service that calls them."""
+    script = "#!/bin/sh\nset -eu\n. /usr/lib/lsb/init-functions.d/40-molt\necho itself $1 >>/run/share/said\n"
+    for name in ("one", "alone", "own"):
+        path = debian.path(f"/etc/init.d/{name}")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(script)
+        path.chmod(0o755)
+    _install(debian, "one")
+    debian.run("/etc/init.d/one", "start")
+    before = debian.unit("one")["main_pid"]
+    debian.run("/etc/init.d/one", "restart")
+    assert debian.unit("one")["main_pid"] != before
+    debian.run("/etc/init.d/one", "try-restart")
+    debian.run("/etc/init.d/one", "status")
+    debian.run("/etc/init.d/one", "stop")
+    assert debian.run("/etc/init.d/one", "status", check=False).returncode != 0
+    debian.run("/etc/init.d/one", "try-restart")
+    assert debian.unit("one")["state"] == "inactive"
+    assert not (debian.share / "said").exists()
+    debian.run("/etc/init.d/alone", "start")
+    debian.path(f"/{UNITS}/own.service").write_text("[Service]\nType=oneshot\nExecStart=/etc/init.d/own restart\n")
+    debian.initctl("start", "own")
+    assert (debian.share / "said").read_text() == "itself start\nitself restart\n"
