@@ -20,6 +20,11 @@
 
 #include "calls.h"
 
+/* Of older architectures alone. */
+#ifndef PTRACE_SETREGS
+#define PTRACE_SETREGS PTRACE_SETREGSET
+#endif
+
 #define HOLD_MSEC_MAX 5000
 
 static struct seam *seam;
