@@ -55,15 +55,6 @@ class Guest:
         if not self.machine.running():
             raise self.machine.failure("the machine went off while it booted")
 
-    def wait_hello(self, heard: int, timeout: float) -> None:
-        """Waits until the agent has said hello once more than that: the guest has booted again."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: self.hellos > heard or not self.machine.running(),
-                                          timeout):
-                raise self.machine.failure(f"the guest was not up again within {timeout:.0f} s")
-        if not self.machine.running():
-            raise self.machine.failure("the machine went off instead of booting again")
-
     def run(self, script: str, timeout: float = 60.0,
             follow: Callable[[str], None] | None = None) -> Result:
         """Runs a shell script; `follow` gets each line of its output as it comes."""

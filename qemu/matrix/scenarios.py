@@ -256,7 +256,7 @@ def kexec(stage: Stage) -> None:
         before = stage.check(guest, LOAD.format(disk=DISK, lab=LAB)).splitlines()[-1]
         hellos = guest.hellos
         guest.send("initctl reboot")
-        guest.wait_hello(hellos, (BOOT + DOWN) * stage.slowness)
+        guest.wait_hello(hellos + 1, (BOOT + DOWN) * stage.slowness)
         stage.services_run(guest)
         stage.is_on(guest, "one")
         after = stage.check(guest, "grep -q matrix.second /proc/cmdline && "
