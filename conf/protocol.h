@@ -24,6 +24,7 @@
  *   log                                     unit=NAME; "init" is PID 1 itself. Answered by the
  *                                           path: the client reads the file
  *   poweroff reboot halt kexec
+ *   single                                  answered when it has begun
  *   schedule                                kind=(poweroff reboot halt kexec) and either in_usec=
  *                                           (0: at once) or at_usec= (since 1970); wall=no (nobody
  *                                           is told) message= by= (what they are told)

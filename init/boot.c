@@ -11,6 +11,7 @@
 #include "init/keep.h"
 #include "init/records.h"
 #include "init/rescue.h"
+#include "init/single.h"
 #include "init/stages.h"
 #include "init/system.h"
 #include "init/timeline.h"
@@ -63,7 +64,8 @@ static void start_services(void)
 			log_error("%s", e.text);
 	gettys_start();
 	records_note_running();
-	sys.booted_usec = clock_usec();
+	if (!sys.booted_usec)
+		sys.booted_usec = clock_usec();
 	log_notice("booted");
 	watchdog_apply(); /* one that is still missing now is told */
 	/* A life that knew only some of what is started from here on would start it twice. */
@@ -88,6 +90,14 @@ static void offer_shell(enum shell which, const char *why)
 {
 	shell = which;
 	rescue_shell(why, SHELLS[which], shell_ended);
+}
+
+void boot_to_single(void)
+{
+	begun = true;
+	at = N_STAGES;
+	offer_shell(SHELL_SINGLE, "single-user mode");
+	keep_now();
 }
 
 static void end_stages(void)
@@ -347,6 +357,7 @@ void boot_save(struct record_writer *w)
 	record_bool(w, "begun", begun);
 	record_bool(w, "single", sys.single);
 	record_bool(w, "emergency", sys.emergency);
+	single_save(w);
 	record_int(w, "worker_pid", worker.pid);
 	record_int(w, "worker_deadline_usec", (int64_t)worker_timer.deadline_usec);
 	record_int(w, "late_pid", late.pid);
@@ -372,8 +383,9 @@ void boot_load(const struct record *r)
 	begun = record_get_bool(r, "begun", step && *step);
 	/* One that this version does not have was of another: from the beginning then. */
 	at = stage_find(stage ? stage : "");
+	single_load(r);
 	if (at == N_STAGES)
-		at = shell == SHELL_SINGLE ? N_STAGES : 0;
+		at = shell == SHELL_SINGLE || single_is_coming() ? N_STAGES : 0;
 	sys.single = record_get_bool(r, "single", false);
 	sys.emergency = record_get_bool(r, "emergency", false);
 	worker_before = (pid_t)record_get_int(r, "worker_pid", 0);
@@ -435,6 +447,12 @@ void boot_resume(void)
 	log_notice("going on with the boot");
 	if (!begun) {
 		boot_begin();
+		return;
+	}
+	if (shell != SHELL_NONE)
+		single_has_come();
+	if (single_is_coming()) {
+		single_resume();
 		return;
 	}
 	bool waiting = resume_worker();

@@ -15,6 +15,9 @@
 void boot_mount_kernel_file_systems(void);
 /* Goes through the rest; returns at once, events do it. */
 void boot_begin(void);
+/* Of a system that ran, and has stopped its services: the shell of single-user mode, and they are
+ * started again when it ends. */
+void boot_to_single(void);
 /* Services changed state: a stage may be waiting for that. */
 void boot_services_changed(void);
 

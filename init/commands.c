@@ -11,6 +11,7 @@
 #include "init/good.h"
 #include "init/schedule.h"
 #include "init/shutdown.h"
+#include "init/single.h"
 #include "init/status.h"
 #include "init/system.h"
 #include "init/watchdog.h"
@@ -416,6 +417,17 @@ static void run_halt(struct client *c, const struct record *r)
 	go_down(c, SHUTDOWN_HALT);
 }
 
+static void run_single(struct client *c, const struct record *r)
+{
+	struct error e;
+
+	(void)r;
+	if (single_begin(&e) < 0)
+		fail_with(c, &e);
+	else
+		control_finish(c, RESULT_OK, NULL);
+}
+
 /* False: it makes no sense, and the client has been told. */
 static bool read_schedule(struct client *c, const struct record *r, struct schedule_request *q)
 {
@@ -504,6 +516,7 @@ static const struct verb {
 	{"reboot", run_reboot, true},
 	{"halt", run_halt, true},
 	{"kexec", run_kexec, true},
+	{"single", run_single, true},
 	{"schedule", run_schedule, true},
 	{"cancel", run_cancel, true},
 	{"configure", run_configure, true},

@@ -27,6 +27,7 @@
 #include "init/schedule.h"
 #include "init/shutdown.h"
 #include "init/signals.h"
+#include "init/single.h"
 #include "init/state.h"
 #include "init/successor.h"
 #include "init/system.h"
@@ -57,6 +58,7 @@ static void services_changed(void)
 {
 	control_services_changed();
 	boot_services_changed();
+	single_services_changed();
 	shutdown_services_changed();
 	good_check();
 }

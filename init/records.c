@@ -11,6 +11,7 @@
 
 /* As systemd counts them: a machine that serves, without regard to screens. */
 #define LEVEL_RUNNING '3'
+#define LEVEL_SINGLE '1'
 
 static bool is_wanted(void)
 {
@@ -29,6 +30,11 @@ int records_note_boot(void)
 static void note_running(void)
 {
 	utmp_note_run_level(LEVEL_RUNNING);
+}
+
+static void note_single(void)
+{
+	utmp_note_run_level(LEVEL_SINGLE);
 }
 
 static void by_child(void (*note)(void))
@@ -51,6 +57,11 @@ static void by_child(void (*note)(void))
 void records_note_running(void)
 {
 	by_child(note_running);
+}
+
+void records_note_single(void)
+{
+	by_child(note_single);
 }
 
 void records_note_shutdown(void)

@@ -6,6 +6,7 @@
 int records_note_boot(void); /* for the child of a stage: its exit code */
 /* By a child, which nobody waits for. */
 void records_note_running(void);
+void records_note_single(void);
 void records_note_shutdown(void);
 
 #endif

@@ -8,13 +8,13 @@
 #include "initctl/legacy.h"
 
 static const char USAGE[] =
-	"usage: telinit 0 | 6 | 2..5 | q | u\n\n"
+	"usage: telinit 0 | 1 | 6 | 2..5 | q | u\n\n"
 	"  0      stop everything and switch off\n"
+	"  1, s   single-user mode: stop every service, and a root shell on the console\n"
 	"  6      stop everything and boot again\n"
 	"  2..5   nothing: these are one and the same, and it is what runs\n"
 	"  q, Q   have PID 1 read init.conf again\n"
-	"  u, U   have PID 1 execute itself anew\n"
-	"Single-user mode (1, s, S) is a boot of its own: \"single\" on the kernel command line.\n";
+	"  u, U   have PID 1 execute itself anew\n";
 
 static int now(const char *kind)
 {
@@ -52,10 +52,7 @@ static int carry_out(char letter)
 	case '1':
 	case 's':
 	case 'S':
-		complain(
-			"a system that runs does not go to single-user mode: boot with \"single\" on "
-			"the kernel command line");
-		return CONTROL_EXIT_FAILED;
+		return plain("single");
 	default:
 		(void)fputs(USAGE, stderr);
 		return CONTROL_EXIT_USAGE;
