@@ -9,7 +9,9 @@
 #include <unistd.h>
 #include <utmpx.h>
 
+#include "conf/unit.h"
 #include "kernel/log.h"
+#include "kernel/proc.h"
 #include "kernel/process.h"
 #include "kernel/util.h"
 
@@ -74,21 +76,56 @@ static void write_to(const char *line, const char *text)
 	(void)close(fd);
 }
 
-static void __attribute__((noreturn)) tell_all(const char *text, const char *by, const char *extra)
+/* Once each, however many processes somebody has there. */
+static void tell(const char *line, const char *text)
 {
-	char buf[2048], line[__UT_LINESIZE + 1];
+	static char **told;
+
+	if (strings_ensure(&told) < 0 || strings_contain(told, line) ||
+		strings_append(&told, line) < 0)
+		return;
+	write_to(line, text);
+}
+
+static void tell_utmp(const char *text)
+{
+	char line[__UT_LINESIZE + 1];
 	const struct utmpx *u;
 
-	(void)alarm(LIMIT_SEC);
-	compose(buf, sizeof(buf), text, by, extra);
 	(void)utmpxname(UTMP);
 	setutxent();
 	while ((u = getutxent())) {
 		if (u->ut_type != USER_PROCESS)
 			continue;
 		(void)snprintf(line, sizeof(line), "%.*s", __UT_LINESIZE, u->ut_line);
-		write_to(line, buf);
+		tell(line, text);
 	}
+}
+
+/* Distributions begin to do without utmp: whoever has a terminal, and does not only offer a login.
+ */
+static void tell_terminals(const char *text)
+{
+	struct pid_array all = {0};
+	char line[64];
+
+	if (proc_processes(&all) < 0)
+		return;
+	for (size_t i = 0; i < all.count; i++) {
+		proc_comm(all.pids[i], line, sizeof(line));
+		if (!strstr(line, "getty") && proc_terminal(all.pids[i], line, sizeof(line)))
+			tell(line, text);
+	}
+}
+
+static void __attribute__((noreturn)) tell_all(const char *text, const char *by, const char *extra)
+{
+	char buf[2048];
+
+	(void)alarm(LIMIT_SEC);
+	compose(buf, sizeof(buf), text, by, extra);
+	tell_utmp(buf);
+	tell_terminals(buf);
 	_exit(0);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A word to everybody who is logged in, on each terminal that utmp(5) has a person at. */
+/* A word to everybody who is logged in: on each terminal that utmp(5) has a person at, and on each
+ * other that a process has, gettys aside. */
 #ifndef MOLT_INIT_WALL_H
 #define MOLT_INIT_WALL_H
 

@@ -55,6 +55,21 @@ void proc_comm(pid_t pid, char *buf, size_t size)
 	(void)snprintf(buf, size, "%s", proc_stat_read(pid, &st) == 0 ? st.comm : "?");
 }
 
+/* As its driver has it: "ttyAMA0", "hvc0". */
+static void terminal_of_driver(dev_t dev, char *buf, size_t size)
+{
+	char path[64], text[512], *name = NULL;
+
+	(void)snprintf(path, sizeof(path), "/sys/dev/char/%u:%u/uevent", major(dev), minor(dev));
+	if (file_read(AT_FDCWD, path, text, sizeof(text)) > 0)
+		name = strstr(text, "DEVNAME=");
+	if (name) {
+		name += strlen("DEVNAME=");
+		name[strcspn(name, "\n")] = '\0';
+	}
+	(void)snprintf(buf, size, "%s", name ? name : "its terminal");
+}
+
 bool proc_terminal(pid_t pid, char *buf, size_t size)
 {
 	struct proc_stat st;
@@ -68,7 +83,7 @@ bool proc_terminal(pid_t pid, char *buf, size_t size)
 	else if (major(st.tty) == 4)
 		(void)snprintf(buf, size, "tty%s%u", n < 64 ? "" : "S", n < 64 ? n : n - 64);
 	else
-		(void)snprintf(buf, size, "its terminal");
+		terminal_of_driver(st.tty, buf, size);
 	return true;
 }
 

@@ -21,7 +21,7 @@ UP = {
         "for m in / /var /home /srv; do grep -q \" $m rw\" /proc/self/mountinfo || exit 1; done; "
         "grep -q ' /var rw,nosuid,nodev' /proc/self/mountinfo && mountpoint /tmp",
     "swap is on, a partition by its label and a file, by their priorities":
-        "grep -q '^/dev/nvme0n5 .*5$' /proc/swaps && grep -q '^/var/swap .*3$' /proc/swaps",
+        "grep -q '^/dev/nvme.* partition .*5$' /proc/swaps && grep -q '^/var/swap .*3$' /proc/swaps",
     "the parameters of sysctl.d are set":
         "test $(cat /proc/sys/vm/swappiness) = 17 && test $(cat /proc/sys/net/ipv4/conf/lo/rp_filter) = 2",
     "the modules of modules-load.d are loaded":
@@ -32,7 +32,7 @@ UP = {
         'test "$(hostname)" = whole && ip address show lo | grep -q "inet 127.0.0.1"',
     "udev runs as a service, and has made its links by its rules":
         "initctl status systemd-udevd.service && test -L /dev/lab-null && test -L /dev/disk/by-label/home && "
-        "udevadm info /dev/nvme0n1 | grep -q ID_FS_LABEL=root",
+        "udevadm info /dev/disk/by-label/root | grep -q ID_FS_TYPE=ext4",
     "udev has loaded the driver of a device for its own sake": "test -d /sys/module/virtio_scsi",
     "a node that no driver has made loads its module, and udev's rules have given it away":
         'test "$(stat -c %a /dev/net/tun)" = 666 && : 3<>/dev/net/tun && test -d /sys/module/tun',

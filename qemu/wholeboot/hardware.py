@@ -23,7 +23,7 @@ def machine(system: System, log: Path, append: str = "", late: bool = False) -> 
     if not late:
         options += ["-device", "scsi-hd,id=late-disk,drive=late,bus=scsi.0"]
     config = Config(system.kernel, system.disks.plugged(), memory="768M", initrd=system.initrd,
-                    append=f"root=UUID={system.root_uuid} rootfstype=ext4 {append}".strip(),
+                    root=f"root=UUID={system.root_uuid} rootfstype=ext4", append=append,
                     options=options)
     return Machine(config, log)
 

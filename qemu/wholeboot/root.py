@@ -51,7 +51,7 @@ BlackoutTimeoutSec=30
 """
 
 FSTAB = """LABEL=root   /     ext4 rw,errors=remount-ro 0 1
-/dev/nvme0n3 /var  ext4 rw,nosuid,nodev      0 2
+LABEL=var    /var  ext4 rw,nosuid,nodev      0 2
 LABEL=home   /home ext4 rw,nosuid,nodev      0 2
 LABEL=late   /srv  ext4 rw,x-systemd.device-timeout=60s 0 2
 LABEL=never  /mnt  ext4 rw,nofail,x-systemd.device-timeout=2s 0 2
@@ -82,7 +82,8 @@ FILES = {
 
 @dataclass(frozen=True)
 class Disks:
-    """In the order of their name spaces; `late` is on another controller."""
+    """Which of /dev/nvme0n1, n2 ... each is is the kernel's business, so all have labels; `late` is on
+    another controller."""
 
     root: Path
     second: Path  # the image to upgrade to
