@@ -291,7 +291,7 @@ sidebyside: deps
 # The boot, whole: some minutes on two cores, no part of `make test`. Logs in build/wholeboot/.
 boots: deps
 	$(MAKE) all tools
-	$(PYTHON) -m qemu.wholeboot --build $(BUILD)
+	MOLT_BUILD=$(abspath $(BUILD)) $(PYTEST) -s --timeout 3600 -m long tests/system/test_qemu_wholeboot.py
 
 demo: deps
 	$(MAKE) all tools
@@ -367,8 +367,8 @@ arm64:
 
 system: all tools nofreeze
 	@[ "$$(id -u)" = 0 ] || { echo "The system tests make namespaces, mounts and cgroups: run them as root."; exit 1; }
-	MOLT_BUILD=$(abspath $(BUILD)) $(PYTEST) -n 2 -m "not alone" tests/system
-	MOLT_BUILD=$(abspath $(BUILD)) $(PYTEST) -m alone tests/system
+	MOLT_BUILD=$(abspath $(BUILD)) $(PYTEST) -n 2 -m "not alone and not long" tests/system
+	MOLT_BUILD=$(abspath $(BUILD)) $(PYTEST) -m "alone and not long" tests/system
 else
 # Built for another architecture: in QEMU.
 unit: unit-build

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Four boots of one machine, each with what only a boot of its own can show.
-
-    python3 -m qemu.wholeboot --build build
-"""
+"""Boots of one machine, each with what only a boot of its own can show: see `whole`. The console of each,
+and what `initctl blame` said of the first, are left in the directory of the logs."""
 
 from __future__ import annotations
 
