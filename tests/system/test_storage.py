@@ -19,8 +19,8 @@ s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 s.connect(os.environ["NOTIFY_SOCKET"])
 if os.fork() == 0:
     time.sleep(1000)
-s.send(b"READY=1\\nSTATUS=ticking")
 tick = os.open("/run/share/tick", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+s.send(b"READY=1\\nSTATUS=ticking")
 while True:
     os.write(tick, b".")
     time.sleep(0.01)
