@@ -30,6 +30,20 @@ static void warn(const struct check *c, const char *what)
 	c->warn(c->userdata, text);
 }
 
+static void warn_of_sandbox(const struct check *c)
+{
+	char text[400] = "sandboxing is not supported, ignored:";
+	size_t used = strlen(text), i = 0, count = strings_count(c->unit->sandbox);
+
+	for (; i < count && used < sizeof(text) - 64; i++)
+		used += (size_t)snprintf(
+			text + used, sizeof(text) - used, " %s=", c->unit->sandbox[i]);
+	if (i < count)
+		(void)snprintf(text + used, sizeof(text) - used, " and %zu more", count - i);
+	if (count > 0)
+		warn(c, text);
+}
+
 static int check_commands(const struct check *c)
 {
 	const struct unit *u = c->unit;
@@ -97,6 +111,7 @@ int unit_finish(struct unit *u, unit_warn warning, void *userdata, struct error 
 
 	if (r < 0)
 		return error_set(e, r, "cannot load %s", u->name);
+	warn_of_sandbox(&c);
 	r = check_commands(&c);
 	if (r == 0)
 		r = check_type(&c);

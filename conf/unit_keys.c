@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The keys of a service file. */
 #include <stddef.h>
+#include <string.h>
 
 #include "conf/ini.h"
 #include "conf/keys.h"
@@ -139,6 +140,34 @@ struct text_context {
 	void *userdata;
 };
 
+/* Many files have a dozen of them: they are told in one warning, not in a dozen each time. */
+static const char *const sandbox_keys[] = {"CapabilityBoundingSet", "DeviceAllow", "DevicePolicy",
+	"ExecPaths", "InaccessiblePaths", "IPAddressAllow", "IPAddressDeny", "KeyringMode",
+	"LockPersonality", "MemoryDenyWriteExecute", "NoExecPaths", "NoNewPrivileges",
+	"PrivateDevices", "PrivateIPC", "PrivateMounts", "PrivateNetwork", "PrivatePIDs",
+	"PrivateTmp", "PrivateUsers", "ProcSubset", "ProtectClock", "ProtectControlGroups",
+	"ProtectHome", "ProtectHostname", "ProtectKernelLogs", "ProtectKernelModules",
+	"ProtectKernelTunables", "ProtectProc", "ProtectSystem", "ReadOnlyPaths", "ReadWritePaths",
+	"RemoveIPC", "RestrictAddressFamilies", "RestrictFileSystems", "RestrictNamespaces",
+	"RestrictNetworkInterfaces", "RestrictRealtime", "RestrictSUIDSGID", "SecureBits",
+	"SystemCallArchitectures", "SystemCallErrorNumber", "SystemCallFilter", "SystemCallLog",
+	"TemporaryFileSystem", NULL};
+
+static bool is_sandbox(const struct ini_entry *entry)
+{
+	if (strcmp(entry->section, "Service") != 0)
+		return false;
+	for (const char *const *key = sandbox_keys; *key; key++)
+		if (strcmp(*key, entry->key) == 0)
+			return true;
+	return false;
+}
+
+static int note_sandbox(struct unit *u, const char *key, struct error *e)
+{
+	return strings_contain(u->sandbox, key) ? 0 : key_append(&u->sandbox, key, e);
+}
+
 static int apply_entry(void *userdata, const struct ini_entry *entry, struct error *e)
 {
 	const struct text_context *c = userdata;
@@ -153,6 +182,8 @@ static int apply_entry(void *userdata, const struct ini_entry *entry, struct err
 		.userdata = c->userdata,
 	};
 
+	if (c->keys == unit_keys && is_sandbox(entry))
+		return note_sandbox(c->unit, entry->key, e);
 	return keys_apply(c->keys, c->ignored, &site, entry->value, e);
 }
 

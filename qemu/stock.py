@@ -35,9 +35,9 @@ SUITE = "trixie"
 VARIANT = "important"
 DAEMONS = ("openssh-server", "nginx-light", "cron", "dbus", "systemd-timesyncd", "ifupdown",
            "unattended-upgrades", "logrotate")
-LIBRARIES = ("libmount1", "libblkid1", "libinih1", "libcap2", "libestr0", "libfastjson4")
-# What the guest installs: a daemon with an init script, and one with a unit alone.
-INSTALLED_LATER = ("at", "rsyslog")
+LIBRARIES = ("libmount1", "libblkid1", "libinih1", "libcap2")
+# What the guest installs: a daemon with an init script, and one with a unit alone, which wants libraries.
+INSTALLED_LATER = ("at", "rsyslog", "libestr0", "libfastjson4", "liblognorm5")
 ROOT_SIZE, VAR_SIZE = "1536M", "512M"
 
 # Who goes back to systemd.
@@ -116,7 +116,8 @@ def boot_stock(build: Path, log: Path) -> None:
     try:
         kernels = Suite(SUITE, CACHE / "apt" / f"{SUITE}-kernel")
         kernels.refresh()
-        booted = kernel.get(kernels, CACHE)
+        # In a place of its own: the cache keeps one version, and the other guests have another.
+        booted = kernel.get(kernels, CACHE / "stock")
         key = _key(room)
         disks = _disks(build, booted, room, log, key)
         config = Config(booted.image, disks.all(), {SSH: 1}, append=APPEND, memory="1G")

@@ -104,7 +104,7 @@ def _packages(guest: Guest) -> None:
     """Maintainer scripts of packages find what they need, and molt has what they start."""
     apt = "DEBIAN_FRONTEND=noninteractive apt-get -y -q"
     with step("apt installs a daemon with an init script, and one with a unit"):
-        say(guest.check(f"{apt} --no-install-recommends install /debs/at_*.deb /debs/rsyslog_*.deb",
+        say(guest.check(f"{apt} --no-install-recommends install /debs/*.deb",
                         APT_TIMEOUT))
     guest.check("test -z \"$(dpkg --audit)\"")
     for service in ("atd", "rsyslog"):

@@ -76,8 +76,12 @@ int stage_make_files(void)
 {
 	static char *const DEVICES[] = {(char *)"systemd-tmpfiles", (char *)"--create",
 		(char *)"--boot", (char *)"--prefix=/dev", NULL};
+	/* systemd makes nologin(5) early and takes it away once it is up
+	 * (systemd-user-sessions.service): here nobody would. It is `shutdown`'s, on the way down.
+	 */
 	static char *const ALL[] = {(char *)"systemd-tmpfiles", (char *)"--create",
-		(char *)"--remove", (char *)"--boot", (char *)"--exclude-prefix=/dev", NULL};
+		(char *)"--remove", (char *)"--boot", (char *)"--exclude-prefix=/dev",
+		(char *)"--exclude-prefix=/run/nologin", NULL};
 	const char *path = tool_find(ALL[0]);
 
 	if (!path)

@@ -165,13 +165,15 @@ def test_users_and_files_that_packages_want(boot):
     """By the host's own tools; and without them what every program takes for granted."""
     machine = boot({"etc/sysusers.d/test.conf": "u molt-test-user - \"of a test\" /\n",
                     "etc/tmpfiles.d/test.conf": "d /run/of-a-test 0750 molt-test-user - -\nf /run/of-a-test/id - - - - %m\n"
-                                                "L /usr/on-the-image - - - - /nowhere\n",
+                                                "L /usr/on-the-image - - - - /nowhere\n"
+                                                "f+! /run/nologin 0644 - - - as systemd has it\n",
                     "etc/machine-id": ID + "\n"}, writable=("one",), skip=())
     assert "molt-test-user" in machine.path("/etc/passwd").read_text(), machine.report()
     made = machine.path("/run/of-a-test")
     user = machine.run("id", "-u", "molt-test-user").stdout.strip()
     assert (made.stat().st_mode & 0o777, str(made.stat().st_uid)) == (0o750, user)
     assert (made / "id").read_text() == ID
+    assert not machine.path("/run/nologin").exists(), "nobody but root could log in"
     assert "the boot goes on" not in machine.log(), machine.report()
 
 

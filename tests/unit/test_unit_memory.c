@@ -122,7 +122,7 @@ static const char unit_text[] =
 	"[Service]\nType=notify\nExecStartPre=-/bin/a 'b c' ; /bin/d\nExecStart=@/bin/x y \\; %N\n"
 	"ExecStop=/bin/y\nPIDFile=x.pid\nUser=u\nGroup=g\nEnvironment=A=1 B=2 A=3\n"
 	"EnvironmentFile=-/etc/default/x\nWorkingDirectory=-/srv\nRuntimeDirectory=x\nRuntimeDirectory=y\n"
-	"AmbientCapabilities=CAP_CHOWN\nNoSuchKey=1\n"
+	"AmbientCapabilities=CAP_CHOWN\nPrivateTmp=yes\nNoSuchKey=1\n"
 	"[Socket]\nListen=80\nListen=[::1]:81\nListen=/run/x\nListenDatagram=/run/y\n"
 	"FileDescriptorName=n\nSocketUser=u\nSymlinks=/a /b\n[Upgrade]\nPolicy=handover\n";
 

@@ -158,9 +158,9 @@ static void checks_the_whole_unit(void **state)
 static void warns_of_what_it_ignores(void **state)
 {
 	(void)state;
-	expect_warnings(START "PrivateTmp=yes\n[Unit]\nConflicts=y.service\nPartOf=z.service\n"
+	expect_warnings(START "Nice=5\n[Unit]\nConflicts=y.service\nPartOf=z.service\n"
 			      "[Timer]\nOnBootSec=1\n[service]\nUser=x\n[Unit]\nuser=x\n",
-		"x:3: PrivateTmp= in [Service] is not supported, ignored\n"
+		"x:3: Nice= in [Service] is not supported, ignored\n"
 		"x:5: Conflicts= in [Unit] is not supported, ignored\n"
 		"x:6: PartOf= in [Unit] is not supported, ignored\n"
 		"x:8: OnBootSec= in [Timer] is not supported, ignored\n"
@@ -177,6 +177,8 @@ static void warns_of_what_it_ignores(void **state)
 	expect_warnings(START "Type=dbus\n", "x:3: Type=dbus is not supported, taken as exec\n");
 	expect_warnings(START "AmbientCapabilities=CAP_NO_SUCH\n",
 		"x:3: CAP_NO_SUCH is no capability that is known here\n");
+	expect_warnings(START "PrivateTmp=yes\nProtectSystem=full\nPrivateTmp=no\n",
+		"x: sandboxing is not supported, ignored: PrivateTmp= ProtectSystem=\n");
 	expect_warnings(START "Type=idle\n", "x:3: Type=idle is not supported, taken as simple\n");
 	expect_warnings(START "WatchdogSec=3\n[Upgrade]\nSystemStorage=yes\n", "");
 	expect_warnings(START "[Upgrade]\nPrepareTimeoutSec=3\n",
