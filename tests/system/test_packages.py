@@ -226,3 +226,22 @@ def test_init_scripts_ask_molt(debian):
     debian.path(f"/{UNITS}/own.service").write_text("[Service]\nType=oneshot\nExecStart=/etc/init.d/own restart\n")
     debian.initctl("start", "own")
     assert (debian.share / "said").read_text() == "itself start\nitself restart\n"
+
+
+def test_drop_ins_that_come_with_molt(machine):
+    """They are taken without a word, and one of the same name in /etc takes their place."""
+    image = machine.images["one"]
+    names = set()
+    for dropin in (TREE / "conf/units").glob("*.d/*.conf"):
+        image.copy(dropin, f"usr/lib/molt/system/{dropin.relative_to(TREE / 'conf/units')}")
+        names.add(dropin.parent.name.removesuffix(".service.d"))
+    for name in names:
+        image.service(name, "[Service]\nType=exec\nExecStart=/bin/sleep 1000\n")
+    image.write("etc/molt/system/cron.service.d/upgrade.conf", "[Upgrade]\nPolicy=keep\n")
+    image.conf(services=[f"{name}.service" for name in names])
+    machine.start()
+    policies = {name: machine.unit(name)["policy"] for name in names}
+    assert "conf:" not in machine.log(), machine.report()
+    assert len(names) >= 11 and policies.pop("cron") == "keep"
+    reexec = {"nginx", "haproxy", "ssh", "sshd"}
+    assert policies == {name: "reexec" if name in reexec else "restart" for name in names - {"cron"}}
