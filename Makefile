@@ -187,8 +187,7 @@ install: all
 	install -D -m 0755 $(BUILD)/initctl $(DESTDIR)$(BINDIR)/initctl
 	for page in docs/*.[1-8]; do install -D -m 0644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/} || exit 1; done
 	install -D -m 0644 conf/init.conf $(DESTDIR)$(DOCDIR)/init.conf
-	install -D -m 0644 docs/writing-services.md $(DESTDIR)$(DOCDIR)/writing-services.md
-	install -m 0644 docs/image-layout.md $(DESTDIR)$(DOCDIR)/image-layout.md
+	install -m 0644 docs/*.md $(DESTDIR)$(DOCDIR)
 	install -D -m 0755 conf/image/molt-image $(DESTDIR)$(SBINDIR)/molt-image
 	install -d $(DESTDIR)$(MOLTDIR)/image && install -m 0644 conf/image/*.sh $(DESTDIR)$(MOLTDIR)/image
 	install -m 0644 conf/image/image.conf $(DESTDIR)$(DOCDIR)/image.conf
@@ -216,8 +215,8 @@ uninstall:
 	rm -f $(DESTDIR)$(SBINDIR)/molt $(DESTDIR)$(BINDIR)/initctl
 	for page in docs/*.[1-8]; do rm -f $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}; done
 	rm -f $(DESTDIR)$(INCLUDEDIR)/molt-client.h $(DESTDIR)$(LIBDIR)/libmolt-client.a $(DESTDIR)$(LIBDIR)/pkgconfig/molt-client.pc
-	rm -f $(DESTDIR)$(DOCDIR)/writing-services.md $(addprefix $(DESTDIR)$(DOCDIR)/examples/,$(notdir $(wildcard services/client/examples/*)))
-	rm -f $(DESTDIR)$(DOCDIR)/image-layout.md $(DESTDIR)$(DOCDIR)/image.conf $(DESTDIR)$(SBINDIR)/molt-image
+	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/,$(notdir $(wildcard docs/*.md))) $(addprefix $(DESTDIR)$(DOCDIR)/examples/,$(notdir $(wildcard services/client/examples/*)))
+	rm -f $(DESTDIR)$(DOCDIR)/image.conf $(DESTDIR)$(SBINDIR)/molt-image
 	rm -f $(addprefix $(DESTDIR)$(MOLTDIR)/,$(HOOKS) $(patsubst conf/%,%,$(wildcard conf/image/*.sh)))
 	rm -f $(DESTDIR)$(SBINDIR)/molt-initramfs $(addprefix $(DESTDIR)$(MOLTDIR)/,$(patsubst conf/%,%,$(wildcard conf/initramfs/*)))
 	-rmdir $(DESTDIR)$(MOLTDIR)/image $(DESTDIR)$(MOLTDIR)/initramfs $(addprefix $(DESTDIR)$(MOLTDIR)/,$(sort $(dir $(HOOKS)))) $(DESTDIR)$(MOLTDIR) 2>/dev/null
@@ -328,7 +327,8 @@ PACKAGES_USER := uidmap fakeroot
 PACKAGES_amd64 := gcc-aarch64-linux-gnu qemu-system-arm \
 	$(addsuffix :arm64,libc6-dev libmount-dev libblkid-dev libcap-dev libinih-dev libcmocka-dev \
 	libcryptsetup12)
-# Installs what is missing (root), or says the one line that does.
+# Installs what is missing (root), or says the one line that does. What brings a service along, nginx,
+# is not started meanwhile (policy-rc.d, where nobody has one), nor at the next boot.
 deps:
 	@list="$(PACKAGES) $(PACKAGES_$(HOST_ARCH))"; [ "$$(id -u)" = 0 ] || list="$$list $(PACKAGES_USER)"; \
 	have=$$(dpkg-query -W -f '$${db:Status-Status} $${Package}:$${Architecture}\n' | \
@@ -341,8 +341,12 @@ deps:
 		echo "Missing packages. As root: $${foreign:+$$foreign && apt-get update && }apt-get install --no-install-recommends$$missing"; exit 1; \
 	fi; \
 	echo "installing$$missing"; \
-	$$foreign; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-		-o Dpkg::Use-Pty=0 $$missing >/dev/null
+	$$foreign; policy=/usr/sbin/policy-rc.d; ours=; had=$$(command -v nginx); \
+	[ -e $$policy ] || { ours=yes; printf '#!/bin/sh\nexit 101\n' >$$policy && chmod 0755 $$policy; }; \
+	trap '[ -z "$$ours" ] || rm -f '$$policy EXIT; trap 'exit 1' HUP INT TERM; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+		-o Dpkg::Use-Pty=0 $$missing >/dev/null || exit 1; \
+	[ -n "$$had" ] || ! command -v systemctl >/dev/null || systemctl disable -q nginx.service || :
 
 # Unit tests, then molt as PID 1 in namespaces two at a time, then alone what measures or loads the
 # machine, and the boots in QEMU. Each runner prints its own count; the last line is pytest's.

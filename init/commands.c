@@ -198,21 +198,29 @@ static void finish_busy(struct client *c)
 					     : "busy: the system is booting");
 }
 
-/* The other words are wrong ones. */
-static bool read_choice(const struct record *r, struct upgrade_request *q)
+static int read_within(const char *text, struct upgrade_request *q, struct error *e)
+{
+	if (q->commit == COMMIT_AT_ONCE)
+		return error_say(e, EINVAL,
+			"--commit-within=%s: what is committed at once (--auto-commit) is not waited for",
+			text);
+	q->commit = COMMIT_BY_HAND;
+	if (unit_parse_span(text, &q->commit_within_usec) < 0 || q->commit_within_usec == 0)
+		return error_say(e, EINVAL,
+			"--commit-within=%s: that is no time span. 90 (seconds), 5min and infinity are",
+			text);
+	return 0;
+}
+
+static int read_choice(const struct record *r, struct upgrade_request *q, struct error *e)
 {
 	const char *commit = record_get(r, "commit"), *within = record_get(r, "commit_within");
 
 	if (commit && strcmp(commit, "auto") != 0 && strcmp(commit, "hand") != 0)
-		return false;
+		return error_say(e, EINVAL, "commit=%s: it is auto or hand", commit);
 	if (commit)
 		q->commit = strcmp(commit, "auto") == 0 ? COMMIT_AT_ONCE : COMMIT_BY_HAND;
-	if (!within)
-		return true;
-	bool at_once = q->commit == COMMIT_AT_ONCE;
-	q->commit = COMMIT_BY_HAND;
-	return !at_once && unit_parse_span(within, &q->commit_within_usec) == 0 &&
-	       q->commit_within_usec > 0;
+	return within ? read_within(within, q, e) : 0;
 }
 
 /* It could not even begin: that is a refusal as well, in its words. */
@@ -245,9 +253,8 @@ static void begin_upgrade(struct client *c, const struct record *r, enum upgrade
 		control_finish(c, RESULT_USAGE, "which image?");
 		return;
 	}
-	if (!read_choice(r, &q)) {
-		control_finish(c, RESULT_USAGE,
-			"within which time is it to be committed? A span such as 90, 5min or infinity, and not --auto-commit beside it");
+	if (read_choice(r, &q, &e) < 0) {
+		control_finish(c, RESULT_USAGE, e.text);
 		return;
 	}
 	if (sys.state != SYSTEM_RUNNING || good_is_busy()) {

@@ -285,6 +285,33 @@ int cgroup_remove(int dirfd, const char *name)
 	return unlinkat(dirfd, name, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : 0;
 }
 
+struct each_process {
+	cgroup_visit_process visit;
+	void *userdata;
+};
+
+static int visit_processes(int cgroup, const char *path, void *userdata)
+{
+	const struct each_process *each = userdata;
+	struct pid_array list = {0};
+	int r = cgroup_pids(cgroup, "cgroup.procs", &list);
+
+	(void)path;
+	if (r == -ENODEV || r == -ENOENT)
+		r = 0; /* removed while we looked */
+	for (size_t i = 0; r == 0 && i < list.count; i++)
+		r = each->visit(list.pids[i], each->userdata);
+	pid_array_free(&list);
+	return r;
+}
+
+int cgroup_each_process(int cgroup, cgroup_visit_process visit, void *userdata)
+{
+	struct each_process each = {visit, userdata};
+
+	return cgroup_walk(cgroup, visit_processes, &each);
+}
+
 int cgroup_of_pid(pid_t pid, char *buf, size_t size)
 {
 	char path[32], text[8192];

@@ -62,6 +62,10 @@ struct pid_array {
 	size_t capacity;
 };
 int cgroup_pids(int cgroup, const char *file, struct pid_array *list);
+/* Calls `visit` for each process in `cgroup` and below it, as cgroup_walk(); one that is removed
+ * meanwhile has none. */
+typedef int (*cgroup_visit_process)(pid_t pid, void *userdata);
+int cgroup_each_process(int cgroup, cgroup_visit_process visit, void *userdata);
 int pid_array_add(struct pid_array *list, pid_t pid);
 void pid_array_free(struct pid_array *list);
 

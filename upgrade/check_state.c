@@ -17,6 +17,7 @@
 #include "kernel/process.h"
 #include "kernel/util.h"
 #include "upgrade/answer.h"
+#include "upgrade/build_id.h"
 
 #define STATE_FD 3
 
@@ -30,6 +31,22 @@ static void take_environment(char **env)
 	*env = NULL;
 }
 
+/* execve(2) says ENOENT of a program whose loader is missing, too. A library that is, the loader
+ * names itself. */
+static void say_why_not(int number)
+{
+	char loader[256];
+	CLEANUP_FD int init = open("/sbin/init", O_RDONLY | O_CLOEXEC);
+
+	if (number == ENOENT && init >= 0 &&
+		elf_interpreter_read(init, loader, sizeof(loader)) == 0 && access(loader, F_OK) < 0)
+		(void)dprintf(STDERR_FILENO,
+			"the loader that it asks for, %s, is not in the image: neither are its libraries, probably (ldd shows which those are; or build the image from packages)\n",
+			loader);
+	else
+		(void)dprintf(STDERR_FILENO, "cannot execute /sbin/init: %s\n", strerror(number));
+}
+
 static void __attribute__((noreturn)) run_init(int root, int state_fd, int output)
 {
 	char *argv[] = {"/sbin/init", "--check-state", "3", NULL};
@@ -41,7 +58,7 @@ static void __attribute__((noreturn)) run_init(int root, int state_fd, int outpu
 		dup2(output, STDERR_FILENO) < 0 || dup2(state_fd, STATE_FD) < 0)
 		_exit(126);
 	(void)execve(argv[0], argv, env);
-	(void)dprintf(STDERR_FILENO, "cannot execute /sbin/init: %s\n", strerror(errno));
+	say_why_not(errno);
 	_exit(127);
 }
 

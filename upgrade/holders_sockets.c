@@ -81,8 +81,9 @@ static bool was_visited(struct bound_sockets *b, ino_t network)
 	return b->n_networks == NETWORKS_MAX;
 }
 
-static int read_network_of(struct bound_sockets *b, pid_t pid)
+static int read_network_of(pid_t pid, void *userdata)
 {
+	struct bound_sockets *b = userdata;
 	char path[48];
 	struct stat st;
 
@@ -92,20 +93,6 @@ static int read_network_of(struct bound_sockets *b, pid_t pid)
 		return 0;
 	/* Of a user who may not let us in, nothing is known. */
 	return setns(network, CLONE_NEWNET) < 0 ? 0 : read_network(b);
-}
-
-static int read_networks_of(int cgroup, const char *path, void *userdata)
-{
-	struct pid_array list = {0};
-	int r = cgroup_pids(cgroup, "cgroup.procs", &list);
-
-	(void)path;
-	if (r == -ENODEV || r == -ENOENT)
-		r = 0;
-	for (size_t i = 0; r == 0 && i < list.count; i++)
-		r = read_network_of(userdata, list.pids[i]);
-	pid_array_free(&list);
-	return r;
 }
 
 static int compare(const void *a, const void *b)
@@ -126,7 +113,7 @@ static int read_all(struct bound_sockets *b, int tree)
 	(void)was_visited(b, st.st_ino);
 	int r = read_network(b);
 	if (r == 0)
-		r = cgroup_walk(tree, read_networks_of, b);
+		r = cgroup_each_process(tree, read_network_of, b);
 	if (setns(own, CLONE_NEWNET) < 0 && r == 0 && b->n_networks > 1)
 		r = -errno;
 	if (b->count > 0)

@@ -57,8 +57,9 @@ static int look_at_thread(struct search *s, pid_t pid, pid_t tid)
 	return proc_same_fs(pid, tid) ? 0 : look_at_task(s, tid);
 }
 
-static int look_at_process(struct search *s, pid_t pid)
+static int look_at_process(pid_t pid, void *userdata)
 {
+	struct search *s = userdata;
 	struct pid_array threads = {0};
 	int r = s->descriptors ? s->descriptors(s, pid) : look_at_task(s, pid);
 
@@ -76,23 +77,9 @@ static int look_at_process(struct search *s, pid_t pid)
 	return r;
 }
 
-static int look_at_cgroup(int cgroup, const char *path, void *userdata)
-{
-	struct pid_array list = {0};
-	int r = cgroup_pids(cgroup, "cgroup.procs", &list);
-
-	(void)path;
-	if (r == -ENODEV || r == -ENOENT)
-		r = 0; /* removed while we looked */
-	for (size_t i = 0; r == 0 && i < list.count; i++)
-		r = look_at_process(userdata, list.pids[i]);
-	pid_array_free(&list);
-	return r;
-}
-
 static int look_through_tree(struct search *s)
 {
-	return cgroup_walk(s->n->tree, look_at_cgroup, s);
+	return cgroup_each_process(s->n->tree, look_at_process, s);
 }
 
 /* Before the freeze */

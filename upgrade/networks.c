@@ -70,20 +70,11 @@ static int add(struct networks *n, pid_t pid)
 	return 0;
 }
 
-static int add_cgroup(int cgroup, const char *path, void *userdata)
+static int add_if_new(pid_t pid, void *userdata)
 {
 	struct networks *n = userdata;
-	struct pid_array list = {0};
-	int r = cgroup_pids(cgroup, "cgroup.procs", &list);
 
-	(void)path;
-	if (r == -ENODEV || r == -ENOENT)
-		r = 0; /* removed while we looked */
-	for (size_t i = 0; r == 0 && i < list.count; i++)
-		if (networks_is_new(n, list.pids[i]))
-			r = add(n, list.pids[i]);
-	pid_array_free(&list);
-	return r;
+	return networks_is_new(n, pid) ? add(n, pid) : 0;
 }
 
 static int add_own(struct networks *n)
@@ -167,7 +158,7 @@ int networks_find(struct networks *n, int tree, struct error *e)
 	int r = add_own(n);
 
 	if (r == 0)
-		r = cgroup_walk(tree, add_cgroup, n);
+		r = cgroup_each_process(tree, add_if_new, n);
 	if (r == 0 && n->count > 1)
 		r = open_others(n);
 	return r < 0 ? error_set(e, r, "cannot look into the network name spaces") : 0;

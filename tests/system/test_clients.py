@@ -209,7 +209,7 @@ def test_the_pages_example_does_what_it_says(machine, installed, tmp_path):
     page = blocks()
     (tmp_path / "hits.c").write_text(page["hits.c"][1])
     compile_with(installed, tmp_path / "hits.c", tmp_path / "hits")
-    minimal = ("[Service]\nExecStart=/usr/bin/python3 /usr/bin/minimal.py\n"
+    minimal = ("[Service]\nType=notify\nExecStart=/usr/bin/python3 /usr/bin/minimal.py\n"
                "[Upgrade]\nPolicy=reexec\nHandshake=yes\n")
     for image in machine.images.values():
         image.conf(services=["hits.service", "minimal.service"])

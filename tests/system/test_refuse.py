@@ -3,6 +3,7 @@
 import ctypes.util
 import os
 import pathlib
+import re
 import shutil
 import signal
 import struct
@@ -101,6 +102,21 @@ def test_init_that_cannot_take_over(tmp_path, how):
         for word in words:
             assert word in reason, reason
         then_upgrades(machine)
+
+
+@pytest.mark.parametrize("there,missing,told", [
+    (rb"/ld-linux-[a-z0-9_-]+\.so\.(\d)\0", b"9", "the loader that it asks for, /lib"),
+    (rb"\0libinih\.so\.(\d)\0", b"9", "libinih.so.9"),
+], ids=["loader", "library"])
+def test_image_without_libraries(machine, there, missing, told):
+    """Which one it is, and not only that there is no such file."""
+    init = machine.images["two"].place("usr/sbin/init")
+    program = init.read_bytes()
+    found = re.search(there, program)
+    init.write_bytes(program[:found.start(1)] + missing + program[found.end(1):])
+    machine.start()
+    reason, _ = refused(machine, "/run/images/two")
+    assert "the image's init could not take over" in reason and told in reason and ".so.9" in reason, reason
 
 
 def test_init_that_does_not_answer(tmp_path):

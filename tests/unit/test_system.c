@@ -110,7 +110,7 @@ static void no_file_is_all_defaults(void **state)
 	expect_defaults(w->conf);
 }
 
-static void reads_every_key(void **state)
+static void reads_every_key_of_boot(void **state)
 {
 	struct world *w = *state;
 
@@ -118,13 +118,7 @@ static void reads_every_key(void **state)
 		"[Boot]\nServices=a b@1.service\nServices=c.service\n"
 		"Hostname=box-1.example\nConsole=/dev/ttyS0\nRescueShell=/bin/100%\nDebug=yes\n"
 		"DeviceServices=x.service\nDeviceServices=auto\nDeviceServices=u\nDeviceServices=v@1\n"
-		"RescueLogin=no\nDeviceTimeoutSec=7\nGettys=tty9\nGettys=no\nGettys=tty1 /dev/ttyS0\nGettys=tty1\n"
-		"[Manager]\nLogDirectory=/run/log\nLogMaxSize=64K\nCtrlAltDel=halt\nShutdownDeadlineSec=77\nPowerFailCommand=/sbin/pf\nWatchdogDevice=/dev/wd1\nRuntimeWatchdogSec=10\nRebootWatchdogSec=0\n"
-		"DefaultTimeoutStopSec=5\nDefaultTimeoutStartSec=0\nShutdownTimeoutSec=1min\n"
-		"[Upgrade]\nFreezeTimeoutSec=500ms\nBlackoutTimeoutSec=3\nRetryTimeoutSec=9\nCheckTimeoutSec=4\n"
-		"ExecTimeoutSec=5\nAutoCommit=no\nCommitTimeoutSec=1h\nMountOptions=rw,noatime\n"
-		"Carry=/lost\nCarry=\nCarry=/etc/a /etc/ssh/ \nCarry=\"/etc/b c\" /etc/x*\n"
-		"CarryDirectory=/data/carry\n");
+		"RescueLogin=no\nDeviceTimeoutSec=7\nGettys=tty9\nGettys=no\nGettys=tty1 /dev/ttyS0\nGettys=tty1\n");
 	load_well(w);
 	const struct system_conf *c = w->conf;
 	assert_int_equal(strings_count(c->services), 3);
@@ -143,6 +137,17 @@ static void reads_every_key(void **state)
 	assert_int_equal(strings_count(c->gettys), 2);
 	assert_string_equal(c->gettys[0], "tty1");
 	assert_string_equal(c->gettys[1], "ttyS0");
+}
+
+static void reads_every_key_of_manager(void **state)
+{
+	struct world *w = *state;
+
+	write_file(w, MAIN,
+		"[Manager]\nLogDirectory=/run/log\nLogMaxSize=64K\nCtrlAltDel=halt\nShutdownDeadlineSec=77\nPowerFailCommand=/sbin/pf\nWatchdogDevice=/dev/wd1\nRuntimeWatchdogSec=10\nRebootWatchdogSec=0\n"
+		"DefaultTimeoutStopSec=5\nDefaultTimeoutStartSec=0\nShutdownTimeoutSec=1min\n");
+	load_well(w);
+	const struct system_conf *c = w->conf;
 	assert_string_equal(c->log_directory, "/run/log");
 	assert_true(c->log_max_bytes == 64 << 10);
 	assert_int_equal(c->ctrl_alt_del, CTRL_ALT_DEL_HALT);
@@ -154,6 +159,19 @@ static void reads_every_key(void **state)
 	assert_true(c->stop_timeout_usec == 5 * SECOND);
 	assert_true(c->start_timeout_usec == UNIT_USEC_INFINITY);
 	assert_true(c->shutdown_timeout_usec == 60 * SECOND);
+}
+
+static void reads_every_key_of_upgrade(void **state)
+{
+	struct world *w = *state;
+
+	write_file(w, MAIN,
+		"[Upgrade]\nFreezeTimeoutSec=500ms\nBlackoutTimeoutSec=3\nRetryTimeoutSec=9\nCheckTimeoutSec=4\n"
+		"ExecTimeoutSec=5\nAutoCommit=no\nCommitTimeoutSec=1h\nMountOptions=rw,noatime\n"
+		"Carry=/lost\nCarry=\nCarry=/etc/a /etc/ssh/ \nCarry=\"/etc/b c\" /etc/x*\n"
+		"CarryDirectory=/data/carry\n");
+	load_well(w);
+	const struct system_conf *c = w->conf;
 	assert_true(c->freeze_timeout_usec == SECOND / 2);
 	assert_true(c->blackout_timeout_usec == 3 * SECOND);
 	assert_true(c->retry_timeout_usec == 9 * SECOND);
@@ -228,9 +246,21 @@ struct refusal {
 #define SPAN "not a time span such as 90, 500ms, \"1min 30s\" or infinity"
 #define SIZE "not a size such as 65536, 64K, 10M or 1G"
 
-static void refuses_wrong_values(void **state)
+static void check_refusals(struct world *w, const struct refusal *cases, size_t n)
 {
-	struct world *w = *state;
+	for (size_t i = 0; i < n; i++) {
+		char text[256], expected[512];
+		(void)snprintf(text, sizeof(text), "[%s]\n%s\n", cases[i].section, cases[i].line);
+		(void)snprintf(expected, sizeof(expected), "/etc/molt/init.conf:2: %s: %s",
+			cases[i].line, cases[i].expected);
+		write_file(w, MAIN, text);
+		assert_int_equal(load(w), -EINVAL);
+		assert_string_equal(w->error.text, expected);
+	}
+}
+
+static void refuses_wrong_values_of_boot(void **state)
+{
 	static const struct refusal cases[] = {
 		{"Boot", "Services=a/b.service",
 			"a/b.service is not a unit's name such as x.service"},
@@ -250,6 +280,14 @@ static void refuses_wrong_values(void **state)
 			"a/b.service is not a unit's name such as x.service"},
 		{"Boot", "DeviceTimeoutSec=0", "must be more than 0"},
 		{"Boot", "Gettys=tty1 a/b", "\"a/b\" is no terminal's name, such as tty1"},
+	};
+
+	check_refusals(*state, cases, sizeof(cases) / sizeof(cases[0]));
+}
+
+static void refuses_wrong_values_of_manager(void **state)
+{
+	static const struct refusal cases[] = {
 		{"Manager", "LogDirectory=log", "not an absolute path"},
 		{"Manager", "LogDirectory=", "no path"},
 		{"Manager", "LogMaxSize=", SIZE},
@@ -267,6 +305,14 @@ static void refuses_wrong_values(void **state)
 		{"Manager", "DefaultTimeoutStopSec=x", SPAN},
 		{"Manager", "DefaultTimeoutStartSec=-5", SPAN},
 		{"Manager", "ShutdownTimeoutSec=", SPAN},
+	};
+
+	check_refusals(*state, cases, sizeof(cases) / sizeof(cases[0]));
+}
+
+static void refuses_wrong_values_of_upgrade(void **state)
+{
+	static const struct refusal cases[] = {
 		{"Upgrade", "FreezeTimeoutSec=0", "must be more than 0"},
 		{"Upgrade", "BlackoutTimeoutSec=infinity", "must be finite"},
 		{"Upgrade", "CheckTimeoutSec=1 x", SPAN},
@@ -283,15 +329,7 @@ static void refuses_wrong_values(void **state)
 		{"Upgrade", "Carry=\"/etc/a", "a quote is not closed"},
 	};
 
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		char text[256], expected[512];
-		(void)snprintf(text, sizeof(text), "[%s]\n%s\n", cases[i].section, cases[i].line);
-		(void)snprintf(expected, sizeof(expected), "/etc/molt/init.conf:2: %s: %s",
-			cases[i].line, cases[i].expected);
-		write_file(w, MAIN, text);
-		assert_int_equal(load(w), -EINVAL);
-		assert_string_equal(w->error.text, expected);
-	}
+	check_refusals(*state, cases, sizeof(cases) / sizeof(cases[0]));
 }
 
 static void reads_sizes(void **state)
@@ -366,11 +404,15 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(no_file_is_all_defaults),
-		TEST(reads_every_key),
+		TEST(reads_every_key_of_boot),
+		TEST(reads_every_key_of_manager),
+		TEST(reads_every_key_of_upgrade),
 		TEST(dropins_come_on_top),
 		TEST(dropins_are_sorted),
 		TEST(unknown_keys_warn),
-		TEST(refuses_wrong_values),
+		TEST(refuses_wrong_values_of_boot),
+		TEST(refuses_wrong_values_of_manager),
+		TEST(refuses_wrong_values_of_upgrade),
 		TEST(reads_sizes),
 		TEST(what_cannot_be_read_is_an_error),
 		TEST(a_masked_file_says_nothing),

@@ -41,63 +41,66 @@ static void has_defaults(void **state)
 	unit_free(NULL);
 }
 
-static void reads_every_key(void **state)
-{
-	(void)state;
-	struct unit *u = unit_of("[Unit]\n"
-				 "Description=All of %n\n"
-				 "Documentation=man:x(8)\n"
-				 "After=a.service b.target\n"
-				 "After=c@%i1.service a.service\n"
-				 "Before=d.socket\n"
-				 "Requires=e.service\n"
-				 "Wants=dev-disk-by\\x2dlabel.device\n"
-				 "[Service]\n"
-				 "Type=notify\n"
-				 "ExecStartPre=/bin/pre 1\n"
-				 "ExecStartPre=-/bin/pre 2 ; /bin/pre 3\n"
-				 "ExecStart=/bin/start --name=%N\n"
-				 "ExecStartPost=/bin/post\n"
-				 "ExecReload=/bin/kill -HUP $MAINPID\n"
-				 "ExecStop=/bin/stop\n"
-				 "ExecStopPost=+/bin/rm\n"
-				 "PIDFile=/run/x.pid\n"
-				 "RemainAfterExit=Yes\n"
-				 "Restart=on-abnormal\n"
-				 "RestartSec=2s 500ms\n"
-				 "TimeoutStartSec=1min 30\n"
-				 "TimeoutStopSec=0\n"
-				 "KillSignal=SIGQUIT\n"
-				 "KillMode=mixed\n"
-				 "User=www-data\n"
-				 "Group=33\n"
-				 "Environment=A=1 \"B=2 3\" 'C=%p' A=4\n"
-				 "EnvironmentFile=-/etc/default/x\n"
-				 "EnvironmentFile=/etc/%N.env\n"
-				 "WorkingDirectory=-/srv\n"
-				 "RuntimeDirectory=x/y\n"
-				 "StateDirectory=x\n"
-				 "UMask=007\n"
-				 "LimitNOFILE=65535\n"
-				 "OOMScoreAdjust=-900\n"
-				 "[Socket]\n"
-				 "Listen=80\n"
-				 "Listen=127.0.0.1:8080\n"
-				 "ListenStream=[::1]:443\n"
-				 "Listen=%t/x.sock\n"
-				 "Listen=@x\n"
-				 "[Upgrade]\n"
-				 "Policy=handover\n"
-				 "ReadyTimeoutSec=5\n"
-				 "[Install]\n"
-				 "WantedBy=multi-user.target\n");
+static const char EVERY_KEY[] = "[Unit]\n"
+				"Description=All of %n\n"
+				"Documentation=man:x(8)\n"
+				"After=a.service b.target\n"
+				"After=c@%i1.service a.service\n"
+				"Before=d.socket\n"
+				"Requires=e.service\n"
+				"Wants=dev-disk-by\\x2dlabel.device\n"
+				"[Service]\n"
+				"Type=notify\n"
+				"ExecStartPre=/bin/pre 1\n"
+				"ExecStartPre=-/bin/pre 2 ; /bin/pre 3\n"
+				"ExecStart=/bin/start --name=%N\n"
+				"ExecStartPost=/bin/post\n"
+				"ExecReload=/bin/kill -HUP $MAINPID\n"
+				"ExecStop=/bin/stop\n"
+				"ExecStopPost=+/bin/rm\n"
+				"PIDFile=/run/x.pid\n"
+				"RemainAfterExit=Yes\n"
+				"Restart=on-abnormal\n"
+				"RestartSec=2s 500ms\n"
+				"TimeoutStartSec=1min 30\n"
+				"TimeoutStopSec=0\n"
+				"KillSignal=SIGQUIT\n"
+				"KillMode=mixed\n"
+				"User=www-data\n"
+				"Group=33\n"
+				"Environment=A=1 \"B=2 3\" 'C=%p' A=4\n"
+				"EnvironmentFile=-/etc/default/x\n"
+				"EnvironmentFile=/etc/%N.env\n"
+				"WorkingDirectory=-/srv\n"
+				"RuntimeDirectory=x/y\n"
+				"StateDirectory=x\n"
+				"UMask=007\n"
+				"LimitNOFILE=65535\n"
+				"OOMScoreAdjust=-900\n"
+				"[Socket]\n"
+				"Listen=80\n"
+				"Listen=127.0.0.1:8080\n"
+				"ListenStream=[::1]:443\n"
+				"Listen=%t/x.sock\n"
+				"Listen=@x\n"
+				"[Upgrade]\n"
+				"Policy=handover\n"
+				"ReadyTimeoutSec=5\n"
+				"[Install]\n"
+				"WantedBy=multi-user.target\n";
 
+static void check_the_order(const struct unit *u)
+{
 	assert_string_equal(u->description, "All of x.service");
 	assert_int_equal(strings_count(u->after), 3);
 	assert_string_equal(u->after[2], "c@1.service");
 	assert_string_equal(u->before[0], "d.socket");
 	assert_string_equal(u->requires[0], "e.service");
 	assert_string_equal(u->wants[0], "dev-disk-by\\x2dlabel.device");
+}
+
+static void check_its_commands(const struct unit *u)
+{
 	assert_int_equal(u->type, SERVICE_NOTIFY);
 	assert_int_equal(u->exec_start_pre.count, 3);
 	assert_true(u->exec_start_pre.items[1].ignore_failure);
@@ -110,6 +113,10 @@ static void reads_every_key(void **state)
 	assert_string_equal(u->exec_reload.items[0].argv[2], "$MAINPID");
 	assert_string_equal(u->exec_stop.items[0].path, "/bin/stop");
 	assert_true(u->exec_stop_post.items[0].privileged);
+}
+
+static void check_its_life(const struct unit *u)
+{
 	assert_string_equal(u->pid_file, "/run/x.pid");
 	assert_true(u->remain_after_exit);
 	assert_int_equal(u->restart, RESTART_ON_ABNORMAL);
@@ -119,6 +126,10 @@ static void reads_every_key(void **state)
 	assert_true(u->timeout_start_set && u->timeout_stop_set);
 	assert_int_equal(u->kill_signal, SIGQUIT);
 	assert_int_equal(u->kill_mode, KILL_MIXED);
+}
+
+static void check_who_it_is(const struct unit *u)
+{
 	assert_string_equal(u->user, "www-data");
 	assert_string_equal(u->group, "33");
 	assert_int_equal(strings_count(u->environment), 3);
@@ -127,6 +138,10 @@ static void reads_every_key(void **state)
 	assert_string_equal(u->environment[2], "C=x");
 	assert_string_equal(u->environment_files[0], "-/etc/default/x");
 	assert_string_equal(u->environment_files[1], "/etc/x.env");
+}
+
+static void check_its_places_and_limits(const struct unit *u)
+{
 	assert_string_equal(u->working_directory, "/srv");
 	assert_true(u->working_directory_optional);
 	assert_string_equal(u->directories[DIRECTORY_RUNTIME].names, "x/y");
@@ -135,12 +150,29 @@ static void reads_every_key(void **state)
 	assert_true(u->limit_nofile == 65535);
 	assert_int_equal(u->oom_score_adjust, -900);
 	assert_true(u->oom_score_adjust_set);
+}
+
+static void check_sockets_and_policy(const struct unit *u)
+{
 	assert_int_equal(u->n_listen, 5);
 	assert_string_equal(u->listen[2].address, "[::1]:443");
 	assert_string_equal(u->listen[3].host, "/run/x.sock");
 	assert_int_equal(u->policy, POLICY_HANDOVER);
 	assert_true(u->policy_set && !u->system_storage);
 	assert_true(u->ready_timeout_usec == 5 * SECOND);
+}
+
+static void reads_every_key(void **state)
+{
+	(void)state;
+	struct unit *u = unit_of(EVERY_KEY);
+
+	check_the_order(u);
+	check_its_commands(u);
+	check_its_life(u);
+	check_who_it_is(u);
+	check_its_places_and_limits(u);
+	check_sockets_and_policy(u);
 	unit_free(u);
 }
 

@@ -19,7 +19,7 @@
 #define LISTEN "not PORT, ADDRESS:PORT, [ADDRESS]:PORT, /PATH or @NAME (ports are 1 to 65535)"
 #define SPECIFIER "unknown specifier %q (write %% for a percent sign)"
 
-static void refuses_wrong_values(void **state)
+static void refuses_wrong_commands(void **state)
 {
 	(void)state;
 	static const struct refusal cases[] = {
@@ -36,11 +36,27 @@ static void refuses_wrong_values(void **state)
 		V("PIDFile=/run/%q", SPECIFIER),
 		V("RemainAfterExit=maybe", "not yes or no"),
 		V("RemainAfterExit=", "not yes or no"),
+	};
+	CHECK_REFUSALS(cases);
+}
+
+static void refuses_wrong_words_of_its_life(void **state)
+{
+	(void)state;
+	static const struct refusal cases[] = {
 		V("Restart=sometimes", RESTARTS),
 		V("NotifyAccess=some", "not one of all, none, main, exec"),
 		V("ReloadSignal=0", SIGNAL),
 		V("FileDescriptorStoreMax=-1", "not a number from 0 to 2147483647"),
 		V("FileDescriptorStorePreserve=always", "not one of restart, no, yes"),
+	};
+	CHECK_REFUSALS(cases);
+}
+
+static void refuses_wrong_times_and_signals(void **state)
+{
+	(void)state;
+	static const struct refusal cases[] = {
 		V("RestartSec=soon", SPAN),
 		V("RestartSec=infinity", "must be finite"),
 		V("TimeoutStartSec=-1", SPAN),
@@ -50,6 +66,14 @@ static void refuses_wrong_values(void **state)
 		V("KillSignal=SIGNOT", SIGNAL),
 		V("KillSignal=0", SIGNAL),
 		V("KillMode=all", "not one of control-group, mixed, process, none"),
+	};
+	CHECK_REFUSALS(cases);
+}
+
+static void refuses_wrong_users_and_environments(void **state)
+{
+	(void)state;
+	static const struct refusal cases[] = {
 		V("User=a b", USER),
 		V("User=%q", SPECIFIER),
 		V("Group=a:b", USER),
@@ -62,6 +86,14 @@ static void refuses_wrong_values(void **state)
 		V("EnvironmentFile=-", "no file is named"),
 		V("EnvironmentFile=/etc/*.env", "wildcards are not supported"),
 		V("EnvironmentFile=%N.env", "not an absolute path"),
+	};
+	CHECK_REFUSALS(cases);
+}
+
+static void refuses_wrong_directories_and_modes(void **state)
+{
+	(void)state;
+	static const struct refusal cases[] = {
 		V("WorkingDirectory=srv", "not an absolute path"),
 		V("WorkingDirectory=~", "~ is not supported: name the directory"),
 		V("WorkingDirectory=-~", "~ is not supported: name the directory"),
@@ -76,12 +108,28 @@ static void refuses_wrong_values(void **state)
 		V("UMask=1000", "not an octal number up to 0777"),
 		V("UMask=00022", "not an octal number up to 0777"),
 		V("UMask=", "not an octal number up to 0777"),
+	};
+	CHECK_REFUSALS(cases);
+}
+
+static void refuses_wrong_limits(void **state)
+{
+	(void)state;
+	static const struct refusal cases[] = {
 		V("LimitNOFILE=0", "not a number from 1 on, or infinity"),
 		V("LimitNOFILE=many", "not a number from 1 on, or infinity"),
 		V("LimitNOFILE=99999999999999999999999999", "not a number from 1 on, or infinity"),
 		V("OOMScoreAdjust=1001", "not a number from -1000 to 1000"),
 		V("OOMScoreAdjust=-1001", "not a number from -1000 to 1000"),
 		V("OOMScoreAdjust=low", "not a number from -1000 to 1000"),
+	};
+	CHECK_REFUSALS(cases);
+}
+
+static void refuses_wrong_policies(void **state)
+{
+	(void)state;
+	static const struct refusal cases[] = {
 		U("Policy=reload", "not one of reexec, handover, restart, keep"),
 		U("ReexecSignal=USR3", SIGNAL),
 		U("ReexecFinishSignal=", SIGNAL),
@@ -91,6 +139,14 @@ static void refuses_wrong_values(void **state)
 		U("Handshake=maybe", "not yes or no"),
 		U("PrepareTimeoutSec=infinity", "must be finite"),
 		U("PrepareTimeoutSec=0", "must be more than 0"),
+	};
+	CHECK_REFUSALS(cases);
+}
+
+static void refuses_wrong_names_of_units(void **state)
+{
+	(void)state;
+	static const struct refusal cases[] = {
 		{"[Unit]\nAfter=a/b.service",
 			"x:2: After=a/b.service: a/b.service is not a unit's name "
 			"such as x.service"},
@@ -101,6 +157,14 @@ static void refuses_wrong_values(void **state)
 		{"[Unit]\nDescription=100%",
 			"x:2: Description=100%: unknown specifier % (write %% for a "
 			"percent sign)"},
+	};
+	CHECK_REFUSALS(cases);
+}
+
+static void refuses_wrong_sockets(void **state)
+{
+	(void)state;
+	static const struct refusal cases[] = {
 		{"[Socket]\nListen=0", "x:2: Listen=0: " LISTEN},
 		{"[Socket]\nListen=localhost:80",
 			"x:2: Listen=localhost:80: not a numeric address: localhost"},
@@ -222,7 +286,15 @@ static void refuses_what_is_no_name(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(refuses_wrong_values),
+		cmocka_unit_test(refuses_wrong_commands),
+		cmocka_unit_test(refuses_wrong_words_of_its_life),
+		cmocka_unit_test(refuses_wrong_times_and_signals),
+		cmocka_unit_test(refuses_wrong_users_and_environments),
+		cmocka_unit_test(refuses_wrong_directories_and_modes),
+		cmocka_unit_test(refuses_wrong_limits),
+		cmocka_unit_test(refuses_wrong_policies),
+		cmocka_unit_test(refuses_wrong_names_of_units),
+		cmocka_unit_test(refuses_wrong_sockets),
 		cmocka_unit_test(a_value_in_a_message_is_cut_and_clean),
 		cmocka_unit_test(checks_the_whole_unit),
 		cmocka_unit_test(warns_of_what_it_ignores),
