@@ -29,7 +29,7 @@ def machine(tmp_path):
     with Machine(tmp_path, images=("one",)) as machine:
         image = machine.images["one"]
         image.conf()
-        for unit in (TOP / "conf/units").iterdir():
+        for unit in (TOP / "conf/units").glob("*.service"):
             image.copy(unit, f"usr/lib/molt/system/{unit.name}")
         image.write("usr/sbin/agetty", GETTY, 0o755)
         os.mkfifo(machine.share / "go")
@@ -59,6 +59,30 @@ def test_gettys_where_they_are_asked_for_and_again(machine):
     (machine.share / "go").write_text("x\n")
     wait_until(lambda: len(said.read_text().splitlines()) >= 3, what="another one")
     assert not machine.path("/var/run/utmp").exists(), "a container has none of its own"
+
+
+# A terminal: what comes on it goes to a file.
+SCREEN = r"""
+import os, pty
+outer, inner = pty.openpty()
+with open("/run/share/terminal", "w") as f:
+    f.write(os.ttyname(inner)[len("/dev/"):])
+with open("/run/share/screen", "wb", buffering=0) as f:
+    while True:
+        f.write(os.read(outer, 4096))
+"""
+
+
+@pytest.mark.parametrize("template", ["serial-getty", "getty"])
+def test_the_machines_own_agetty_understands_what_it_is_told(machine, template):
+    shutil.copy(shutil.which("agetty", path="/usr/sbin:/sbin"), machine.images["one"].place("usr/sbin/agetty"))
+    machine.images["one"].write("etc/molt/init.conf.d/gettys.conf", "[Boot]\nGettys=no\n")
+    machine.start()
+    machine.popen("/usr/bin/python3", "-c", SCREEN)
+    terminal = wait_file(machine.share / "terminal")
+    machine.initctl("start", f"{template}@{terminal.replace('/', '-')}")
+    screen = machine.share / "screen"
+    wait_until(lambda: "login:" in screen.read_text(), 15, f"a login on {terminal}")
 
 
 def test_nobody_is_asked_in_a_container(machine):

@@ -38,6 +38,19 @@ def booted(machine):
     return machine.start()
 
 
+# Somebody whom utmp does not know: a session with a terminal.
+UNKNOWN = r"""
+import os, pty
+pid, outer = pty.fork()
+if pid == 0:
+    os.execvp("sleep", ["sleep", "1000"])
+with open("/run/share/unknown", "wb", buffering=0) as f:
+    f.write(b"listening\n")
+    while True:
+        f.write(os.read(outer, 4096))
+"""
+
+
 @pytest.fixture
 def heard(booted):
     """What a person at a terminal has been told so far."""
@@ -127,6 +140,15 @@ def test_only_told(booted, heard):
     booted.run("shutdown", "--no-wall", "+20", "not a word")
     assert "not a word" not in heard()
     assert scheduled(booted)["kind"] == "poweroff"
+
+
+def test_who_is_not_in_utmp_hears_of_it_too(booted):
+    booted.popen("/usr/bin/python3", "-c", UNKNOWN)
+    said = booted.share / "unknown"
+    wait_until(lambda: said.exists() and "listening" in said.read_text(), what="somebody at a terminal")
+    booted.run("shutdown", "+10", "tea is ready")
+    wait_until(lambda: "tea is ready" in said.read_text(), what="the word")
+    assert said.read_text().count("tea is ready") == 1
 
 
 def test_what_it_does_not_understand(booted):
