@@ -60,12 +60,14 @@ class Guest:
         """Runs a shell script; `follow` gets each line of its output as it comes."""
         job, number = self._submit(script, follow)
         with self._changed:
-            if not self._changed.wait_for(lambda: job.code is not None, timeout):
+            if not self._changed.wait_for(
+                    lambda: job.code is not None or not self.machine.running(), timeout):
                 said = job.output.decode(errors="replace")
                 raise self.machine.failure(f"no end of `{script}` within {timeout:.0f} s; "
                                            f"it printed: {said}")
             del self._jobs[number]
-        assert job.code is not None
+        if job.code is None:
+            raise self.machine.failure(f"the machine went off during `{script}`")
         return Result(job.code, job.output.decode(errors="replace"))
 
     def check(self, script: str, timeout: float = 60.0) -> str:

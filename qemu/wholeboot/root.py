@@ -35,7 +35,8 @@ ROOT_SIZE, VAR_SIZE, HOME_SIZE, LATE_SIZE, SWAP_SIZE = "1G", "256M", "64M", "64M
 INITRAMFS_MODULES = "nvme ext4 crc32c_generic crc32c-intel"
 ZONE = Path("/usr/share/zoneinfo/Europe/Berlin")
 
-WATCHDOG_SECONDS = 15
+# A loaded machine that emulates this one may not look at PID 1 for a while.
+WATCHDOG_SECONDS = 40
 
 CONF = f"""[Boot]
 Services=agent.service wtmpdb-update-boot.service
@@ -173,6 +174,11 @@ def _add_swap_file(room: Path, var: Path) -> None:
     file = room / "swapfile"
     file.write_bytes(os.urandom(16 << 20))  # debugfs makes holes of what is empty
     child.check([deps.tool("mkswap"), "-q", str(file)])
+    # Its header has empty blocks, which the kernel does not read.
+    with file.open("r+b") as header:
+        header.write(b"x" * 1024)
+        header.seek(2048)
+        header.write(b"x" * 1024)
     _debugfs(var, f"write {file} swap")
     _debugfs(var, "sif swap mode 0100600")
     file.unlink()
