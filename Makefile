@@ -103,7 +103,7 @@ help:
 	@echo "initramfs-test  it finds and releases roots of every kind, in QEMU (root); ROOTS=\"NAMES\""
 	@echo "demo         Debian 12 to 13 under load, in QEMU"
 	@echo "boots        a Debian 13 with its own udevd, agetty, sulogin, fsck and kexec, booted four times in QEMU (root)"
-	@echo "sidebyside   the image layout in QEMU: the committed image boots, one that fails is left"
+	@echo "sidebyside   the image layout in QEMU: boot loaders, power cuts, images that do not boot (root; minutes)"
 	@echo "matrix       architectures x kernels x roots x scenarios in QEMU (root; hours); CELL=x86_64/6.12/erofs/upgrade is"
 	@echo "             one of them, CELL='arm64/*/*/boot' some; JOBS=2; RESUME=yes goes on with a run; docs/matrix.md"
 	@echo "matrix-list  the names of the cells; shell: sit in front of CELL=..."
@@ -281,11 +281,13 @@ ifeq ($(HOST_ARCH)$(ROOTS),amd64)
 	$(PYTHON) -m qemu.initramfs_boots --build $(BUILD)/arm64 --architecture arm64 label verified
 	$(PYTHON) -m qemu.initramfs_others --build $(BUILD)
 endif
-# Several images side by side on one disk; the committed one boots, a power cut later too, and one that
-# does not boot is left (docs/image-layout.md). In QEMU, a minute on two cores: no part of `make test`.
+# Several images side by side, real boot loaders, power cuts, and images that do not boot
+# (docs/image-layout.md). In QEMU, some minutes on two cores (root, for loop devices).
+# SIDEBYSIDE="losses efi bios asked" are all of them.
+SIDEBYSIDE ?=
 sidebyside: deps
 	$(MAKE) all tools
-	$(PYTHON) -m qemu.sidebyside --build $(BUILD)
+	$(PYTHON) -m qemu.sidebyside --build $(BUILD) $(SIDEBYSIDE)
 
 # The boot, whole: some minutes on two cores, no part of `make test`. Logs in build/wholeboot/.
 boots: deps
@@ -320,11 +322,11 @@ PACKAGES := build-essential pkg-config libmount-dev libblkid-dev libcap-dev libi
 	clang clang-format clang-tidy cppcheck python3 python3-pytest python3-pytest-timeout python3-pytest-xdist \
 	mount util-linux iproute2 procps nginx-light qemu-system-x86 mmdebstrap debian-archive-keyring e2fsprogs kmod \
 	xz-utils zstd busybox-static squashfs-tools erofs-utils btrfs-progs xfsprogs cryptsetup-bin \
-	debhelper lintian
+	debhelper lintian dosfstools mtools
 PACKAGES_USER := uidmap fakeroot
 # A PC cross-builds for arm64 and tests that in QEMU: the compiler, and libraries as Debian has them for
 # a foreign architecture.
-PACKAGES_amd64 := gcc-aarch64-linux-gnu qemu-system-arm \
+PACKAGES_amd64 := gcc-aarch64-linux-gnu qemu-system-arm extlinux systemd-boot-efi ovmf \
 	$(addsuffix :arm64,libc6-dev libmount-dev libblkid-dev libcap-dev libinih-dev libcmocka-dev \
 	libcryptsetup12)
 # Installs what is missing (root), or says the one line that does. What brings a service along, nginx,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import collections
+import re
 import socket
 import threading
 import time
@@ -21,6 +22,12 @@ class Result:
 
     code: int
     output: str
+
+
+def _words(header: bytes) -> list[bytes]:
+    """Of the agent's line. A firmware may have drawn on the same serial port before."""
+    found = re.search(rb"(hello \d+|out \d+ \d+|exit \d+ \d+)\r?\n$", header)
+    return found.group(1).split() if found else []
 
 
 class _Job:
@@ -54,6 +61,13 @@ class Guest:
                 raise self.machine.failure(f"the guest was not up within {timeout:.0f} s")
         if not self.machine.running():
             raise self.machine.failure("the machine went off while it booted")
+
+    def wait_again(self, timeout: float = BOOT_TIMEOUT) -> None:
+        """Waits for the next hello after those there were: of the system that a reboot brings up."""
+        with self._changed:
+            before = self.hellos
+            if not self._changed.wait_for(lambda: self.hellos > before, timeout):
+                raise self.machine.failure(f"the guest was not up again within {timeout:.0f} s")
 
     def run(self, script: str, timeout: float = 60.0,
             follow: Callable[[str], None] | None = None) -> Result:
@@ -107,7 +121,9 @@ class Guest:
         try:
             with self._socket.makefile("rb") as stream:
                 while header := stream.readline():
-                    words = header.split()
+                    words = _words(header)
+                    if not words:
+                        continue
                     size = int(words[2]) if words[:1] == [b"out"] else 0
                     self._take(words, stream.read(size))
         except (OSError, ValueError, IndexError):

@@ -3,8 +3,8 @@
 
 The machine is a PC (or another board, see qemu/board.py) with one NVMe disk whose name spaces are the images, a network card on QEMU's
 user network, and two serial lines: the first is the console (qemu/console.py) and is also kept in
-a file, the second is the guest's agent (qemu/guest.py). There is no boot loader: QEMU loads the
-kernel itself.
+a file, the second is the guest's agent (qemu/guest.py). There is no boot loader, QEMU loads the
+kernel itself; unless none is given: then the first disk is booted from.
 
 A machine whose disks are virtio's alone can be saved in a file as it runs, and another one be
 started from there instead of from its kernel: QEMU does not know how with an NVMe controller.
@@ -59,7 +59,7 @@ class Drive:
 class Config:
     """What to boot. The disks become /dev/nvme0n1, n2 ... in their order."""
 
-    kernel: Path
+    kernel: Path | None
     disks: list[Path]
     ports: dict[int, int] = field(default_factory=dict)  # guest port -> how many ways to it
     memory: str = "512M"
@@ -73,6 +73,8 @@ class Config:
     drives: list[Drive] = field(default_factory=list)
     saved: Path | None = None  # by save(), of a machine that was like this one
     options: list[str] = field(default_factory=list)  # QEMU's own, beyond these
+    resets: bool = False  # a reset boots once more; else it is the end
+    writes: Path | None = None  # what is written to the first disk is noted there (qemu/sidebyside/writes.py)
 
 
 class Machine:
@@ -189,9 +191,7 @@ class Machine:
             board.qemu, "-nodefaults", "-no-user-config", "-display", "none",
             "-M", board.machine, "-cpu", self.config.cpu or board.cpu,
             "-accel", accelerator(self.config.architecture),
-            "-m", self.config.memory, "-smp", str(self.config.cpus), "-no-reboot", "-S",
-            "-kernel", str(self.config.kernel),
-            "-append", f"{command_line} {self.config.append}".strip(),
+            "-m", self.config.memory, "-smp", str(self.config.cpus), "-S",
             "-qmp", f"unix:{at}/qmp,server=on,wait=off",
             "-chardev", f"socket,id=console,path={at}/console,server=on,wait=off,"
                         f"logfile={self.log}",
@@ -203,6 +203,11 @@ class Machine:
         ]
         for device in self.config.devices:
             command += ["-device", device]
+        if not self.config.resets:
+            command += ["-no-reboot"]
+        if self.config.kernel:
+            command += ["-kernel", str(self.config.kernel),
+                        "-append", f"{command_line} {self.config.append}".strip()]
         if self.config.initrd:
             command += ["-initrd", str(self.config.initrd)]
         if self.config.saved:
@@ -212,8 +217,16 @@ class Machine:
         # Name spaces of one controller, not controllers: those are probed side by side, and their
         # numbers are then a matter of luck.
         for number, disk in enumerate(self.config.disks, start=1):
-            command += ["-drive", f"file={disk},if=none,id=disk{number},format=raw,cache=unsafe",
-                        "-device", f"nvme-ns,drive=disk{number},bus=nvme0,nsid={number}"]
+            if number == 1 and self.config.writes:
+                drive = ["-blockdev", f"driver=blklogwrites,node-name=disk1,file.driver=file,"
+                                      f"file.filename={disk},file.cache.no-flush=on,"
+                                      f"log.driver=file,log.filename={self.config.writes},"
+                                      "log.cache.no-flush=on"]
+            else:
+                drive = ["-drive", f"file={disk},if=none,id=disk{number},format=raw,cache=unsafe"]
+            first = ",bootindex=1" if number == 1 else ""
+            command += [*drive, "-device",
+                        f"nvme-ns,drive=disk{number},bus=nvme0,nsid={number}{first}"]
         for drive in self.config.drives:
             mode = "" if drive.written else ",readonly=on"
             command += ["-drive", f"file={drive.path},if=none,id={drive.serial},format=raw,cache=unsafe{mode}",

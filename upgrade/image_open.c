@@ -183,6 +183,13 @@ static void warn_cleared(const struct opening *o, unsigned long flags)
 	answer_text(o->socket, "warning", text);
 }
 
+/* A subvolume may be read-only on a mount that is not. Then so is the image's own mount: everybody
+ * looks at that. */
+static bool cannot_be_written_to(int root)
+{
+	return faccessat(root, ".", W_OK, 0) < 0 && errno == EROFS;
+}
+
 /* What guards a place for data would break a root: no sudo, no device nodes, no programs. */
 static int make_fit_for_root(struct opening *o, struct error *e)
 {
@@ -199,8 +206,8 @@ static int make_fit_for_root(struct opening *o, struct error *e)
 				o->name);
 		warn_cleared(o, fs.f_flag);
 	}
-	o->image.read_only = (fs.f_flag & ST_RDONLY) || o->options->read_only;
-	if (o->options->read_only && (r = mount_make_read_only(o->image.root)) < 0)
+	o->image.read_only = o->options->read_only || cannot_be_written_to(o->image.root);
+	if (o->image.read_only && (r = mount_make_read_only(o->image.root)) < 0)
 		return error_set(e, r, "cannot make the mount of %s read-only", o->name);
 	return 0;
 }

@@ -51,14 +51,10 @@ forget_kernel() { # DIRECTORY
 # The kernel and the initramfs of an image, beside the boot loader, which reads no image. On the disk
 # before anything names them.
 copy_kernel() { # ROOT VERSION
-	local to="$BOOT/molt-$2" kernel='' initrd='' file
-	for file in "$1"/boot/vmlinuz "$1"/boot/vmlinuz-* "$1"/boot/Image "$1"/usr/lib/modules/*/vmlinuz; do
-		if [ -f "$file" ]; then kernel=$file && break; fi
-	done
-	for file in "$1"/boot/initrd.img "$1"/boot/initrd.img-* "$1"/boot/initramfs* "$1"/usr/lib/modules/*/initrd; do
-		if [ -f "$file" ]; then initrd=$file && break; fi
-	done
+	local to="$BOOT/molt-$2" kernel initrd
+	kernel=$(find_kernel "$1")
 	[ "$kernel" ] || die "image $2 has no entry of $LOADER, and no kernel to make one of"
+	initrd=$(find_initrd "$1" "$kernel")
 	mkdir -p "$to" || die "cannot write to $BOOT"
 	if [ "$initrd" ]; then copy_file "$initrd" "$to/initrd"; else discard "$to/initrd"; fi
 	copy_file "$kernel" "$to/linux"

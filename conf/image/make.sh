@@ -5,6 +5,9 @@
 WORK=''
 clean_up() {
 	if [ "$WORK" ]; then
+		for received in "$WORK"/received/*; do
+			if [ -d "$received" ]; then btrfs subvolume delete "$received" >/dev/null 2>&1 || :; fi
+		done
 		if [ -d "$WORK.subvolume" ]; then btrfs subvolume delete "$WORK.subvolume" >/dev/null 2>&1 || :; fi
 		rm -rf "$WORK"
 	fi
@@ -62,12 +65,18 @@ refuse_existing() {
 	[ ! -e "$OUT" ] || die "$OUT is there already: an image is never changed"
 }
 
-# The copy is on the disk of the image: for a subvolume it becomes the image, which can be renamed only
-# within its directory. The lock tells that somebody is at work here, however that ends.
-copy_tree() {
+# Beside the image, on its disk. The lock tells that somebody is at work here, however that ends.
+begin_work() {
+	trap clean_up EXIT
+	trap 'exit 1' HUP INT TERM
 	WORK=$(mktemp -d "${OUT%/*}/.molt-image.XXXXXX") || die "cannot write to ${OUT%/*}"
 	exec 9>"$WORK/lock"
 	flock 9 || die "cannot lock $WORK"
+}
+
+# The copy of a subvolume becomes the image, which can be renamed only within its directory.
+copy_tree() {
+	begin_work
 	COPY=$WORK/tree
 	if [ "$FORMAT" = btrfs ]; then
 		COPY=$WORK.subvolume
@@ -137,13 +146,12 @@ verb_make() {
 	local file
 	parse_make "$@"
 	check_tree "$ROOT" "$MODULES" || exit 1
-	trap clean_up EXIT
-	trap 'exit 1' HUP INT TERM
 	UUID=$(uuid_of "$VERSION ${SOURCE_DATE_EPOCH:-$(date +%s%N)}")
 	copy_tree
 	strip_machine "$COPY"
 	make_places "$COPY"
 	name_tree "$COPY" "$VERSION"
+	keep_kernel "$COPY"
 	settle_times
 	if [ "$FORMAT" = btrfs ]; then
 		put_subvolume_in_place
@@ -156,16 +164,64 @@ verb_make() {
 	echo "$OUT is image $VERSION"
 }
 
+check_sum() { # FILE
+	local sum
+	[ -f "$1.sha256" ] || return 0
+	sum=$(sha256sum <"$1" | cut -d' ' -f1)
+	[ "$sum" = "$(cut -d' ' -f1 <"$1.sha256")" ] || die "$1 is not as it was made: its sum differs"
+}
+
+# A file that has come from elsewhere: a version when it is there whole, and is what it was.
+verb_add() {
+	local from="$1" suffix name
+	name=${from##*/}
+	case $name in
+	*.squashfs | *.erofs | *.ext4 | *.img) check_version "${name%.*}" ;;
+	*) usage_error "\"$name\" is no image: VERSION.squashfs, .erofs, .ext4 or .img (a subvolume: receive)" ;;
+	esac
+	case $from in */*) ;; *) from=./$from ;; esac
+	[ -f "$from" ] || die "there is no file $from"
+	read_settings
+	[ -d "$STORE" ] || die "there is no image store $STORE (Store= in /etc/molt/image.conf)"
+	OUT=$STORE/$name
+	[ ! "$(image_path "${name%.*}")" ] || die "image ${name%.*} is there already: an image is never changed"
+	begin_work
+	for suffix in '' .verity .roothash .sha256; do
+		if [ -f "$from$suffix" ]; then
+			cp "$from$suffix" "$WORK/$name$suffix" || die "cannot copy $from$suffix to $STORE"
+		fi
+	done
+	check_sum "$WORK/$name"
+	put_in_place "$WORK/$name"
+	echo "$OUT is image ${name%.*}"
+}
+
+# What `btrfs send` sends, from standard input. A snapshot that is read-only is there in one step.
+verb_receive() {
+	local version
+	read_settings
+	[ -d "$STORE" ] || die "there is no image store $STORE (Store= in /etc/molt/image.conf)"
+	OUT=$STORE/new
+	begin_work
+	mkdir "$WORK/received" || die "cannot write to $STORE"
+	btrfs -q receive "$WORK/received" || die "cannot receive a subvolume into $STORE"
+	for received in "$WORK"/received/*; do version=${received##*/}; done
+	check_version "$version"
+	[ "$(image_version "$received")" = "$version" ] || die "what came as $version is no image of that version"
+	[ ! "$(image_path "$version")" ] || die "image $version is there already: an image is never changed"
+	btrfs filesystem sync "$STORE" >/dev/null || die "cannot write $version to its disk"
+	btrfs subvolume snapshot -r "$received" "$STORE/$version" >/dev/null || die "cannot write $STORE/$version"
+	btrfs filesystem sync "$STORE" >/dev/null || die "cannot write $version to its disk"
+	echo "$STORE/$version is image $version"
+}
+
 verb_verify() {
-	local version="$1" path sum
+	local version="$1" path
 	check_version "$version"
 	read_settings
 	path=$(image_path "$version")
 	[ "$path" ] || die "there is no image $version in $STORE"
-	if [ -f "$path.sha256" ]; then
-		sum=$(sha256sum <"$path" | cut -d' ' -f1)
-		[ "$sum" = "$(cut -d' ' -f1 <"$path.sha256")" ] || die "$path is not as it was made: its sum differs"
-	fi
+	check_sum "$path"
 	if [ -f "$path.roothash" ]; then
 		veritysetup verify "$path" "$path.verity" "$(cat "$path.roothash")" || die "$path does not match its root hash"
 	fi

@@ -264,10 +264,16 @@ sweep() {
 }
 
 erase() { # PATH
+	local received
 	if [ -d "$1" ]; then
-		btrfs subvolume delete "$1" >/dev/null 2>&1 || rm -rf --one-file-system "$1"
+		for received in "$1"/received/*; do
+			if [ -d "$received" ]; then btrfs subvolume delete "$received" >/dev/null 2>&1 || :; fi
+		done
+		# Busybox's rm does not know the option.
+		btrfs subvolume delete "$1" >/dev/null 2>&1 || rm -rf --one-file-system "$1" 2>/dev/null ||
+			rm -rf "$1" || die "cannot remove $1"
 	else
-		rm -f "$1"
+		rm -f "$1" || die "cannot remove $1"
 	fi
 }
 

@@ -26,6 +26,43 @@ in_tree() { # TREE PATH
 	echo "$1$at"
 }
 
+# The kernel of a tree: the one its links name, or the latest. Where a boot partition is mounted on
+# /boot, nobody sees the image's own: so `make` keeps the files in another place too.
+KEPT=/usr/lib/molt/boot
+
+find_kernel() { # TREE
+	local file boot
+	boot=$(in_tree "$1" /boot)
+	for file in "$(in_tree "$1" "$KEPT/linux")" "$(in_tree "$1" /boot/vmlinuz)" "$(in_tree "$1" /vmlinuz)" \
+		"$(printf '%s\n' "$boot"/vmlinuz-* | sort -V | tail -n 1)" "$boot/Image" \
+		"$(printf '%s\n' "$1"/usr/lib/modules/*/vmlinuz | sort -V | tail -n 1)"; do
+		if [ -f "$file" ]; then echo "$file" && return; fi
+	done
+}
+
+# The initramfs that goes with a kernel.
+find_initrd() { # TREE KERNEL
+	local file at="${2%/*}" version="${2##*/vmlinuz-}"
+	case $2 in */vmlinuz) version=${at##*/} ;; esac
+	for file in "$(in_tree "$1" "$KEPT/initrd")" "$at/initrd.img-$version" "$at/initramfs-$version.img" \
+		"$at/initrd-$version" "$at/initrd.img" "$at/initrd" "$at"/initramfs*; do
+		if [ -f "$file" ]; then echo "$file" && return; fi
+	done
+}
+
+# Another name of the same file takes no room.
+keep_kernel() { # TREE
+	local kernel initrd at
+	at=$(in_tree "$1" "$KEPT")
+	if [ -d "$at" ]; then rm -f "$at/linux" "$at/initrd"; fi
+	kernel=$(find_kernel "$1")
+	[ "$kernel" ] || return 0
+	initrd=$(find_initrd "$1" "$kernel")
+	mkdir -p "$at" || die "cannot make $KEPT in the image"
+	ln "$kernel" "$at/linux" || die "cannot keep $kernel"
+	[ ! "$initrd" ] || ln "$initrd" "$at/initrd" || die "cannot keep $initrd"
+}
+
 # Says everything that is missing, and is false then.
 check_tree() { # TREE MODULES
 	local tree="$1" well=yes file found=''

@@ -174,6 +174,28 @@ def test_make_a_subvolume(tree, tmp_path):
         assert sorted(p.name for p in at.iterdir()) == [".lock", "8", "boot"]
 
 
+def test_kernel_is_kept_where_nothing_is_mounted(tree, tmp_path):
+    """The one that a link names or the latest, with its own initramfs; and it is what a boot entry gets."""
+    with btrfs(tmp_path / "at") as at:
+        (tree / "boot").mkdir()
+        for version in ("6.1.0-9", "6.1.0-10"):
+            (tree / f"boot/vmlinuz-{version}").write_text(f"kernel {version}\n")
+            (tree / f"boot/initrd.img-{version}").write_text(f"initrd {version}\n")
+        make(tree, at / "7", "--format=btrfs")
+        (tree / "vmlinuz").symlink_to("boot/vmlinuz-6.1.0-9")
+        make(tree, at / "8", "--format=btrfs", version="8")
+        for image, version in (("7", "6.1.0-10"), ("8", "6.1.0-9")):
+            kept = at / image / "usr/lib/molt/boot"
+            assert (kept / "linux").read_text() == f"kernel {version}\n"
+            assert (kept / "initrd").read_text() == f"initrd {version}\n"
+            assert (kept / "linux").stat().st_nlink == 2, "it takes no room"
+        disk = Disk(tmp_path / "d", "extlinux")
+        shutil.copytree(at / "8", disk.store / "8", symlinks=True)
+        shutil.rmtree(disk.store / "8/boot")
+        disk.commit("8")
+        assert (disk.boot / "molt-8/initrd").read_text() == "initrd 6.1.0-9\n"
+
+
 @pytest.mark.parametrize("kind", ["erofs", "btrfs"])
 def test_killed_at_each_step(tree, tmp_path, kind):
     """What is not finished is no version of the store; and the next one to tidy up there takes it away."""
@@ -201,6 +223,53 @@ def test_killed_at_each_step(tree, tmp_path, kind):
             assert left == [".lock", "1", "boot"], step
         assert step > 5
         disk.tool("verify", "7")
+
+
+def test_brought_from_elsewhere(tree, tmp_path):
+    """A file that is copied into the store is a version when it is whole; one that is not as it was made never is."""
+    disk = Disk(tmp_path / "d")
+    disk.add("1")
+    disk.commit("1")
+    sent = tmp_path / "7.erofs"
+    make(tree, sent)
+    words = [TOOL, "add", sent]
+    for step in range(1, 60):
+        if not disk.killed_at(step, words):
+            break
+        if (disk.store / "7.erofs").exists():
+            assert (disk.store / "7.erofs").read_bytes() == sent.read_bytes()
+            disk.tool("remove", "7")
+        assert len(disk.tool("list").splitlines()) == 1
+        disk.tool("collect")
+        assert not list(disk.store.glob(".molt-image.*"))
+    assert step > 5
+    disk.tool("verify", "7")
+    assert "is there already" in disk.tool("add", str(sent), code=1)
+    disk.tool("remove", "7")
+    with sent.open("r+b") as file:
+        file.truncate(4096)
+    assert "its sum differs" in disk.tool("add", str(sent), code=1)
+    assert [p.name for p in disk.store.iterdir() if "7" in p.name or "molt-image" in p.name] == []
+
+
+def test_received(tree, tmp_path):
+    """A subvolume that is sent is a version when it is whole."""
+    with btrfs(tmp_path / "at") as at:
+        for directory in ("from", "store"):
+            (at / directory).mkdir()
+        make(tree, at / "from/7", "--format=btrfs")
+        sent = subprocess.run(["btrfs", "-q", "send", at / "from/7"], check=True, capture_output=True).stdout
+        environment = os.environ | {"MOLT_STORE": str(at / "store")}
+        half = subprocess.run([TOOL, "receive"], input=sent[:-100], env=environment, capture_output=True)
+        assert half.returncode == 1 and not list((at / "store").iterdir())
+        for code in (0, 1):
+            ran = subprocess.run([TOOL, "receive"], input=sent, env=environment, capture_output=True)
+            assert ran.returncode == code, ran.stderr
+        assert [p.name for p in (at / "store").iterdir()] == ["7"]
+        assert_is_image(at / "store/7")
+        with pytest.raises(OSError):
+            (at / "store/7/written").touch()
+        subprocess.run([TOOL, "verify", "7"], check=True, env=environment)
 
 
 def test_somebody_at_work_is_left_alone(tree, tmp_path):

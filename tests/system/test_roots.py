@@ -139,6 +139,23 @@ def test_other_subvolumes_are_not_the_image(machine, trees):
     wait_log(machine, "generation 2 is released", 15)
 
 
+def test_read_only_subvolume(machine, trees):
+    """On a mount that can be written to it is read-only all the same: what is carried is mounted over it, and its root is
+    a read-only mount as it is after a boot."""
+    carry = {"Carry": "/etc/kept", "CarryDirectory": "/run/state/carry"}
+    machine.images["one"].conf(Upgrade=carry)
+    machine.images["one"].write("etc/kept", "of one\n")
+    subvolumes(machine, trees)
+    lines = "\n".join(f"{key}={value}" for key, value in carry.items())
+    machine.run("sh", "-ec", f"mkdir /run/state; for v in three four; do cd /run/disk/$v; echo of the image >etc/kept; "
+                f"printf '\\n[Upgrade]\\n{lines}\\n' >>etc/molt/init.conf; btrfs property set -ts . ro true; done")
+    for version in ("three", "four"):
+        assert machine.upgrade(f"../disk/{version}")[0] == 0
+        assert machine.run("cat", "/etc/kept").stdout == "of one\n"
+        mounts = [line.split() for line in machine.path("/proc/1/mountinfo").read_text().splitlines()]
+        assert [m[5].split(",")[0] for m in mounts if m[4] == "/"] == ["ro"]
+
+
 def test_the_running_btrfs_by_its_file(machine, trees):
     btrfs(trees["three"], machine.share / "image")
     machine.start()
