@@ -44,7 +44,8 @@ open_image() { # VERSION
 	if [ -d "$TREE" ]; then return; fi
 	trap close_image EXIT
 	trap 'exit 1' HUP INT TERM
-	MOUNTED=$(mktemp -d /tmp/molt-image.XXXXXX) || die "cannot make a directory to mount $TREE on"
+	MOUNTED=$(mktemp -d /run/molt-image.XXXXXX 2>/dev/null || mktemp -d /tmp/molt-image.XXXXXX) ||
+		die "cannot make a directory to mount $TREE on"
 	mount -o ro,loop "$TREE" "$MOUNTED" || die "cannot mount $TREE"
 	TREE=$MOUNTED
 }
