@@ -27,16 +27,20 @@ CheckTimeoutSec=120
 ExecTimeoutSec=60
 """
 AGENT = f"[Service]\nExecStart=/{LAB}/agent /dev/ttyS1\n[Upgrade]\nPolicy=keep\n"
-# Every step of a hook to the disk: the one whose number is in /run/cut is where it stands still for
-# whoever pulls the plug.
-STEP = """#!/bin/sh
-n=$(($(cat /run/step 2>/dev/null || echo 0) + 1))
-echo $n >/run/step
-if [ "$n" = "$(cat /run/cut 2>/dev/null)" ]; then
-	echo "the hook stands at step $n" >/dev/console
-	exec sleep 100000
-fi
-exec /bin/busybox ${0##*/} "$@"
+# Of molt-image in the guest, every step to the disk: the one whose number is in /run/cut is where it stands
+# still for whoever pulls the plug. Functions, since busybox's shell prefers its own commands to any file.
+STEPS = """
+step() {
+	local n=$(($(cat /run/step 2>/dev/null || echo 0) + 1))
+	echo $n >/run/step
+	if [ "$n" = "$(cat /run/cut 2>/dev/null)" ]; then
+		echo "the hook stands at step $n" >/dev/console
+		while :; do sleep 1000; done
+	fi
+}
+sync() { step && command sync "$@"; }
+mv() { step && command mv "$@"; }
+rm() { step && command rm "$@"; }
 """
 PANICS = "#!/bin/sh\necho 'this image panics' >/dev/console\nexit 1\n"
 HANGS = "#!/bin/sh\necho 'this image hangs' >/dev/console\nexec sleep 100000\n"
@@ -76,10 +80,9 @@ def system(root: Path, build: Path) -> Path:
     for path, text in files.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text)
-    for name in ("sync", "mv"):
-        (root / "usr/sbin" / name).write_text(STEP)
-        (root / "usr/sbin" / name).chmod(0o755)
     add_tool(root)
+    with (root / "usr/lib/molt/image/common.sh").open("a") as file:
+        file.write(STEPS)
     return root
 
 
