@@ -151,7 +151,7 @@ class Story:
         with self._machine() as vm:
             guest = self._up(vm, "two")
             guest.check("molt-image default three")
-            guest.send("reboot")
+            guest.send("initctl reboot")
             for left in (1, 0):
                 vm.console.expect("images/three.erofs ", BOOT)
                 guest.wait_again(BOOT)

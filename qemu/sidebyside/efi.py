@@ -228,7 +228,7 @@ class Story:
             assert guest.check("molt-image carried") == "/etc/motd: differs"
             guest.check("molt-image default three")
             assert self._entries(guest) == "molt-one.conf molt-three+2.conf molt-two.conf"
-            guest.send("reboot")
+            guest.send("initctl reboot")
             for _ in range(2):
                 vm.console.expect("subvol=images/three ", BOOT)
                 vm.console.expect("this image panics", BOOT)
@@ -238,7 +238,7 @@ class Story:
             guest = self._up(vm, "two")
             assert self._entries(guest) == "molt-one.conf molt-three+0-2.conf molt-two.conf"
             guest.check("molt-image default four")
-            guest.send("reboot")
+            guest.send("initctl reboot")
             for _ in range(2):
                 vm.console.expect("subvol=images/four ", BOOT)
                 vm.console.expect("this image hangs", BOOT)
