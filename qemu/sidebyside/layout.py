@@ -66,13 +66,14 @@ def gather(at: Path, build: Path, modules: str) -> Materials:
 
 
 def system(root: Path, build: Path) -> Path:
-    """busybox, molt, the agent, molt-image and its hooks."""
+    """busybox, molt, the agent, molt-image and its hooks, and btrfs, without which no subvolume goes."""
     foreign.lay_out(root, "amd64", Path(deps.tool("busybox")))
     programs = {"molt": "usr/sbin", "initctl": "usr/bin", "tools/agent": LAB}
     placed = []
     for name, directory in programs.items():
         (root / directory).mkdir(parents=True, exist_ok=True)
         placed.append(Path(shutil.copy2(build / name, root / directory)))
+    placed.append(Path(shutil.copy2(deps.tool("btrfs"), root / "usr/bin")))
     (root / "sbin/init").symlink_to("../usr/sbin/molt")
     foreign.add_libraries(root, "amd64", placed)
     files = {"etc/molt/init.conf": INIT_CONF, "etc/molt/system/agent.service": AGENT, "etc/fstab": "",
