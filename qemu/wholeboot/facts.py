@@ -21,7 +21,8 @@ UP = {
         "for m in / /var /home /srv; do grep -q \" $m rw\" /proc/self/mountinfo || exit 1; done; "
         "grep -q ' /var rw,nosuid,nodev' /proc/self/mountinfo && mountpoint /tmp",
     "swap is on, a partition by its label and a file, by their priorities":
-        "grep -q '^/dev/nvme.* partition .*5$' /proc/swaps && grep -q '^/var/swap .*3$' /proc/swaps",
+        "awk '{ print $1, $2, $5 }' /proc/swaps >/tmp/swaps; "
+        "grep -q '^/dev/nvme.* partition 5$' /tmp/swaps && grep -qx '/var/swap file 3' /tmp/swaps",
     "the parameters of sysctl.d are set":
         "test $(cat /proc/sys/vm/swappiness) = 17 && test $(cat /proc/sys/net/ipv4/conf/lo/rp_filter) = 2",
     "the modules of modules-load.d are loaded":

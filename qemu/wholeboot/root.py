@@ -64,6 +64,7 @@ tmpfs        /tmp  tmpfs rw,nosuid,nodev,mode=1777 0 0
 FILES = {
     "etc/fstab": FSTAB,
     "etc/hostname": "whole\n",
+    "etc/machine-id": "",  # to be filled at the first boot; of an image that is only read, covered
     "etc/hosts": "127.0.0.1 localhost whole\n",
     # The hardware's clock has local time, as where Windows is beside it.
     "etc/adjtime": "0.0 0 0.0\n0\nLOCAL\n",

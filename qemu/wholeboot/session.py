@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from shlex import quote
 
 from qemu.guest import Guest
-from qemu.machine import Machine
+from qemu.machine import Machine, MachineError
 from qemu.wholeboot.root import PASSWORD
 
 # Everything is emulated, and a loaded machine emulates at a fifth of its pace.
 PATIENCE = 400.0
 PROMPT = "lab$ "
+TRIES = 20
 
 
 @dataclass
@@ -33,11 +35,18 @@ class Session:
         self.type(PASSWORD)
         self.hear(PROMPT)
 
-    def maintenance(self, password: str) -> None:
-        """Answers sulogin."""
-        self.hear("password for maintenance")
-        self.hear(": ")
-        self.type(password)
+    def maintenance(self, password: str, answer: str) -> None:
+        """Answers sulogin, which throws away what was typed before it reads, and says nothing when that
+        is: so once more if there is no answer."""
+        self.hear("(or press Control-D to continue): ")
+        for _ in range(TRIES):
+            self.type(password)
+            try:
+                self.vm.console.expect(answer, PATIENCE / TRIES)
+                return
+            except MachineError:
+                pass
+        raise self.vm.failure(f"sulogin does not answer {answer!r}")
 
     def wait_up(self) -> None:
         """Until the agent of this boot has said hello, after those of the boots before."""
@@ -51,7 +60,7 @@ class Session:
 
     def is_so(self, facts: dict[str, str]) -> None:
         """All of these scripts succeed; else it is said which do not, by what they stand for."""
-        script = "".join(f"({command}) >/tmp/said 2>&1 || {{ echo '{name}: not so'; cat /tmp/said; }}\n"
+        script = "".join(f"({command}) >/tmp/said 2>&1 || {{ echo {quote(name)}: not so; cat /tmp/said; }}\n"
                          for name, command in facts.items())
         said = self.run(script)
         if said:
