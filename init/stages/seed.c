@@ -44,13 +44,13 @@ static ssize_t read_some(int dir, const char *name, uint8_t *buf, size_t size)
 
 static int add(const uint8_t *seed, size_t size, int bits)
 {
-	struct {
+	union {
 		struct rand_pool_info head;
-		uint8_t seed[512];
+		uint8_t room[sizeof(struct rand_pool_info) + 512];
 	} pool = {.head = {.entropy_count = bits, .buf_size = (int)size}};
 	CLEANUP_FD int fd = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
 
-	memcpy(pool.head.buf, seed, size);
+	memcpy(pool.room + offsetof(struct rand_pool_info, buf), seed, size);
 	return fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) < 0 ? -errno : 0;
 }
 
