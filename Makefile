@@ -176,7 +176,7 @@ $(BUILD)/unit/%: tests/unit/%.c $(call obj,$(LIB_SRC))
 fuzzers: $(FUZZERS)
 $(BUILD)/fuzz/%: tests/fuzz/%.c $(LIB_SRC)
 	@mkdir -p $(@D)
-	clang $(ALL_CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $< $(LIB_SRC) $(PKG_LIBS)
+	clang $(filter-out -Wno-format-truncation,$(ALL_CFLAGS)) -fsanitize=fuzzer,address,undefined -o $@ $< $(LIB_SRC) $(PKG_LIBS)
 
 -include $(shell find $(BUILD) -name '*.d' -type f -not -path '*/older/*' 2>/dev/null)
 

@@ -64,6 +64,8 @@ def root_tree(room: Room, initrd: Path, tree: Path, agent: str = "ttyS1") -> Pat
     for name in ("init", "shutdown", "etc/initrd-release", "etc/molt/leave"):
         (tree / name).unlink()
     shutil.rmtree(tree / "usr/lib/modules", ignore_errors=True)
+    # Without, no upgrade to it: a kernel goes on running that has modules loaded.
+    (tree / "usr/lib/modules" / room.kernel.release).mkdir(parents=True)
     (tree / "usr/sbin/init").symlink_to("molt")
     shutil.copy2(room.build / "initctl", tree / "usr/bin/initctl")
     (tree / LAB).mkdir(parents=True)
