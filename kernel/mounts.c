@@ -255,7 +255,14 @@ static int set_attributes(int mount_fd, const struct mount_attr *attr)
 
 int mount_set_propagation(int mount_fd, unsigned long propagation)
 {
-	return set_attributes(mount_fd, &(struct mount_attr){.propagation = propagation});
+	char path[64];
+
+	int r = set_attributes(mount_fd, &(struct mount_attr){.propagation = propagation});
+	if (r != -ENOSYS)
+		return r;
+	/* Before Linux 5.12, where an initramfs mounts the root as well. */
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", mount_fd);
+	return mount(NULL, path, NULL, propagation, NULL) < 0 ? -errno : 0;
 }
 
 int mount_clear_restrictions(int mount_fd)
