@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #include "kernel/util.h"
 
 #define READY_USEC (2 * USEC_PER_SEC)
+#define SAY_USEC (10 * USEC_PER_MSEC)
 
 static int open_channel(int ends[2])
 {
@@ -95,22 +97,42 @@ void guard_cancel(struct guard *g)
 	g->pid = 0;
 }
 
-/* Nobody there to hear it: then nobody guards us. */
+static bool is_passing(int error)
+{
+	return error == ENOMEM || error == ENOBUFS || error == EAGAIN || error == EINTR;
+}
+
+/* Where memory is short it is tried again. Nobody there to hear it: then nobody guards us. */
 static int say(int channel, char what, const char *why)
 {
 	char text[400];
 	int n = snprintf(text, sizeof(text), "%c%s", what, why);
 	size_t length = n < (int)sizeof(text) ? (size_t)n : sizeof(text) - 1;
+	uint64_t deadline = deadline_in(SAY_USEC);
 
-	return send(channel, text, length, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+	while (send(channel, text, length, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+		int error = errno;
+		if (!is_passing(error) || clock_usec() >= deadline)
+			return -error;
+		(void)poll(NULL, 0, 1);
+	}
+	return 0;
 }
 
-/* Until it has let us go, or, where it is about to make us something else, for ever. */
-static void say_last(int channel, char what, const char *why)
+/* A guard that never heard this would stay, and at its deadline make us what we were: with a state
+ * that is not true any more. The end of what we say needs no memory, and means the same. */
+static void say_that_we_are_up(int channel)
+{
+	if (say(channel, GUARD_UP, "") < 0)
+		(void)shutdown(channel, SHUT_WR);
+}
+
+/* It is about to make us something else: returns if there is nobody who does. */
+static void say_that_we_failed(int channel, const char *why)
 {
 	struct error ignored;
 
-	if (say(channel, what, why) == 0)
+	if (say(channel, GUARD_FAILED, why) == 0)
 		(void)hear(channel, &ignored);
 	(void)fd_close(channel);
 }
@@ -122,7 +144,7 @@ static int channel_at_exit = -1;
 static void say_exiting(void)
 {
 	if (channel_at_exit >= 0 && getpid() == self)
-		say_last(channel_at_exit, GUARD_FAILED, "exited while it took over");
+		say_that_we_failed(channel_at_exit, "exited while it took over");
 }
 
 void guard_say_loaded(int channel)
@@ -141,14 +163,19 @@ void guard_say_loaded(int channel)
 
 void guard_say_up(int channel)
 {
+	struct error ignored;
+
 	channel_at_exit = -1;
-	if (channel >= 0)
-		say_last(channel, GUARD_UP, "");
+	if (channel < 0)
+		return;
+	say_that_we_are_up(channel);
+	(void)hear(channel, &ignored);
+	(void)fd_close(channel);
 }
 
 void guard_say_failed(int channel, const char *why)
 {
 	channel_at_exit = -1;
 	if (channel >= 0)
-		say_last(channel, GUARD_FAILED, why);
+		say_that_we_failed(channel, why);
 }

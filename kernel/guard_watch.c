@@ -95,10 +95,11 @@ static enum guard_next hear(struct guard_watch *w)
 	char text[sizeof(w->why) + 1];
 	ssize_t n = recv(w->ours, text, sizeof(text) - 1, MSG_DONTWAIT);
 
-	if (n < 1)
+	if (n < 0)
 		return GUARD_GO_ON;
 	text[n] = '\0';
-	if (text[0] == GUARD_UP)
+	/* Nothing: the end of what it says, where it could not say that (guard.c). */
+	if (n == 0 || text[0] == GUARD_UP)
 		return GUARD_LET_GO;
 	if (text[0] == GUARD_LOADED) {
 		let_run_free(w, text + 1);
@@ -219,7 +220,8 @@ static bool waits_for_events(long number)
 
 static bool sends(long number)
 {
-	return number == SYS_sendto || number == SYS_sendmsg || number == SYS_write;
+	return number == SYS_sendto || number == SYS_sendmsg || number == SYS_write ||
+	       number == SYS_shutdown;
 }
 
 static enum guard_next entered(struct guard_watch *w, const struct __ptrace_syscall_info *info)

@@ -91,7 +91,7 @@ def frozen_or_traced(machine):
                 return f"{directory} is to be frozen"
             if events(directory)["frozen"]:
                 return f"{directory} is frozen"
-    for pid in machine.pids():
+    for pid in (machine.pid, *machine.pids()):
         with contextlib.suppress(OSError):
             if "TracerPid:\t0" not in pathlib.Path(f"/proc/{pid}/status").read_text():
                 return f"process {pid} ({comm(pid)}) is traced"

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
 // What a guard takes for the end of a program, and what not; and a guard at work on a process.
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/reboot.h>
+#include <linux/seccomp.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -225,10 +228,31 @@ static pid_t guard_of(pid_t pid)
 	return (pid_t)strtol(strstr(text, "TracerPid:") + strlen("TracerPid:"), NULL, 10);
 }
 
+// As where memory is short, for as long as it takes.
+static void lose_its_voice(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_sendto, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOBUFS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {
+		.len = (unsigned short)(sizeof(code) / sizeof(code[0])), .filter = code};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+		prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+		_exit(7);
+}
+
 // What this program does in the place of bash: it is loaded as an init is, and ends.
 static int behave(const char *how, int channel)
 {
+	if (strcmp(how, "mute") == 0)
+		lose_its_voice();
 	guard_say_loaded(channel);
+	if (strcmp(how, "hoarse") == 0)
+		lose_its_voice();
 	if (strcmp(how, "exit") == 0)
 		exit(3);
 	if (strcmp(how, "_exit") == 0)
@@ -243,7 +267,7 @@ static int behave(const char *how, int channel)
 	if (waitpid(pid, &status, 0) != pid || WEXITSTATUS(status) != 5)
 		_exit(6);
 	guard_say_up(channel);
-	_exit(8);
+	_exit(guard_of(getpid()) == 0 ? 8 : 10);
 }
 
 static void one_that_is_loaded_and_exits_is_replaced(void **state)
@@ -285,6 +309,19 @@ static void one_that_is_up_is_let_go(void **state)
 	// Its end is its own, from then on.
 	o = play("/bin/bash", "echo u >&$1; kill -KILL $$", BACK);
 	assert_true(WIFSIGNALED(o.status));
+}
+
+// It is let go before its deadline, after which it would be what it was, in the middle of its work.
+static void one_that_cannot_say_that_it_is_up_is_let_go(void **state)
+{
+	(void)state;
+	struct outcome o = play("/proc/self/exe", "hoarse", BACK);
+
+	assert_string_equal(o.text, "");
+	assert_int_equal(WEXITSTATUS(o.status), 8);
+	o = play("/proc/self/exe", "mute", BACK);
+	assert_string_equal(o.text, "");
+	assert_int_equal(WEXITSTATUS(o.status), 8);
 }
 
 static void an_exec_that_fails_is_only_that(void **state)
@@ -338,6 +375,7 @@ int main(int argc, char *argv[])
 		cmocka_unit_test(one_that_is_loaded_and_exits_is_replaced),
 		cmocka_unit_test(one_that_is_loaded_does_not_end),
 		cmocka_unit_test(one_that_is_up_is_let_go),
+		cmocka_unit_test(one_that_cannot_say_that_it_is_up_is_let_go),
 		cmocka_unit_test(an_exec_that_fails_is_only_that),
 		cmocka_unit_test(descriptors_come_back),
 		cmocka_unit_test(root_comes_back),
