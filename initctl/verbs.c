@@ -45,7 +45,7 @@ const struct verb verbs[] = {
 	{"kexec", "", SUBJECT_NONE, 0, 0, OPTION_JSON, run_document, &render_result,
 		"stop everything and boot the kernel that `kexec -l` has loaded"},
 	{"single", "", SUBJECT_NONE, 0, 0, OPTION_JSON, run_document, &render_result,
-		"stop every service, and a root shell on the console; its end starts them again"},
+		"stop every service for a root shell; its end starts them again"},
 	{"version", "", SUBJECT_NONE, 0, 0, OPTION_JSON, run_document, &render_version,
 		"the versions of initctl and of PID 1"},
 	{"help", "[VERB]", SUBJECT_VERB, 0, 1, 0, run_help, NULL, "this text, or that of one verb"},
