@@ -29,8 +29,8 @@ SUITES = ("bookworm", "trixie")
 UPGRADE_TIMEOUT = 120.0
 
 FILES = {"etc/molt/init.conf": "[Boot]\nServices=agent.service\n"
-                               "[Upgrade]\nRollbackWindowSec=0\nCarry=/etc/machine-id\n",
-         "etc/machine-id": ""}
+                               "[Upgrade]\nRollbackWindowSec=0\nCarry=/etc/carried\n",
+         "etc/carried": ""}
 
 # Of the disks beyond the usual four.
 STORE, BTRFS, DATA, HASH = (f"/dev/nvme0n{n}" for n in (5, 6, 7, 8))
@@ -158,7 +158,7 @@ def _story(guest: Guest, root_hash: str, damaged: dict[str, int]) -> None:
     guest.check(f"mkdir -p /var/images /var/b && mount -o ro {STORE} /var/images")
     _onto(guest, "/dev/nvme0n2", "ext4", "12.molted", loops=[])
     # Carried from here on, from one read-only image to the next.
-    guest.check("grep -q ' /etc/machine-id ' /proc/self/mountinfo && echo me > /etc/machine-id")
+    guest.check("grep -q ' /etc/carried ' /proc/self/mountinfo && echo me > /etc/carried")
     for kind in ("squashfs", "erofs", "ext4"):
         _onto(guest, f"/var/images/two.{kind}", kind, "12.molted", loops=[f"two.{kind}"])
     # What is there already is told, and nothing happens.
@@ -186,8 +186,8 @@ def _story(guest: Guest, root_hash: str, damaged: dict[str, int]) -> None:
           "/var/images/two.erofs", "erofs", "12.molted",
           loops=["two.erofs", "two.hash"], mapped=1)
     _onto(guest, "/dev/nvme0n2", "ext4", "12.molted", loops=[])
-    guest.check("test $(cat /etc/machine-id) = me && "
-                "test $(grep -c ' /etc/machine-id ' /proc/self/mountinfo) = 1")
+    guest.check("test $(cat /etc/carried) = me && "
+                "test $(grep -c ' /etc/carried ' /proc/self/mountinfo) = 1")
 
 
 def _verity_that_fails(guest: Guest, verified: str, damaged: dict[str, int]) -> None:

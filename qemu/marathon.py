@@ -33,6 +33,9 @@ echo mappings $(wc -l < /proc/1/maps)
 echo mounts $(wc -l < /proc/1/mountinfo)
 echo cgroups $(find /sys/fs/cgroup -type d | wc -l)"""
 
+# What a count alone does not tell.
+NAMES = "find /sys/fs/cgroup/molt /sys/fs/cgroup -type d 2>/dev/null | sort -u; ls -l /proc/1/fd; initctl status; tail -40 /run/molt/init.log"
+
 
 def marathon(vm: Machine, guest: Guest, upgrades: int = 20) -> None:
     """Begins with nothing on /new, on either image; raises AssertionError."""
@@ -73,7 +76,7 @@ def _wait_for_no_growth(guest: Guest, early: dict[str, int]) -> None:
     """What the last upgrade replaced may take a moment to drain."""
     deadline = time.monotonic() + DRAIN_TIMEOUT
     while growth := _growth(early, late := _count(guest)):
-        assert time.monotonic() < deadline, f"{growth}: {early} -> {late}"
+        assert time.monotonic() < deadline, f"{growth}: {early} -> {late}\n{guest.check(NAMES)}"
 
 
 def _count(guest: Guest) -> dict[str, int]:
