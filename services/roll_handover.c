@@ -27,6 +27,9 @@ void roll_ask_handover(struct service *s)
 		roll_poll_again(s);
 		return;
 	}
+	/* It may have been forked, and not be watched: nobody else would end it. */
+	if (s->incoming)
+		instance_kill(s->incoming);
 	instance_free(s->incoming);
 	s->incoming = NULL;
 	if (!roll_ask_later(s))

@@ -98,6 +98,16 @@ def test_calls_of_init(tmp_path, error):
         assert {0, 3, 4} <= codes, f"all three ends were to come about: {codes}"
 
 
+def test_whatever_is_to_be_watched(tmp_path):
+    """One place in the program adds all that PID 1 waits for, processes that it has just forked among it."""
+    calls = [call for call in learn(tmp_path, INIT) if call.name == "epoll_ctl"]
+    with Trials(tmp_path, "watches that cannot be made") as trials:
+        for place in {(call.name, call.site) for call in calls}:
+            for number in range(1, 1 + sum((call.name, call.site) == place for call in calls)):
+                trials.one(f"call {number} of {place}", FAIL, number, errno.ENOMEM, who=INIT, place=place)
+        trials.check()
+
+
 def test_calls_of_its_children(tmp_path):
     assert {0, 3} <= fail_each(tmp_path, CHILDREN)
 
