@@ -46,7 +46,7 @@ def serve(machine):
     lay_out(machine)
     for image in machine.images.values():
         image.conf(services=["web.service", "a.service", "b.service"])
-        image.service("web", WEB)
+        image.service("web", WEB.replace("ReadyTimeoutSec=500ms\n", ""))
         image.copy(BUILD / "tools/web", "usr/bin/web")
         image.service("a", "[Service]\nExecStart=/bin/sleep 1000\n[Upgrade]\nPolicy=restart\n")
         image.service("b", "[Service]\nExecStart=/run/share/stream 9000\n")
