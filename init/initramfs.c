@@ -188,6 +188,7 @@ void initramfs_run(char **argv)
 
 	boot_mount_kernel_file_systems();
 	crash_find_program();
+	log_lift_kmsg_limit();
 	log_open_kmsg();
 	(void)mkdir(INITRAMFS_ROOT, 0755);
 	(void)read_command_line(line);

@@ -458,8 +458,10 @@ int main(int argc, char **argv)
 		log_error("%s", e.text);
 	boot_mount_kernel_file_systems();
 	crash_find_program();
-	if (sys.real)
+	if (sys.real) {
+		log_lift_kmsg_limit();
 		log_open_kmsg();
+	}
 	if (life.minimal)
 		minimal_run(NULL, life.minimal, life.shell);
 	system_read_options(life.argc, life.argv);

@@ -33,6 +33,11 @@ void log_open_kmsg(void)
 		kmsg_fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC | O_NOCTTY);
 }
 
+void log_lift_kmsg_limit(void)
+{
+	(void)file_write(AT_FDCWD, "/proc/sys/kernel/printk_devkmsg", "on");
+}
+
 void log_open_file(void)
 {
 	file_fd = fd_close(file_fd);

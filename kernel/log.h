@@ -20,6 +20,13 @@ enum log_level {
 	LEVEL_DEBUG = 7
 };
 
+/*
+ * The kernel drops all but ten lines in five seconds of what is written there
+ * (Documentation/admin-guide/kernel-parameters.txt, printk.devkmsg=): too few for a boot, and those
+ * of a shutdown are nowhere else. Does nothing where that parameter says otherwise. Of the whole
+ * machine: not for a container's PID 1.
+ */
+void log_lift_kmsg_limit(void);
 void log_open_kmsg(void); /* from now on also to /dev/kmsg, if it can be opened */
 void log_open_file(void); /* from now on also to LOG_PATH: once /run is there */
 void log_set_debug(bool on);
