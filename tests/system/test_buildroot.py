@@ -124,14 +124,14 @@ def _assert_builds_and_installs(commands, build):
 def test_recipe_for_yocto():
     recipe = (TREE / "conf/yocto/recipes-core/molt/molt_0.1.0.bb").read_text().replace("\\\n", " ")
     values = {"prefix": "/usr", "base_sbindir": "/sbin", "libdir": "/usr/lib", "includedir": "/usr/include",
-              "mandir": "/usr/share/man", "docdir": "/usr/share/doc", "WORKDIR": "/work", "MOLT_INIT_LINK": "yes",
+              "mandir": "/usr/share/man", "docdir": "/usr/share/doc", "WORKDIR": "/there", "MOLT_INIT_LINK": "yes",
               "MOLT_ARCH": re.search(r'^MOLT_ARCH:aarch64 = "(.*)"', recipe, re.MULTILINE).group(1)}
     options = re.search(r'^EXTRA_OEMAKE = "(.*)"', recipe, re.MULTILINE).group(1)
     for name, value in values.items():
         options = options.replace(f"${{{name}}}", value)
     assert "$" not in options
     commands = _dry_run([*options.split(), "DESTDIR=/of/image"], "all", "install")
-    _assert_builds_and_installs(commands, "/work/build")
+    _assert_builds_and_installs(commands, "/there/build")
     assert "ln -sfn molt /of/image/sbin/init" in commands
     assert hashlib.md5((TREE / "LICENSE").read_bytes()).hexdigest() in recipe
     assert "0.1.0" == re.search(r"^VERSION := (.*)", (TREE / "Makefile").read_text(), re.MULTILINE).group(1)
