@@ -20,7 +20,8 @@ DISKS = ("/dev/nvme0n1", "/dev/nvme0n2")
 UPGRADE_TIMEOUT = 240.0
 DRAIN_TIMEOUT = 60.0
 MARGIN_KIB = 64
-MARGIN_CGROUPS = 1  # one that could not be removed at once goes when its service is started next
+# Seen once: an empty one stayed for a minute after eighteen upgrades. Why is not known; which it was is printed.
+MARGIN_CGROUPS = 1
 
 # Mounted elsewhere, an image that nobody runs stays in memory: to load it anew each time takes an
 # emulated machine longest.
@@ -78,6 +79,8 @@ def _wait_for_no_growth(guest: Guest, early: dict[str, int]) -> None:
     deadline = time.monotonic() + DRAIN_TIMEOUT
     while growth := _growth(early, late := _count(guest)):
         assert time.monotonic() < deadline, f"{growth}: {early} -> {late}\n{guest.check(NAMES)}"
+    if late["cgroups"] > early["cgroups"]:
+        print(f"one cgroup more than before:\n{guest.check(NAMES)}")
 
 
 def _count(guest: Guest) -> dict[str, int]:
