@@ -44,6 +44,7 @@ static struct unit *unit_new(const char *name, const char *source)
 		.watchdog_signal = SIGABRT,
 		.reload_signal = SIGHUP,
 		.umask = 0022,
+		.ignore_sigpipe = true,
 		.socket.mode = 0666,
 		.policy = POLICY_KEEP,
 		.ready_timeout_usec = SECONDS(30),

@@ -176,6 +176,7 @@ struct unit {
 	uint64_t ambient; /* AmbientCapabilities=: a bit for each */
 	char **sandbox; /* the keys of sandboxing that its files have, of which we do nothing */
 	mode_t umask; /* default 0022 */
+	bool ignore_sigpipe; /* IgnoreSIGPIPE=, default yes */
 	uint64_t limit_nofile; /* LimitNOFILE=; 0: as inherited, UINT64_MAX: "infinity" */
 	char *utmp_line; /* UtmpIdentifier=: the terminal it has entries of utmp(5) for; or NULL */
 	int oom_score_adjust;

@@ -82,6 +82,7 @@ static const struct key unit_keys[] = {
 	KEY("Service", "NonBlocking", key_parse_bool, non_blocking),
 	KEY("Service", "Sockets", key_parse_units, socket_units),
 	KEY("Service", "UMask", value_umask, umask),
+	KEY("Service", "IgnoreSIGPIPE", key_parse_bool, ignore_sigpipe),
 	KEY("Service", "LimitNOFILE", value_limit, limit_nofile),
 	KEY("Service", "OOMScoreAdjust", value_oom_score, oom_score_adjust),
 	KEY("Service", "UtmpIdentifier", key_parse_text, utmp_line),

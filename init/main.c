@@ -39,6 +39,7 @@
 #include "kernel/guard.h"
 #include "kernel/log.h"
 #include "kernel/loop.h"
+#include "kernel/process.h"
 #include "kernel/util.h"
 #include "services/inbox.h"
 #include "services/notify.h"
@@ -429,6 +430,7 @@ int main(int argc, char **argv)
 
 	if (getpid() != 1)
 		return run_as_program(argc, argv);
+	process_default_signals();
 	if (argc > 0 && initramfs_is_shutdown(argv[0])) {
 		system_find_kind();
 		initramfs_shutdown(argc > 1 ? argv[1] : "");

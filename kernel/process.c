@@ -26,6 +26,13 @@ static bool keep_dead;
 static pid_t dead[DEAD_MAX];
 static unsigned n_dead;
 
+void process_default_signals(void)
+{
+	/* Refused for SIGKILL, SIGSTOP and the two that libc keeps to itself. */
+	for (int n = 1; n < NSIG; n++)
+		(void)signal(n, SIG_DFL);
+}
+
 pid_t process_fork(int cgroup, int *ret_pidfd)
 {
 	int pidfd = -1;

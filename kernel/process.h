@@ -30,10 +30,18 @@ struct process {
 };
 
 /*
+ * Every signal back to its default action, for this process and those that it forks. What the
+ * program before it (a shell of an initramfs, a manager of containers) has ignored stays ignored
+ * over execve(2) and CLONE_CLEAR_SIGHAND alike: SIGCHLD would then leave nobody to be waited for,
+ * and a service would not hear its KillSignal=.
+ */
+void process_default_signals(void);
+
+/*
  * Like fork(2), with the child born in `cgroup` (a directory descriptor, -1: the caller's), all
- * signal handlers default (CLONE_CLEAR_SIGHAND) and no signal blocked. Returns 0 in the child, the
- * pid in the parent with the pidfd in *ret_pidfd (O_CLOEXEC, the caller's), or a negative errno.
- * Never waits for the child.
+ * signal handlers default (CLONE_CLEAR_SIGHAND; what is ignored stays so) and no signal blocked.
+ * Returns 0 in the child, the pid in the parent with the pidfd in *ret_pidfd (O_CLOEXEC, the
+ * caller's), or a negative errno. Never waits for the child.
  */
 pid_t process_fork(int cgroup, int *ret_pidfd);
 /* For a sentence about why it failed: what a person can do about it, in brackets, or "". */

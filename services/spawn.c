@@ -255,6 +255,8 @@ static int prepare_child(
 
 	(void)setsid(); /* cannot fail in a fresh child */
 	(void)umask(s->unit->umask);
+	if (s->unit->ignore_sigpipe)
+		(void)signal(SIGPIPE, SIG_IGN);
 	adjust_oom_score(s->unit);
 	if (s->is_service && s->unit->utmp_line)
 		utmp_note_getty(s->unit->utmp_line);

@@ -100,6 +100,9 @@ def become_init(spec: dict) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.closerange(3, 256)
+    # What this process has ignored by chance (SIGPIPE, as all of Python; SIGINT, in the background) is none of the test's business.
+    for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_IGN if number in spec["ignored"] else signal.SIG_DFL)
     os.execve("/sbin/init", ["init"] + spec["arguments"], spec["environment"])
 
 

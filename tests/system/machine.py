@@ -96,11 +96,11 @@ class Machine:
     """One running molt. Use as a context manager, or stop() it."""
 
     def __init__(self, tmp, images=("one", "two"), molt=None, arguments=("molt.debug",), shared=False,
-                 writable=(), environment=None, slave=False, skip=("sysusers", "tmpfiles")):
+                 writable=(), environment=None, slave=False, skip=("sysusers", "tmpfiles"), ignored=()):
         """`images`: their names; the first is booted. `writable`: those that can be written to.
         `slave`: its root mount is one of a mount that the process which started it has.
         `environment`: of the first life of PID 1. `skip`: stages of the boot that take their time, and are no
-        business of a test that is not about them."""
+        business of a test that is not about them. `ignored`: signals that PID 1 is executed with as ignored."""
         self.tmp = pathlib.Path(tempfile.mkdtemp(prefix="machine-", dir=tmp))
         self.images = {name: Image(self.tmp / "images" / name, name, molt) for name in images}
         self.first = images[0]
@@ -112,6 +112,7 @@ class Machine:
         self.slave = slave
         self.writable = list(writable)
         self.environment = {"TERM": "linux"} | (environment or {})
+        self.ignored = [int(number) for number in ignored]
         self.process = None
         self.pid = None
         self.cgroup = None
@@ -130,7 +131,7 @@ class Machine:
         spec = {
             "workdir": str(self.tmp), "share": str(self.share), "cgroup": str(self.cgroup),
             "first": self.first, "arguments": arguments, "shared": self.shared, "slave": self.slave,
-            "writable": self.writable, "environment": self.environment,
+            "writable": self.writable, "environment": self.environment, "ignored": self.ignored,
             "images": {name: str(image.directory) for name, image in self.images.items()},
         }
         self.process = subprocess.Popen([sys.executable, str(HERE / "launch.py")], stdin=subprocess.PIPE,

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from helpers import FOREVER, answer, outside, request, script, service, start, state, stop, wait_file, wait_log
-from machine import wait_until
+from machine import Machine, wait_until
 
 
 @pytest.fixture
@@ -161,6 +161,19 @@ def test_identity_environment_and_directory(booted):
     for line in ("ONE=1", "TWO=a b", "FILE=from file", "BOTH=file", "USER=daemon", "/run/work", "0027", "77", "500"):
         assert line in text, (line, text)
     assert not [line for line in text if line.startswith("TERM=")]
+
+
+def test_signals_are_as_they_should_be(tmp_path):
+    """However PID 1 was executed: by a shell of an initramfs that has ignored all it could, for one."""
+    every = set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}
+    with Machine(tmp_path, ignored=every) as machine:
+        machine.start()
+        for name, line, ignored in (("a", "", {signal.SIGPIPE}), ("b", "IgnoreSIGPIPE=no", set())):
+            service(machine, name, "Type=oneshot", line, start="/bin/grep ^Sig /proc/self/status")
+            start(machine, name)
+            masks = dict(word.split(":\t") for word in machine.path(f"/var/log/molt/{name}.log").read_text().splitlines())
+            assert int(masks["SigIgn"], 16) == sum(1 << (number - 1) for number in ignored), masks
+            assert int(masks["SigBlk"], 16) == 0, masks
 
 
 @pytest.mark.parametrize("lines, reason", [

@@ -24,6 +24,7 @@ static void has_defaults(void **state)
 	assert_int_equal(u->kill_signal, SIGTERM);
 	assert_int_equal(u->kill_mode, KILL_CONTROL_GROUP);
 	assert_int_equal(u->umask, 0022);
+	assert_true(u->ignore_sigpipe);
 	assert_true(u->limit_nofile == 0);
 	assert_false(u->oom_score_adjust_set || u->policy_set || u->system_storage);
 	assert_int_equal(u->policy, POLICY_KEEP);
