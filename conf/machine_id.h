@@ -6,6 +6,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Is there from a boot that had to make one to the next: ConditionFirstBoot=. */
+#define FIRST_BOOT_PATH "/run/molt/first-boot"
+
 #define MACHINE_ID_SIZE 33 /* 32 lower-case hexadecimal digits and the NUL */
 
 /*

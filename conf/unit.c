@@ -99,6 +99,7 @@ void unit_free(struct unit *u)
 	free_strings(u);
 	free_commands(u);
 	free_sockets(u);
+	conditions_done(&u->conditions);
 	free(u);
 }
 

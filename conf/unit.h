@@ -20,6 +20,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "conf/condition.h"
+#include "conf/exit_set.h"
 #include "kernel/error.h"
 
 enum service_type {
@@ -146,6 +148,7 @@ struct unit {
 	/* [Unit] */
 	char *description; /* the name, if there is none */
 	char **after, **before, **requires, **wants;
+	struct conditions conditions; /* Condition...= and Assert...= */
 
 	/* [Service] */
 	enum service_type type;
@@ -155,6 +158,9 @@ struct unit {
 	bool remain_after_exit;
 	enum restart_when restart;
 	uint64_t restart_usec; /* RestartSec, default 100 ms: the first delay of the backoff */
+	struct exit_set success; /* SuccessExitStatus=: ends well too */
+	struct exit_set restart_prevent; /* RestartPreventExitStatus=, of the main process */
+	struct exit_set restart_force; /* RestartForceExitStatus= */
 	uint64_t timeout_start_usec; /* default 90 s; oneshot: infinity */
 	uint64_t timeout_stop_usec; /* default 90 s */
 	bool timeout_start_set; /* whether the file says it; if not, init.conf's default holds */
@@ -168,6 +174,9 @@ struct unit {
 	int kill_signal; /* default SIGTERM */
 	enum kill_mode kill_mode;
 	char *user, *group; /* names or numbers; NULL: root */
+	/* DynamicUser=: systemd would make the user. We do not, so there has to be one: `user`,
+	 * or without it the one that has the service's name. */
+	bool dynamic_user;
 	char **environment; /* "NAME=value" */
 	char **environment_files; /* absolute; a leading "-" means: may be missing */
 	char *working_directory; /* absolute, or NULL for / */

@@ -87,6 +87,16 @@ static int check_upgrade(const struct check *c)
 	return 0;
 }
 
+/* systemd.exec(5): DynamicUser= without User= is a user of the service's own name. Without one at
+ * all it would be root, which is the last that was meant. */
+static int name_dynamic_user(struct unit *u)
+{
+	if (!u->dynamic_user || u->user)
+		return 0;
+	u->user = strndup(u->name, strlen(u->name) - strlen(".service"));
+	return u->user ? 0 : -ENOMEM;
+}
+
 static int fill_in(struct unit *u)
 {
 	char ***const lists[] = {&u->after, &u->before, &u->requires, &u->wants, &u->environment,
@@ -101,7 +111,7 @@ static int fill_in(struct unit *u)
 		if (r < 0)
 			return r;
 	}
-	return 0;
+	return name_dynamic_user(u);
 }
 
 int unit_finish(struct unit *u, unit_warn warning, void *userdata, struct error *e)

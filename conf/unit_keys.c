@@ -38,12 +38,38 @@ static const enum listen_type datagram = LISTEN_DATAGRAM, seqpacket = LISTEN_SEQ
 	KEY("Socket", "Symlinks", value_links, socket.links)
 /* clang-format on */
 
+/* Whether it is to be started at all. The argument is the kind. */
+#define CONDITION(kind)                                                                         \
+	{"Unit", "Condition" kind, value_condition, offsetof(struct unit, conditions), kind},   \
+	{                                                                                       \
+		"Unit", "Assert" kind, value_condition, offsetof(struct unit, conditions), kind \
+	}
+
 static const struct key unit_keys[] = {
 	KEY("Unit", "Description", key_parse_text, description),
 	KEY("Unit", "After", key_parse_units, after),
 	KEY("Unit", "Before", key_parse_units, before),
 	KEY("Unit", "Requires", key_parse_units, requires),
 	KEY("Unit", "Wants", key_parse_units, wants),
+	CONDITION("PathExists"),
+	CONDITION("PathExistsGlob"),
+	CONDITION("PathIsDirectory"),
+	CONDITION("PathIsSymbolicLink"),
+	CONDITION("PathIsMountPoint"),
+	CONDITION("PathIsReadWrite"),
+	CONDITION("DirectoryNotEmpty"),
+	CONDITION("FileNotEmpty"),
+	CONDITION("FileIsExecutable"),
+	CONDITION("Virtualization"),
+	CONDITION("KernelCommandLine"),
+	CONDITION("ACPower"),
+	CONDITION("Capability"),
+	CONDITION("FirstBoot"),
+	CONDITION("User"),
+	CONDITION("Group"),
+	CONDITION("Security"),
+	CONDITION("Host"),
+	CONDITION("Architecture"),
 
 	ENUM("Service", "Type", value_type, type, SERVICE_TYPE_NAMES),
 	KEY("Service", "ExecStartPre", value_commands, exec_start_pre),
@@ -56,6 +82,9 @@ static const struct key unit_keys[] = {
 	KEY("Service", "RemainAfterExit", key_parse_bool, remain_after_exit),
 	ENUM("Service", "Restart", key_parse_enum, restart, RESTART_WHEN_NAMES),
 	KEY("Service", "RestartSec", key_parse_delay, restart_usec),
+	KEY("Service", "SuccessExitStatus", value_exit_set, success),
+	KEY("Service", "RestartPreventExitStatus", value_exit_set, restart_prevent),
+	KEY("Service", "RestartForceExitStatus", value_exit_set, restart_force),
 	KEY("Service", "TimeoutStartSec", value_timeout_start, timeout_start_usec),
 	KEY("Service", "TimeoutStopSec", value_timeout_stop, timeout_stop_usec),
 	KEY("Service", "TimeoutSec", value_timeout_both, timeout_start_usec),
@@ -70,6 +99,7 @@ static const struct key unit_keys[] = {
 	ENUM("Service", "KillMode", key_parse_enum, kill_mode, KILL_MODE_NAMES),
 	KEY("Service", "User", value_user, user),
 	KEY("Service", "Group", value_user, group),
+	KEY("Service", "DynamicUser", key_parse_bool, dynamic_user),
 	KEY("Service", "Environment", value_environment, environment),
 	KEY("Service", "EnvironmentFile", value_environment_file, environment_files),
 	KEY("Service", "WorkingDirectory", value_working_directory, working_directory),

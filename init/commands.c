@@ -166,6 +166,12 @@ void command_check_wait(struct client *c, const char *verb, const char *unit)
 	if (!service_is_settled(s) || s->stop_queued || (stopping && !service_is_down(s)))
 		return;
 	bool failed = s->state == STATE_FAILED || s->state == STATE_BACKOFF;
+	if (!stopping && s->state == STATE_INACTIVE && s->result == RESULT_CONDITION) {
+		/* Nothing that went wrong, but not what was asked for either. */
+		(void)snprintf(text, sizeof(text), "%s: %s", s->unit->name, s->why);
+		control_finish(c, RESULT_OK, text);
+		return;
+	}
 	if (stopping || !failed) {
 		control_finish(c, RESULT_OK, NULL);
 		return;

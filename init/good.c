@@ -13,7 +13,8 @@
 static bool done; /* the hooks have run, or could not */
 static bool running;
 
-/* A oneshot is up when it has done its work; what is no service was never waited for. */
+/* A oneshot is up when it has done its work, and what has a condition that is not met is as it
+ * should be; what is no service was never waited for. */
 static bool is_up(const char *name)
 {
 	const struct service *s = set_find(name);
@@ -22,9 +23,10 @@ static bool is_up(const char *name)
 		return strchr(name, '.') && !ends_with(name, ".service");
 	if (service_is_active(s))
 		return true;
+	if (s->state == STATE_INACTIVE && s->result == RESULT_CONDITION)
+		return true;
 	return s->state == STATE_INACTIVE && s->unit->type == SERVICE_ONESHOT &&
-	       !s->unit->remain_after_exit && s->result == RESULT_SUCCESS &&
-	       process_exit_clean(&s->last_exit);
+	       !s->unit->remain_after_exit && s->result == RESULT_SUCCESS && s->main_exit.known;
 }
 
 static bool all_up(void)

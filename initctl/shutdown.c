@@ -110,7 +110,7 @@ static int go(const struct shutdown_line *line, char **words, int n)
 	struct request q = {.verb = line->cancel ? "cancel" : "schedule",
 		.by = legacy_by(),
 		.no_wall = line->no_wall};
-	struct when when;
+	struct when when = {0};
 	const char *time_text = n > 0 ? words[0] : "+1";
 	int first = line->cancel || n == 0 ? 0 : 1;
 

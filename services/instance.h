@@ -22,6 +22,8 @@ int instance_start_main(
 /* Starts another command of the service in its cgroup and watches it in s->control. */
 int instance_start_control(
 	struct instance *i, const struct command *c, enum service_state state, struct error *e);
+/* The same for a child that looks at the conditions of the service; see check.h. */
+int instance_start_check(struct instance *i, struct error *e);
 /* The same for ExecStart= of Type=forking, which leaves the main process behind. */
 int instance_start_forking(struct instance *i, const struct command *c, struct error *e);
 /* Makes `pid` the main process (MAINPID=, PIDFile=). -EPERM if it is not in the instance's cgroup.

@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 
 #include "kernel/util.h"
+#include "services/check.h"
 #include "services/fdstore.h"
 #include "services/handshake.h"
 #include "services/instance.h"
@@ -199,6 +200,20 @@ int instance_start_control(
 	pid_t pid = start_command(i, c, state, &pidfd, &pipe, e);
 
 	return pid < 0 ? pid : watch_control(i, pid, pidfd, pipe, state, e);
+}
+
+static void look(const void *unit, int pipe)
+{
+	check_run(unit, pipe);
+}
+
+int instance_start_check(struct instance *i, struct error *e)
+{
+	int pidfd = -1, pipe = -1;
+	pid_t pid = spawn_run(
+		i->cgroup, "looking at its conditions", look, i->service->unit, &pidfd, &pipe, e);
+
+	return pid < 0 ? pid : watch_control(i, pid, pidfd, pipe, STATE_CHECKING, e);
 }
 
 int instance_start_forking(struct instance *i, const struct command *c, struct error *e)

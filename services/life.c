@@ -61,15 +61,19 @@ void life_blame_exit(struct service *s, const char *what, const struct process_e
 		s, ended->signal ? RESULT_SIGNAL : RESULT_EXIT_CODE, "%s %s%s", what, text, said);
 }
 
+bool life_command_succeeded(const struct service *s, const struct process_exit *ended)
+{
+	return process_exit_clean(ended) ||
+	       (ended->known && exit_set_has(&s->unit->success, ended->signal, ended->status));
+}
+
 /* systemd.service(5): the signals by which a daemon ends well are SIGHUP, SIGINT, SIGTERM and
  * SIGPIPE. */
 bool life_ended_well(const struct service *s, const struct process_exit *ended)
 {
-	if (!ended->known)
+	if (!ended->known || life_command_succeeded(s, ended))
 		return true;
-	if (!ended->signal)
-		return ended->status == 0;
-	return s->unit->type != SERVICE_ONESHOT &&
+	return ended->signal && s->unit->type != SERVICE_ONESHOT &&
 	       (ended->status == SIGHUP || ended->status == SIGINT || ended->status == SIGTERM ||
 		       ended->status == SIGPIPE || ended->status == s->unit->kill_signal);
 }
@@ -120,7 +124,7 @@ bool life_ignores(const struct service *s, const struct commands *list)
 
 bool life_control_succeeded(struct service *s, const struct commands *list, const char *key)
 {
-	if (process_exit_clean(&s->last_exit) || life_ignores(s, list))
+	if (life_command_succeeded(s, &s->last_exit) || life_ignores(s, list))
 		return true;
 	if (s->exec_failure[0])
 		life_blame(s, RESULT_EXEC, "%s %s", key, s->exec_failure);

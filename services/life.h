@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the actions of a service have in common: the steps that they are made of. For service.c,
- * which has the table, and starting.c, running.c and stopping.c, which have the actions; for nobody
- * else.
+ * which has the table, and checking.c, starting.c, running.c and stopping.c, which have the
+ * actions; for nobody else.
  */
 #ifndef MOLT_SERVICES_LIFE_H
 #define MOLT_SERVICES_LIFE_H
@@ -19,6 +19,8 @@ void life_blame(struct service *s, enum service_result result, const char *forma
 	__attribute__((format(printf, 3, 4)));
 void life_blame_exit(struct service *s, const char *what, const struct process_exit *ended);
 bool life_ended_well(const struct service *s, const struct process_exit *ended);
+/* The same of a command, which no signal ends well but those of SuccessExitStatus=. */
+bool life_command_succeeded(const struct service *s, const struct process_exit *ended);
 
 /*
  * Starts the line of the list that s->command_index names, and enters the state. 1: it runs, 0:
@@ -42,10 +44,23 @@ void life_terminate_by(struct service *s, int signal);
 void life_finish(struct service *s); /* nothing of it runs any more: what next? */
 void life_drop_current(struct service *s);
 
+/* How long after SIGKILL it is waited for the end of a process. */
+#define KILL_USEC (5 * USEC_PER_SEC)
+/* How long looking at conditions may take: no more than a few looks at files. */
+#define CHECK_USEC (10 * USEC_PER_SEC)
+/* Has the conditions of the service looked at, which then goes on, or not. False: it has none. */
+bool life_check(struct service *s);
+void life_begin(struct service *s); /* ExecStartPre=, and what follows */
+
 /* The actions of the table. */
 typedef void (*action)(struct service *s);
 
 void act_none(struct service *s);
+
+/* checking.c */
+void act_checked(struct service *s);
+void act_check_stop(struct service *s);
+void act_check_timeout(struct service *s);
 
 /* starting.c */
 void act_start(struct service *s);

@@ -226,7 +226,8 @@ void policy_resume(struct service *s)
 
 static bool is_on_its_way_up(const struct service *s)
 {
-	return s->state == STATE_PRE || s->state == STATE_STARTING || s->state == STATE_POST;
+	return s->state == STATE_CHECKING || s->state == STATE_PRE || s->state == STATE_STARTING ||
+	       s->state == STATE_POST;
 }
 
 void policy_abort(struct service *s)

@@ -28,7 +28,8 @@ void roll_check_restart(struct service *s)
 	else if (s->state == STATE_EXITED || (s->state == STATE_RUNNING && !service_main_pid(s)))
 		roll_end(s, ROLL_DONE);
 	else if (s->state == STATE_INACTIVE && !s->restart_wanted)
-		roll_end(s, ROLL_DONE); /* somebody has stopped it */
+		roll_end(
+			s, ROLL_DONE); /* somebody has stopped it, or a condition is not met here */
 	/* Before its exec the new process is still PID 1's program, which does run from the image.
 	 */
 	else if (s->state == STATE_RUNNING &&

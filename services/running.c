@@ -126,7 +126,7 @@ void act_reload_done(struct service *s)
 {
 	char how[64], text[300];
 
-	if (!process_exit_clean(&s->last_exit) && !life_ignores(s, &s->unit->exec_reload)) {
+	if (!life_command_succeeded(s, &s->last_exit) && !life_ignores(s, &s->unit->exec_reload)) {
 		process_exit_describe(&s->last_exit, how, sizeof(how));
 		(void)snprintf(text, sizeof(text), "ExecReload= %s",
 			s->exec_failure[0] ? s->exec_failure : how);

@@ -23,6 +23,7 @@ void (*service_forked)(const struct service *s, const struct fork_note *n);
 static const char *const STATE_NAMES[N_STATES] = {
 	[STATE_INACTIVE] = "inactive",
 	[STATE_WAITING] = "waiting",
+	[STATE_CHECKING] = "checking",
 	[STATE_PRE] = "start-pre",
 	[STATE_STARTING] = "starting",
 	[STATE_POST] = "start-post",
@@ -37,7 +38,7 @@ static const char *const STATE_NAMES[N_STATES] = {
 	[STATE_FAILED] = "failed",
 };
 
-static const char *const RESULT_NAMES[] = {
+static const char *const RESULT_NAMES[N_RESULTS] = {
 	[RESULT_SUCCESS] = "success",
 	[RESULT_EXIT_CODE] = "exit-code",
 	[RESULT_SIGNAL] = "signal",
@@ -47,6 +48,8 @@ static const char *const RESULT_NAMES[] = {
 	[RESULT_DEPENDENCY] = "dependency",
 	[RESULT_PROTOCOL] = "protocol",
 	[RESULT_WATCHDOG] = "watchdog",
+	[RESULT_CONDITION] = "condition",
+	[RESULT_ASSERTION] = "assertion",
 };
 
 const char *service_state_name(enum service_state state)
@@ -108,6 +111,13 @@ static const action TABLE[N_STATES][N_EVENTS] = {
 		[EVENT_START] = act_start, [EVENT_STOP] = act_stop_idle, [EVENT_RELOAD] = act_none,
 		[EVENT_EXECED] = act_none, [EVENT_READY] = act_none, [EVENT_MAIN_EXIT] = act_none,
 		[EVENT_CONTROL_EXIT] = act_none, [EVENT_EMPTY] = act_none, [EVENT_TIMEOUT] = act_none,
+		[EVENT_RELOADING] = act_none, [EVENT_WATCHDOG] = act_none,
+	},
+	[STATE_CHECKING] = {
+		[EVENT_START] = act_none, [EVENT_STOP] = act_check_stop, [EVENT_RELOAD] = act_none,
+		[EVENT_EXECED] = act_none, [EVENT_READY] = act_none, [EVENT_MAIN_EXIT] = act_none,
+		[EVENT_CONTROL_EXIT] = act_checked, [EVENT_EMPTY] = act_none,
+		[EVENT_TIMEOUT] = act_check_timeout,
 		[EVENT_RELOADING] = act_none, [EVENT_WATCHDOG] = act_none,
 	},
 	[STATE_PRE] = {
@@ -255,6 +265,7 @@ void instance_on_main_exit(struct instance *i, const struct process_exit *ended)
 		if (!ended->known && s->exit_status >= 0)
 			s->last_exit =
 				(struct process_exit){.known = true, .status = s->exit_status};
+		s->main_exit = s->last_exit;
 		/* A main process that was replaced by a new one of its own making is no end of the
 		 * service. */
 		if (policy_main_exited(s))

@@ -3,10 +3,11 @@
  * One service's life.
  *
  * A service is INACTIVE until somebody wants it. Wanted, it is WAITING until everything it is
- * ordered After= has become active or given up. Then ExecStartPre= runs (PRE), the main process is
- * started (STARTING) and becomes ready in the way of its Type=; ExecStartPost= runs (POST) and it
- * is RUNNING. ExecReload= runs in RELOADING, from which it returns to RUNNING whatever the outcome.
- * A oneshot that has done its work is EXITED (RemainAfterExit=yes: active) or INACTIVE.
+ * ordered After= has become active or given up. Then its conditions are looked at, if it has any
+ * (CHECKING): where one is not met it is INACTIVE again. ExecStartPre= runs (PRE), the main process
+ * is started (STARTING) and becomes ready in the way of its Type=; ExecStartPost= runs (POST) and
+ * it is RUNNING. ExecReload= runs in RELOADING, from which it returns to RUNNING whatever the
+ * outcome. A oneshot that has done its work is EXITED (RemainAfterExit=yes: active) or INACTIVE.
  *
  * On its way down it is STOPPING while ExecStop= runs, TERMINATING once KillSignal= was sent and
  * KILLING after SIGKILL: each ends when the cgroup of the instance is empty (KillMode=process: when
@@ -20,7 +21,7 @@
  * instances can stand side by side while one hands over to the other.
  *
  * What a service does is a table, state x event -> action, in service.c; the actions are in
- * starting.c, running.c and stopping.c.
+ * checking.c, starting.c, running.c and stopping.c.
  */
 #ifndef MOLT_SERVICES_SERVICE_H
 #define MOLT_SERVICES_SERVICE_H
@@ -37,6 +38,7 @@
 enum service_state {
 	STATE_INACTIVE,
 	STATE_WAITING,
+	STATE_CHECKING,
 	STATE_PRE,
 	STATE_STARTING,
 	STATE_POST,
@@ -78,6 +80,9 @@ enum service_result {
 	RESULT_DEPENDENCY,
 	RESULT_PROTOCOL, /* e.g. no PID file after a forking start */
 	RESULT_WATCHDOG,
+	RESULT_CONDITION, /* not started, and no failure */
+	RESULT_ASSERTION,
+	N_RESULTS,
 };
 
 struct service;
@@ -201,7 +206,8 @@ struct service {
 	bool stop_queued; /* to be stopped once what is ordered after it is down; see set.h */
 	unsigned n_restarts; /* by Restart=, ever */
 	unsigned backoff; /* in a row without staying up */
-	struct process_exit last_exit;
+	struct process_exit last_exit; /* of whatever process of it ended last */
+	struct process_exit main_exit; /* of the main process of this run; not known: none yet */
 	char *status_text; /* STATUS=, cut to 200 bytes; NULL: none */
 	int status_errno; /* ERRNO=; 0: none */
 	char bus_error[128]; /* BUSERROR=, cut; "": none */

@@ -108,8 +108,10 @@ int service_load_fork(struct service *s, const struct record *r, struct error *e
 	}
 	stopping = n.state == STATE_STOPPING || n.state == STATE_CLEANUP;
 	s->command_index = n.command_index;
-	life_set_state(
-		s, n.state, stopping ? s->unit->timeout_stop_usec : s->unit->timeout_start_usec);
+	life_set_state(s, n.state,
+		n.state == STATE_CHECKING ? CHECK_USEC
+		: stopping                ? s->unit->timeout_stop_usec
+					  : s->unit->timeout_start_usec);
 	s->replayed = n.role == FORK_MAIN;
 	return take_process(s, i, &n, e);
 }

@@ -59,9 +59,30 @@ static void save_first(struct record_writer *w, const struct first_start *first)
 			first->failed);
 }
 
+/* "SIGNAL STATUS" */
+static void save_main_exit(struct record_writer *w, const struct process_exit *ended)
+{
+	if (ended->known)
+		record_format(w, "main_exit", "%d %d", ended->signal, ended->status);
+}
+
+/*
+ * An init that knows of no conditions takes what looks at them for an ExecStartPre= of its own,
+ * with the first of the real ones to come next. It runs for some milliseconds, so that will hardly
+ * ever be.
+ */
+static void save_step(struct record_writer *w, const struct service *s)
+{
+	bool checking = s->state == STATE_CHECKING;
+
+	record_text(w, "state", service_state_name(checking ? STATE_PRE : s->state));
+	record_bool(w, "checking", checking);
+	record_int(w, "command_index", checking ? -1 : (int64_t)s->command_index);
+}
+
 void service_save(const struct service *s, struct record_writer *w)
 {
-	record_text(w, "state", service_state_name(s->state));
+	save_step(w, s);
 	record_text(w, "result", service_result_name(s->result));
 	record_text(w, "why", s->why[0] ? s->why : NULL);
 	record_int(w, "since_usec", (int64_t)s->since_usec);
@@ -79,12 +100,12 @@ void service_save(const struct service *s, struct record_writer *w)
 	if (s->control.pid)
 		record_format(w, "control", "%d %d %d", (int)s->control.pid, s->control.pidfd,
 			s->control_pipe);
-	record_int(w, "command_index", (int64_t)s->command_index);
 	for (size_t i = 0; i < s->n_listen; i++)
 		record_format(w, "listen", "%d %s", s->listen[i].fd, s->listen[i].address);
 	for (size_t i = 0; i < s->n_listen; i++)
 		if (s->listen[i].rolled)
 			record_text(w, "listen_rolled", s->listen[i].address);
+	save_main_exit(w, &s->main_exit);
 	record_bool(w, "restart_wanted", s->restart_wanted);
 	record_bool(w, "stop_wanted", s->stop_wanted);
 	record_bool(w, "stop_queued", s->stop_queued);
@@ -280,7 +301,7 @@ static bool load_state(const char *text, enum service_state *ret)
 
 static enum service_result load_result(const char *text)
 {
-	for (int i = 0; text && i <= RESULT_WATCHDOG; i++)
+	for (int i = 0; text && i < N_RESULTS; i++)
 		if (strcmp(service_result_name((enum service_result)i), text) == 0)
 			return (enum service_result)i;
 	return RESULT_SUCCESS;
@@ -302,6 +323,15 @@ static struct first_start load_first(const char *text)
 	return (struct first_start){asked, begun, done, failed};
 }
 
+static struct process_exit load_main_exit(const char *text)
+{
+	int signal, status;
+
+	if (!text || sscanf(text, "%d %d", &signal, &status) != 2)
+		return (struct process_exit){0};
+	return (struct process_exit){.known = true, .signal = signal, .status = status};
+}
+
 static void load_numbers(struct service *s, const struct record *r)
 {
 	const char *status = record_get(r, "status");
@@ -312,6 +342,7 @@ static void load_numbers(struct service *s, const struct record *r)
 	s->first = load_first(record_get(r, "first_start"));
 	s->last_instance = (unsigned)record_get_int(r, "last_instance", 0);
 	s->command_index = (size_t)record_get_int(r, "command_index", 0);
+	s->main_exit = load_main_exit(record_get(r, "main_exit"));
 	s->restart_wanted = record_get_bool(r, "restart_wanted", false);
 	s->stop_wanted = record_get_bool(r, "stop_wanted", false);
 	s->stop_queued = record_get_bool(r, "stop_queued", false);
@@ -345,6 +376,8 @@ int service_load(struct service *s, const struct record *r, struct error *e)
 	if (!load_state(record_get(r, "state"), &s->state))
 		return error_say(e, EBADMSG, "%s: the state \"%s\" is not known here",
 			s->unit->name, record_get(r, "state") ? record_get(r, "state") : "");
+	if (s->state == STATE_PRE && record_get_bool(r, "checking", false))
+		s->state = STATE_CHECKING;
 	load_numbers(s, r);
 	if ((result = load_instance(s, record_get(r, "current"), &s->current, e)) < 0 ||
 		(result = load_instance(s, record_get(r, "incoming"), &s->incoming, e)) < 0 ||

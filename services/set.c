@@ -114,8 +114,8 @@ int set_start(const char *name, struct error *e)
 
 static bool is_pending(const struct service *s)
 {
-	return s->state == STATE_WAITING || s->state == STATE_PRE || s->state == STATE_STARTING ||
-	       s->state == STATE_POST || s->restart_wanted;
+	return s->state == STATE_WAITING || s->state == STATE_CHECKING || s->state == STATE_PRE ||
+	       s->state == STATE_STARTING || s->state == STATE_POST || s->restart_wanted;
 }
 
 static bool waits_for_another(const struct service *s)

@@ -292,8 +292,9 @@ static void execute(const char *path, char **argv, char **env)
 	}
 }
 
-static void __attribute__((noreturn)) run_child(const struct spawn *s, int pipe)
+static void __attribute__((noreturn)) run_child(const void *argument, int pipe)
 {
+	const struct spawn *s = argument;
 	struct error e = {0};
 	char **env = NULL, **argv = NULL;
 
@@ -314,21 +315,26 @@ int spawn_read_failure(int pipe, char *text, size_t size)
 	return n > 0;
 }
 
-pid_t spawn_start(const struct spawn *s, int *ret_pidfd, int *ret_pipe, struct error *e)
+pid_t spawn_run(int cgroup, const char *what, spawn_child run, const void *argument, int *ret_pidfd,
+	int *ret_pipe, struct error *e)
 {
 	int ends[2];
 
 	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
-		return error_set(e, errno, "cannot start %s: no pipe", s->command->path);
-	pid_t pid = process_fork(s->cgroup, ret_pidfd);
+		return error_set(e, errno, "cannot start %s: no pipe", what);
+	pid_t pid = process_fork(cgroup, ret_pidfd);
 	if (pid == 0)
-		run_child(s, ends[1]);
+		run(argument, ends[1]);
 	(void)fd_close(ends[1]);
 	if (pid < 0) {
 		(void)fd_close(ends[0]);
-		return error_set(
-			e, pid, "cannot fork for %s%s", s->command->path, process_fork_hint(pid));
+		return error_set(e, pid, "cannot fork for %s%s", what, process_fork_hint(pid));
 	}
 	*ret_pipe = ends[0];
 	return pid;
+}
+
+pid_t spawn_start(const struct spawn *s, int *ret_pidfd, int *ret_pipe, struct error *e)
+{
+	return spawn_run(s->cgroup, s->command->path, run_child, s, ret_pidfd, ret_pipe, e);
 }

@@ -32,6 +32,14 @@ struct spawn {
  */
 pid_t spawn_start(const struct spawn *s, int *ret_pidfd, int *ret_pipe, struct error *e);
 
+/*
+ * The same for a child that is to do `run`, which ends it, and not to be a program: `what` it is,
+ * for the text of an error.
+ */
+typedef void (*spawn_child)(const void *argument, int pipe);
+pid_t spawn_run(int cgroup, const char *what, spawn_child run, const void *argument, int *ret_pidfd,
+	int *ret_pipe, struct error *e);
+
 /* Reads the failure pipe: 1 with the text, 0 if the exec worked, -EAGAIN: not known yet. -1 for a
  * pipe is 0. */
 int spawn_read_failure(int pipe, char *text, size_t size);

@@ -60,6 +60,10 @@ int user_find(const struct unit *u, struct identity *id, struct error *e)
 
 	if (u->user)
 		r = find_user(u->user, id, e);
+	if (r == -ENOENT && u->dynamic_user)
+		r = error_say(e, ENOENT,
+			"DynamicUser=: there is no user %s, and molt makes none by itself: make one of that name (useradd --system %s), or name another by User=",
+			u->user, u->user);
 	if (r == 0 && u->group)
 		r = find_group(u->group, id, e);
 	return r;

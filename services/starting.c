@@ -108,6 +108,12 @@ static void go_on_with_pre(struct service *s)
 		life_terminate(s);
 }
 
+void life_begin(struct service *s)
+{
+	s->command_index = 0;
+	go_on_with_pre(s);
+}
+
 void act_start(struct service *s)
 {
 	struct error e;
@@ -117,7 +123,7 @@ void act_start(struct service *s)
 	s->result = RESULT_SUCCESS;
 	s->why[0] = '\0';
 	s->stop_wanted = false;
-	s->last_exit = (struct process_exit){0};
+	s->last_exit = s->main_exit = (struct process_exit){0};
 	s->status_errno = 0;
 	s->bus_error[0] = '\0';
 	s->exit_status = -1;
@@ -131,8 +137,8 @@ void act_start(struct service *s)
 		life_finish(s);
 		return;
 	}
-	s->command_index = 0;
-	go_on_with_pre(s);
+	if (!life_check(s))
+		life_begin(s);
 }
 
 void act_restart_backoff(struct service *s)
@@ -221,7 +227,7 @@ void act_ready(struct service *s)
 
 void act_starting_main_exit(struct service *s)
 {
-	bool clean = process_exit_clean(&s->last_exit);
+	bool clean = life_command_succeeded(s, &s->last_exit);
 
 	if (s->unit->type == SERVICE_ONESHOT && (clean || life_ignores(s, &s->unit->exec_start))) {
 		s->command_index++;

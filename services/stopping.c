@@ -10,7 +10,12 @@
 #include "services/watchdog.h"
 
 #define BACKOFF_MAX_USEC (60 * USEC_PER_SEC)
-#define KILL_USEC (5 * USEC_PER_SEC)
+
+/* Of those lists it is the main process alone that counts. */
+static bool main_ended_by(const struct service *s, const struct exit_set *set)
+{
+	return s->main_exit.known && exit_set_has(set, s->main_exit.signal, s->main_exit.status);
+}
 
 static bool wants_restart(const struct service *s)
 {
@@ -18,8 +23,13 @@ static bool wants_restart(const struct service *s)
 	bool abnormal = s->result == RESULT_SIGNAL || s->result == RESULT_TIMEOUT ||
 			s->result == RESULT_WATCHDOG;
 
-	if (s->stop_wanted || s->stop_queued || s->result == RESULT_DEPENDENCY)
+	if (s->stop_wanted || s->stop_queued || s->result == RESULT_DEPENDENCY ||
+		s->result == RESULT_CONDITION || s->result == RESULT_ASSERTION)
 		return false;
+	if (main_ended_by(s, &s->unit->restart_prevent))
+		return false;
+	if (main_ended_by(s, &s->unit->restart_force))
+		return true;
 	switch (s->unit->restart) {
 	case RESTART_NO:
 		return false;
@@ -76,8 +86,8 @@ void life_finish(struct service *s)
 		s->backoff++;
 		life_set_state(s, STATE_BACKOFF, delay);
 	} else {
-		life_set_state(s, s->result == RESULT_SUCCESS ? STATE_INACTIVE : STATE_FAILED,
-			USEC_INFINITY);
+		bool failed = s->result != RESULT_SUCCESS && s->result != RESULT_CONDITION;
+		life_set_state(s, failed ? STATE_FAILED : STATE_INACTIVE, USEC_INFINITY);
 	}
 }
 

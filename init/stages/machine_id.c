@@ -139,6 +139,15 @@ static int cover(const char *id)
 	return 0;
 }
 
+static void note_first_boot(void)
+{
+	CLEANUP_FD int fd = open(FIRST_BOOT_PATH, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY, 0444);
+
+	if (fd < 0)
+		log_warning("cannot make %s: %s: ConditionFirstBoot= will not see it",
+			FIRST_BOOT_PATH, strerror(errno));
+}
+
 int stage_set_machine_id(void)
 {
 	char id[MACHINE_ID_SIZE], present[MACHINE_ID_SIZE] = "";
@@ -148,7 +157,8 @@ int stage_set_machine_id(void)
 
 	if (have && (!asked || strcmp(id, present) == 0))
 		return 0;
-	if (!have && !asked && !is_to_be_made()) {
+	bool first = !have && is_to_be_made();
+	if (!have && !asked && !first) {
 		log_warning("%s is no machine ID: it is left as it is", PLACE);
 		return 0;
 	}
@@ -156,6 +166,8 @@ int stage_set_machine_id(void)
 		log_error("cannot make a machine ID: no random numbers");
 		return 1;
 	}
+	if (first)
+		note_first_boot();
 	r = write_id(PLACE, id);
 	if (r == 0) {
 		log_notice("this machine is %s now, by %s", id, from);

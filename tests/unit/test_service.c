@@ -115,7 +115,7 @@ static void test_every_pair_is_decided(void **state)
 		for (int k = 0; k < i; k++)
 			assert_string_not_equal(service_state_name((enum service_state)i),
 				service_state_name((enum service_state)k));
-	for (int i = 0; i <= RESULT_WATCHDOG; i++)
+	for (int i = 0; i < N_RESULTS; i++)
 		assert_non_null(service_result_name((enum service_result)i));
 }
 
@@ -132,6 +132,9 @@ static const char *const SERVICES[] = {
 	"Type=forking\nPIDFile=/tmp/no-such-pid-file\nExecStart=/bin/sh -c 'sleep 1000 & exit 0'",
 	"Type=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\nExecStart=/bin/false",
 	EVERYTHING "ExecStart=/nowhere",
+	EVERYTHING "ExecStart=/bin/sleep 1000\n[Unit]\nConditionPathExists=/",
+	EVERYTHING "ExecStart=/bin/sleep 1000\n[Unit]\nConditionPathExists=!/",
+	EVERYTHING "ExecStart=/bin/sleep 1000\n[Unit]\nAssertPathExists=!/",
 	"ExecStart=/bin/false\nRestart=always\nRestartSec=0",
 };
 
