@@ -67,6 +67,14 @@ def _assert_files_are_where_they_are_looked_for(packages):
              if name.startswith("/usr/sbin/") and name != "/usr/sbin/"}
     assert links == LINKS
 
+    initramfs = _files(packages, "molt-initramfs")
+    assert {f"/etc/kernel/{when}.d/molt-initramfs" for when in ("postinst", "postrm")} <= initramfs.keys()
+    assert {"/usr/share/molt-initramfs/update", "/etc/default/molt-initramfs"} <= initramfs.keys()
+    # The command is of the package that changes no boot.
+    assert {"/usr/sbin/molt-initramfs", "/usr/share/man/man8/molt-initramfs.8.gz"} <= molt.keys()
+    assert molt["/usr/sbin/molt-initramfs"].endswith("lib/molt/initramfs/molt-initramfs")
+    assert "/usr/lib/molt/initramfs/molt-initramfs" in molt
+
     client = _files(packages, "libmolt-client-dev")
     assert {"/usr/include/molt-client.h", "/usr/share/man/man3/molt-client.3.gz"} <= client.keys()
     assert any(name.endswith("/pkgconfig/molt-client.pc") for name in client)
@@ -226,6 +234,88 @@ def test_init_scripts_ask_molt(debian):
     debian.path(f"/{UNITS}/own.service").write_text("[Service]\nType=oneshot\nExecStart=/etc/init.d/own restart\n")
     debian.initctl("start", "own")
     assert (debian.share / "said").read_text() == "itself start\nitself restart\n"
+
+
+# molt-initramfs: each kernel's initramfs, and no other
+
+NOTES = "#!/bin/sh\necho $0 $* >>/run/share/said\n"
+WRITES = NOTES + "for last; do :; done; echo made >$last\n"
+
+
+@pytest.fixture
+def kernels(machine):
+    """Two kernels and a third without modules, and what the hooks call, noting how."""
+    machine.writable = ["one"]
+    image = machine.images["one"]
+    for source in (TREE / "debian/initramfs/kernel").glob("*/*"):
+        image.copy(source, f"etc/kernel/{source.relative_to(TREE / 'debian/initramfs/kernel')}")
+    image.copy(TREE / "debian/initramfs/update", "usr/share/molt-initramfs/update")
+    image.copy(TREE / "debian/molt-initramfs.default", "etc/default/molt-initramfs")
+    for version in ("6.1", "6.12", "none"):
+        image.write(f"boot/vmlinuz-{version}", "")
+    for version in ("6.1", "6.12"):
+        image.write(f"usr/lib/modules/{version}/modules.dep", "")
+    image.write("usr/local/sbin/molt-initramfs", WRITES, 0o755)
+    image.write("etc/initramfs/post-update.d/loader", NOTES, 0o755)
+    return machine.start()
+
+
+def _said(machine):
+    path = machine.share / "said"
+    lines = path.read_text().splitlines() if path.exists() else []
+    path.unlink(missing_ok=True)
+    return [pathlib.Path(line.split()[0]).name + " " + " ".join(line.split()[1:]) for line in lines]
+
+
+def _made(machine):
+    return sorted(path.name for path in machine.path("/boot").glob("initrd*"))
+
+
+def _kernel(machine, when, *argv, **environment):
+    words = [f"{key}={value}" for key, value in environment.items()]
+    return machine.run("env", *words, "run-parts", *[f"--arg={word}" for word in argv], f"/etc/kernel/{when}.d").stdout
+
+
+def test_initramfs_of_each_kernel(kernels):
+    kernels.run("/usr/share/molt-initramfs/update")
+    assert _said(kernels) == [line for version in ("6.1", "6.12") for line in (
+        f"molt-initramfs --quiet --kernel {version} --output /boot/initrd.img-{version}",
+        f"loader {version} /boot/initrd.img-{version}")]
+    assert _made(kernels) == ["initrd.img-6.1", "initrd.img-6.12"]
+
+
+def test_initramfs_comes_and_goes_with_its_kernel(kernels):
+    kernels.path("/etc/default/molt-initramfs").write_text('OPTIONS="--compress zstd"\n')
+    _kernel(kernels, "postinst", "6.12", "/boot/vmlinuz-6.12")
+    assert _said(kernels)[0] == "molt-initramfs --quiet --kernel 6.12 --compress zstd --output /boot/initrd.img-6.12"
+    _kernel(kernels, "postinst", "6.1", "/boot/vmlinuz-6.1", DEB_MAINT_PARAMS="'configure' ''")
+    assert _made(kernels) == ["initrd.img-6.1", "initrd.img-6.12"]
+    # An upgrade of the kernel calls the hooks of the way out too.
+    _kernel(kernels, "postrm", "6.1", "/boot/vmlinuz-6.1", DEB_MAINT_PARAMS="'upgrade' '6.1-2'")
+    _kernel(kernels, "postrm", "6.12", "/boot/vmlinuz-6.12", DEB_MAINT_PARAMS="'remove'")
+    assert _made(kernels) == ["initrd.img-6.1"]
+    _said(kernels)
+    _kernel(kernels, "postinst", "6.12", "/boot/vmlinuz-6.12", DEB_MAINT_PARAMS="'abort-remove'")
+    _kernel(kernels, "postinst", "6.12", "/boot/vmlinuz-6.12", INITRD="No")
+    assert _said(kernels) == []
+
+
+@pytest.mark.parametrize("source,types,named", [("/dev/mapper/a", "lvm\npart\ndisk", "lvm"), ("/dev/md0", "raid1\ndisk", "raid1"),
+                                                ("/dev/sda2[/@]", "part\ndisk", ""), ("10.0.0.1:/root", "", "a server")])
+def test_no_initramfs_that_would_not_boot(kernels, source, types, named):
+    """The one that is there stays, and the person hears why; unless it is for another machine."""
+    for name, text in (("findmnt", f"case $* in *FSTYPE*) echo ext4 ;; *) echo '{source}' ;; esac"), ("lsblk", f"printf '{types}\\n'")):
+        stub = kernels.path(f"/usr/local/sbin/{name}")
+        stub.write_text(f"#!/bin/sh\n{text}\n")
+        stub.chmod(0o755)
+    done = kernels.run("/usr/share/molt-initramfs/update", check=False)
+    assert (done.returncode != 0) == bool(named), done.stdout
+    assert _made(kernels) == ([] if named else ["initrd.img-6.1", "initrd.img-6.12"])
+    if named:
+        assert f"lies on {named}" in done.stdout
+        kernels.path("/etc/default/molt-initramfs").write_text("CHECK_ROOT=no\n")
+        kernels.run("/usr/share/molt-initramfs/update", "6.1")
+        assert _made(kernels) == ["initrd.img-6.1"]
 
 
 def test_drop_ins_that_come_with_molt(machine):
