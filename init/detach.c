@@ -35,16 +35,19 @@ static bool sys_block_has(const char *name, const char *attribute)
 	return access(path, F_OK) == 0;
 }
 
-/* loop(4). One that is in use answers that it is done, and goes when its user has. */
+static bool clear_loop(const char *name)
+{
+	CLEANUP_FD int fd = open_block(name);
+
+	return fd >= 0 && ioctl(fd, LOOP_CLR_FD, 0) == 0;
+}
+
+/* loop(4). One that is in use answers that it is done, and goes when its user has: which may have
+ * been clear_loop(). */
 static bool detach_loop(const char *name)
 {
-	if (!sys_block_has(name, "loop/backing_file"))
-		return false;
-	CLEANUP_FD int fd = open_block(name);
-	if (fd < 0 || ioctl(fd, LOOP_CLR_FD, 0) < 0)
-		return false;
-	fd = fd_close(fd); /* the last user may have been this one */
-	return !sys_block_has(name, "loop/backing_file");
+	return sys_block_has(name, "loop/backing_file") && clear_loop(name) &&
+	       !sys_block_has(name, "loop/backing_file");
 }
 
 static bool detach_md(const char *name)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <linux/openat2.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -167,14 +168,19 @@ static int make_directory(
 static int make_list(const char *base, const struct unit_directory *d, const struct identity *id,
 	struct error *e)
 {
-	CLEANUP_FREE char *names = d->names ? strdup(d->names) : NULL;
-	char *state = NULL;
-	int r = d->names && !names ? error_set(e, ENOMEM, "cannot make directories below %s", base)
-				   : 0;
+	const char *at = d->names ? d->names : "";
+	char name[PATH_MAX];
+	int r = 0;
 
-	for (char *name = names ? strtok_r(names, " \t", &state) : NULL; r == 0 && name;
-		name = strtok_r(NULL, " \t", &state))
+	while (r == 0 && *(at += strspn(at, " \t"))) {
+		size_t length = strcspn(at, " \t");
+		if (length >= sizeof(name))
+			return error_set(
+				e, ENAMETOOLONG, "cannot make the directory %s/%.64s...", base, at);
+		*(char *)mempcpy(name, at, length) = '\0';
 		r = make_directory(base, name, d->mode, id, e);
+		at += length;
+	}
 	return r;
 }
 

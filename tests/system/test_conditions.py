@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Condition...= and Assert...=: what is started, what is not, and what follows from that. And which ends of a service
 count as good, or bring it back."""
+import os
+import signal
 import socket
 
 import pytest
@@ -89,8 +91,9 @@ def test_a_reexec_carries_it(booted):
     stop(booted, "a")
 
 
-def test_file_system_that_does_not_answer(machine):
-    """It keeps nobody waiting but the service itself; a re-exec meanwhile takes the look along, and a stop ends it."""
+@pytest.mark.parametrize("life", ["reexec", "crash"])
+def test_file_system_that_does_not_answer(machine, life):
+    """It keeps nobody waiting but the service itself; PID 1's next life takes the look along, and a stop ends it."""
     machine.images["one"].write("data/.empty", "")
     machine.start()
     daemon = Daemon(machine, FUSE, "/data", "hang")
@@ -99,7 +102,11 @@ def test_file_system_that_does_not_answer(machine):
     client = request(machine, "start", unit="a.service")
     machine.wait_state("a", "checking")
     start(machine, "b")
-    machine.initctl("reexec")
+    if life == "reexec":
+        machine.initctl("reexec")
+    else:
+        os.kill(machine.pid, signal.SIGSEGV)
+        wait_log(machine, "took up the state")
     assert state(machine, "a") == "checking" and state(machine, "b") == "running"
     stopper = request(machine, "stop", unit="a.service")
     machine.wait_state("a", "killing")
