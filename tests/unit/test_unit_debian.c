@@ -224,7 +224,7 @@ static void cron(void **state)
 		"\n"
 		"[Install]\n"
 		"WantedBy=multi-user.target\n",
-		"IgnoreSIGPIPE SyslogFacility ");
+		"SyslogFacility ");
 
 	assert_int_equal(u->restart, RESTART_ON_FAILURE);
 	unit_free(u);
