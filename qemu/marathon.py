@@ -20,8 +20,6 @@ DISKS = ("/dev/nvme0n1", "/dev/nvme0n2")
 UPGRADE_TIMEOUT = 240.0
 DRAIN_TIMEOUT = 60.0
 MARGIN_KIB = 64
-# Seen once: an empty one stayed for a minute after eighteen upgrades. Why is not known; which it was is printed.
-MARGIN_CGROUPS = 1
 
 # Mounted elsewhere, an image that nobody runs stays in memory: to load it anew each time takes an
 # emulated machine longest.
@@ -79,8 +77,6 @@ def _wait_for_no_growth(guest: Guest, early: dict[str, int]) -> None:
     deadline = time.monotonic() + DRAIN_TIMEOUT
     while growth := _growth(early, late := _count(guest)):
         assert time.monotonic() < deadline, f"{growth}: {early} -> {late}\n{guest.check(NAMES)}"
-    if late["cgroups"] > early["cgroups"]:
-        print(f"one cgroup more than before:\n{guest.check(NAMES)}")
 
 
 def _count(guest: Guest) -> dict[str, int]:
@@ -91,5 +87,5 @@ def _count(guest: Guest) -> dict[str, int]:
 def _growth(early: dict[str, int], late: dict[str, int]) -> str:
     """What has grown, in words; "" if nothing has."""
     grown = [f"{name} from {was} to {late[name]}" for name, was in early.items()
-             if late[name] > was + (MARGIN_KIB if "KiB" in name else MARGIN_CGROUPS if name == "cgroups" else 0)]
+             if late[name] > was + (MARGIN_KIB if "KiB" in name else 0)]
     return f"grown: {', '.join(grown)}" if grown else ""

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "upgrade/hooks.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 
 #include "kernel/cgroup.h"
 #include "kernel/log.h"
+#include "kernel/loop.h"
 #include "kernel/util.h"
 #include "upgrade/child.h"
 #include "upgrade/hook_runner.h"
@@ -24,18 +28,72 @@ static uint64_t began_usec;
 static char failure[1024];
 static bool all_done;
 
+/* What is over, and goes once nobody is in it: that takes a moment after its last word. */
+static struct loop_source remains = {.fd = -1};
+
+static void forget_remains(void)
+{
+	int fd = remains.fd;
+
+	loop_remove(&remains);
+	(void)fd_close(fd);
+}
+
+static void remains_changed(struct loop_source *s, uint32_t events)
+{
+	bool populated;
+
+	(void)events;
+	if (cgroup_events(s->fd, &populated, NULL) == 0 && populated)
+		return;
+	forget_remains();
+	int r = cgroup_remove(tree_fd, CGROUP_NAME);
+	if (r < 0)
+		log_debug("cannot remove the cgroup of hooks: %s", strerror(-r));
+}
+
+/* A new descriptor of these events has something to tell at once. */
+static int watch_remains(int cgroup)
+{
+	int fd = cgroup_open_events(cgroup);
+
+	if (fd < 0)
+		return fd;
+	remains.ready = remains_changed;
+	int r = loop_add(&remains, fd, EPOLLPRI);
+	if (r < 0)
+		(void)fd_close(fd);
+	return r;
+}
+
+static int open_remains(void)
+{
+	int fd = openat(tree_fd, CGROUP_NAME, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
 void hooks_init(int tree)
 {
 	tree_fd = tree;
+	/* Of a life before. */
+	CLEANUP_FD int cgroup = open_remains();
+	if (cgroup >= 0)
+		(void)watch_remains(cgroup);
 }
 
 void hooks_kill_left_over(void)
 {
-	CLEANUP_FD int cgroup = cgroup_make(tree_fd, CGROUP_NAME);
-	int r = cgroup < 0 ? cgroup : cgroup_kill(cgroup);
+	CLEANUP_FD int cgroup = open_remains();
 
+	if (cgroup == -ENOENT)
+		return;
+	int r = cgroup < 0 ? cgroup : cgroup_kill(cgroup);
 	if (r < 0)
 		log_error("cannot kill what hooks have left: %s", strerror(-r));
+	/* Or else it goes when the next ones run. */
+	if (cgroup >= 0 && remains.fd < 0 && !child_is_busy(&child))
+		(void)watch_remains(cgroup);
 }
 
 static void end(void)
@@ -126,7 +184,8 @@ static int make_cgroup(void)
 	char name[32];
 
 	hooks_kill_left_over();
-	(void)cgroup_remove(tree_fd, CGROUP_NAME); /* what ends only now goes another time */
+	forget_remains();
+	(void)cgroup_remove(tree_fd, CGROUP_NAME); /* what ends only now goes with this one */
 	CLEANUP_FD int all = cgroup_make(tree_fd, CGROUP_NAME);
 	if (all < 0)
 		return all;

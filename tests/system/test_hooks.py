@@ -45,9 +45,8 @@ def started(machine):
 
 
 def hooks_are_gone(machine):
-    """Nothing of a hook runs on."""
-    return wait_until(lambda: not any((d / "cgroup.procs").read_text() for d in machine.cgroups("molt-hooks")),
-                      what="the end of the hooks")
+    """Nothing of a hook runs on, and their cgroups go without anybody waiting for the next ones."""
+    return wait_until(lambda: not (machine.cgroup / "tree/molt-hooks").exists(), what="the end of the hooks")
 
 
 def refused(machine, image="two"):
