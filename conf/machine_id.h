@@ -9,6 +9,10 @@
 /* Is there from a boot that had to make one to the next: ConditionFirstBoot=. */
 #define FIRST_BOOT_PATH "/run/molt/first-boot"
 
+#define MACHINE_ID_PATH "/etc/machine-id"
+/* Where one is that the boot has made for a root that cannot be written to; it is mounted over the
+ * other. */
+#define MACHINE_ID_MADE "/run/machine-id"
 #define MACHINE_ID_SIZE 33 /* 32 lower-case hexadecimal digits and the NUL */
 
 /*

@@ -8,16 +8,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "conf/machine_id.h"
 #include "conf/system.h"
-#include "kernel/log.h"
 #include "kernel/mounts.h"
 #include "kernel/util.h"
 #include "upgrade/answer.h"
+#include "upgrade/carry_store.h"
 #include "upgrade/grafts.h"
 #include "upgrade/pivot.h"
 #include "upgrade/sides.h"
@@ -33,9 +33,10 @@ struct carrying {
 	int socket;
 	int root; /* "/" */
 	uint64_t root_mount;
+	bool root_read_only;
 	struct mount_table mounts;
 	struct carry_list list;
-	int store; /* the state directory, if something is to be mounted from it */
+	int store; /* the state directory, where it is there and counts; or -1 */
 };
 
 static void say(const struct carrying *c, const struct carry_entry *entry)
@@ -50,17 +51,84 @@ static void say(const struct carrying *c, const struct carry_entry *entry)
 
 /* What to do with each */
 
-/* A file that is on a mount comes along with that, unless the mount is one that stays with the
- * running root because it is how the file was carried there. */
-static bool comes_along(const struct carrying *c, int fd)
+/* The boot's own, over the empty one of a read-only root: init/stages/machine_id.c. */
+static bool is_boots_id(const struct carrying *c, const char *path, const struct stat *st)
+{
+	struct stat made;
+	CLEANUP_FD int fd = strcmp(path, MACHINE_ID_PATH) == 0
+				    ? open_in_root(c->root, MACHINE_ID_MADE, O_PATH | O_NOFOLLOW)
+				    : -1;
+
+	return fd >= 0 && fstat(fd, &made) == 0 && made.st_dev == st->st_dev &&
+	       made.st_ino == st->st_ino;
+}
+
+/* *ret_st is zeroed for what is not there. */
+static int look(const struct carrying *c, const char *path, enum carry_seen *ret,
+	struct stat *ret_st, struct error *e)
 {
 	uint64_t id;
 	const struct mount *m;
+	CLEANUP_FD int fd = open_in_root(c->root, path, O_PATH | O_NOFOLLOW);
 
+	*ret = CARRY_SEEN_NOT;
+	*ret_st = (struct stat){0};
+	if (fd == -ENOENT)
+		return 0;
+	if (fd < 0 || fstat(fd, ret_st) < 0)
+		return error_set(
+			e, fd < 0 ? fd : errno, "cannot look at %s, which is to be carried", path);
+	*ret = CARRY_SEEN_ON_ROOT;
 	if (mount_id_of_fd(fd, &id) < 0 || id == c->root_mount)
-		return false;
+		return 0;
 	m = mount_table_find(&c->mounts, id);
-	return !m || !grafts_has(sides.current.generation, m->target, m->dev);
+	if (m && grafts_has(sides.current.generation, m->target, m->dev))
+		*ret = CARRY_SEEN_CARRIED;
+	else
+		*ret = is_boots_id(c, path, ret_st) ? CARRY_SEEN_MADE : CARRY_SEEN_ON_MOUNT;
+	return 0;
+}
+
+bool carry_takes_stored(enum carry_seen seen, bool root_read_only, bool image_read_only)
+{
+	switch (seen) {
+	case CARRY_SEEN_NOT:
+		return root_read_only || image_read_only;
+	case CARRY_SEEN_ON_ROOT:
+		return root_read_only;
+	case CARRY_SEEN_CARRIED:
+		return true;
+	case CARRY_SEEN_ON_MOUNT:
+	case CARRY_SEEN_MADE:
+		return false;
+	}
+	return false;
+}
+
+/* Somebody has taken it out of the state directory, which is still the same file system. */
+static bool was_removed(const struct carrying *c, const char *path, const struct stat *seen)
+{
+	struct stat store;
+
+	return c->store >= 0 && fstat(c->store, &store) == 0 && store.st_dev == seen->st_dev &&
+	       !carry_store_has(c->store, path, NULL);
+}
+
+static void warn(const struct carrying *c, const char *path, const char *what, const char *so)
+{
+	char text[2 * PATH_MAX + 200];
+
+	(void)snprintf(text, sizeof(text), "%s %s CarryDirectory=%s: %s", path, what,
+		c->q->carry_directory, so);
+	answer_text(c->socket, "warning", text);
+}
+
+/* A copy has the times of what it was made from. */
+static bool look_alike(const struct stat *a, const struct stat *b)
+{
+	return (a->st_dev == b->st_dev && a->st_ino == b->st_ino) ||
+	       (a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
+		       a->st_mtim.tv_nsec == b->st_mtim.tv_nsec);
 }
 
 static bool has_same_link(const struct carrying *c, const char *path)
@@ -99,36 +167,72 @@ static int check_place(const struct carrying *c, const char *path, mode_t mode, 
 	return 0;
 }
 
-static int decide(const struct carrying *c, struct carry_entry *entry, struct error *e)
+/* What can be copied into an image that can be written to, or mounted over one that cannot. */
+static int decide_how(
+	const struct carrying *c, struct carry_entry *entry, mode_t mode, struct error *e)
 {
-	struct stat st;
-	CLEANUP_FD int fd = open_in_root(c->root, entry->path, O_PATH | O_NOFOLLOW);
-
-	if (fd == -ENOENT || entry->action == CARRY_MISSING) {
-		entry->action = CARRY_MISSING;
-		return 0;
-	}
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return error_set(e, fd < 0 ? fd : errno,
-			"cannot look at %s, which is to be carried", entry->path);
 	entry->action = CARRY_COPY;
-	if (comes_along(c, fd))
-		entry->action = CARRY_STAYS;
-	else if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode) && !S_ISLNK(st.st_mode))
+	if (!S_ISREG(mode) && !S_ISDIR(mode) && !S_ISLNK(mode))
 		return error_say(e, EINVAL,
 			"%s cannot be carried: it is neither a file nor a directory nor a symbolic link",
 			entry->path);
-	else if (!c->image->read_only)
+	if (!c->image->read_only)
 		return 0;
-	else if (S_ISLNK(st.st_mode) && has_same_link(c, entry->path))
+	if (S_ISLNK(mode) && has_same_link(c, entry->path)) {
 		entry->action = CARRY_SAME;
-	else if (S_ISLNK(st.st_mode))
+		return 0;
+	}
+	if (S_ISLNK(mode))
 		return error_say(e, EINVAL,
 			"%s cannot be carried: it is a symbolic link, and the image is read-only and has not the same",
 			entry->path);
-	else
-		entry->action = CARRY_BIND;
-	return entry->action == CARRY_BIND ? check_place(c, entry->path, st.st_mode, e) : 0;
+	entry->action = CARRY_BIND;
+	return check_place(c, entry->path, mode, e);
+}
+
+/* One that nobody sees now. A boot would pass over what has no place, and say so. */
+static int decide_unseen(
+	const struct carrying *c, struct carry_entry *entry, mode_t mode, struct error *e)
+{
+	int r = decide_how(c, entry, mode, e);
+
+	if (r == 0) {
+		warn(c, entry->path, "is not here, but in", "the new image will have it");
+		return 0;
+	}
+	answer_text(c->socket, "warning", e->text);
+	entry->action = CARRY_MISSING;
+	return 0;
+}
+
+static int decide(const struct carrying *c, struct carry_entry *entry, struct error *e)
+{
+	enum carry_seen seen;
+	struct stat st, stored;
+
+	if (entry->action == CARRY_MISSING)
+		return 0;
+	int r = look(c, entry->path, &seen, &st, e);
+	if (r < 0)
+		return r;
+	bool has = carry_store_has(c->store, entry->path, &stored);
+	entry->stored = has && carry_takes_stored(seen, c->root_read_only, c->image->read_only);
+	if (seen == CARRY_SEEN_NOT && entry->stored)
+		return decide_unseen(c, entry, stored.st_mode, e);
+	entry->action = CARRY_MISSING;
+	if (seen == CARRY_SEEN_NOT)
+		return 0;
+	if (seen == CARRY_SEEN_CARRIED && was_removed(c, entry->path, &st)) {
+		warn(c, entry->path, "was removed from", "the new image's own will count");
+		return 0;
+	}
+	entry->action = CARRY_STAYS;
+	entry->keep = seen == CARRY_SEEN_MADE && c->image->read_only && !has;
+	if (seen == CARRY_SEEN_ON_MOUNT || (seen == CARRY_SEEN_MADE && c->image->read_only))
+		return 0;
+	if (entry->stored && !look_alike(&st, &stored))
+		warn(c, entry->path, "is not the one in", "the new image will have that one");
+	return decide_how(c, entry, entry->stored ? stored.st_mode : st.st_mode, e);
 }
 
 static int decide_all(struct carrying *c, struct error *e)
@@ -168,99 +272,25 @@ static void warn_if_not_listed(const struct carrying *c)
 	system_conf_free(conf);
 }
 
-/* The state directory */
-
-/* It, or what there is of the way to it. */
-static int open_nearest(const char *path, struct error *e)
-{
-	char buf[PATH_MAX];
-
-	(void)snprintf(buf, sizeof(buf), "%s", path);
-	for (;;) {
-		int fd = open(buf, O_PATH | O_CLOEXEC);
-		if (fd >= 0)
-			return fd;
-		char *slash = strrchr(buf, '/');
-		if (errno != ENOENT || !slash || slash == buf)
-			return error_set(e, errno, "cannot open CarryDirectory=%s", path);
-		*slash = '\0';
-	}
-}
-
-static int make_all(const char *path)
-{
-	char buf[PATH_MAX];
-
-	(void)snprintf(buf, sizeof(buf), "%s", path);
-	for (char *p = strchr(buf + 1, '/'); p; p = strchr(p + 1, '/')) {
-		*p = '\0';
-		if (mkdir(buf, 0755) < 0 && errno != EEXIST)
-			return -errno;
-		*p = '/';
-	}
-	/* Not for everybody: there are keys in it. */
-	return mkdir(buf, 0700) < 0 && errno != EEXIST ? -errno : 0;
-}
-
-static int check_store(const struct carrying *c, struct error *e)
-{
-	const char *path = c->q->carry_directory;
-	CLEANUP_FD int fd = open_nearest(path, e);
-	uint64_t id;
-	const struct mount *m;
-	struct statvfs fs;
-
-	if (fd < 0)
-		return fd;
-	int r = mount_id_of_fd(fd, &id);
-	if (r < 0 || fstatvfs(fd, &fs) < 0)
-		return error_set(e, r < 0 ? r : errno, "cannot look at CarryDirectory=%s", path);
-	m = mount_table_find(&c->mounts, id);
-	if (id == c->root_mount ||
-		(m && c->image->leave[0] && starts_with(m->target, c->image->leave)))
-		return error_say(e, EINVAL,
-			"CarryDirectory=%s lies on %s, which does not come along to the new image (it has to be on a mount of its own, such as /var)",
-			path, id == c->root_mount ? "the running image itself" : "the new image");
-	if (fs.f_flag & ST_RDONLY)
-		return error_say(e, EROFS, "CarryDirectory=%s cannot be written to", path);
-	return 0;
-}
-
-static int open_store(struct carrying *c, struct error *e)
-{
-	const char *path = c->q->carry_directory;
-	int r = make_all(path);
-
-	if (r < 0)
-		return error_set(e, r, "cannot make CarryDirectory=%s", path);
-	c->store = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return c->store < 0 ? error_set(e, errno, "cannot open CarryDirectory=%s", path) : 0;
-}
-
 /* Doing it */
 
-/* The running file is the one in the state directory: it was carried here. */
-static bool is_stored(const struct carrying *c, const char *path)
+static bool is_to_be_copied(const struct carrying *c, const struct carry_entry *entry)
 {
-	struct stat a, b;
-	CLEANUP_FD int ours = open_in_root(c->root, path, O_PATH | O_NOFOLLOW);
-	CLEANUP_FD int stored = open_in_root(c->store, path, O_PATH | O_NOFOLLOW);
-
-	return ours >= 0 && stored >= 0 && fstat(ours, &a) == 0 && fstat(stored, &b) == 0 &&
-	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+	return c->image->read_only ? entry->keep || (entry->action == CARRY_BIND && !entry->stored)
+				   : entry->action == CARRY_COPY;
 }
 
-static int copy_all(struct carrying *c, enum carry_action action, struct error *e)
+static int copy_all(const struct carrying *c, struct error *e)
 {
-	struct stage s = {.from = c->root,
-		.root = action == CARRY_BIND ? c->store : c->image->root,
+	struct stage s = {.root = c->image->read_only ? c->store : c->image->root,
 		.budget = {.bytes = CARRY_MAX_BYTES, .entries = CARRY_MAX_ENTRIES}};
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < c->list.count; i++)
-		if (c->list.list[i].action == action &&
-			!(action == CARRY_BIND && is_stored(c, c->list.list[i].path)))
+	for (size_t i = 0; r == 0 && i < c->list.count; i++) {
+		s.from = c->list.list[i].stored ? c->store : c->root;
+		if (is_to_be_copied(c, &c->list.list[i]))
 			r = stage_add(&s, c->list.list[i].path, e);
+	}
 	if (r == 0)
 		r = stage_place(&s, e);
 	if (r == 0)
@@ -270,24 +300,13 @@ static int copy_all(struct carrying *c, enum carry_action action, struct error *
 	return r;
 }
 
-static int clone_stored(int store, const char *path, struct error *e)
-{
-	CLEANUP_FD int stored = open_in_root(store, path, O_PATH | O_NOFOLLOW);
-
-	if (stored < 0)
-		return error_set(e, stored, "cannot open the carried %s", path);
-	int mount = mount_clone_fd(stored);
-	return mount < 0 ? error_set(e, mount, "cannot take a mount of the carried %s", path)
-			 : mount;
-}
-
 static int send_grafts(const struct carrying *c, struct error *e)
 {
 	for (size_t i = 0; i < c->list.count; i++) {
 		const struct carry_entry *entry = &c->list.list[i];
 		if (entry->action != CARRY_BIND)
 			continue;
-		CLEANUP_FD int mount = clone_stored(c->store, entry->path, e);
+		CLEANUP_FD int mount = carry_store_clone(c->store, entry->path, e);
 		if (mount < 0)
 			return mount;
 		answer_graft(c->socket, entry->path, mount);
@@ -298,37 +317,73 @@ static int send_grafts(const struct carrying *c, struct error *e)
 static int do_all(struct carrying *c, struct error *e)
 {
 	if (!c->image->read_only)
-		return copy_all(c, CARRY_COPY, e);
-	int r = open_store(c, e);
-	if (r == 0)
-		r = copy_all(c, CARRY_BIND, e);
+		return copy_all(c, e);
+	if (c->store < 0)
+		c->store = carry_store_make(c->q->carry_directory, e);
+	int r = c->store < 0 ? c->store : copy_all(c, e);
 	return r < 0 ? r : send_grafts(c, e);
 }
 
-static bool wants_store(const struct carrying *c)
+static bool any_is(const struct carrying *c, enum carry_action action)
 {
 	for (size_t i = 0; i < c->list.count; i++)
-		if (c->list.list[i].action == CARRY_BIND)
+		if (c->list.list[i].action == action)
 			return true;
 	return false;
 }
 
-static int carry_listed(struct carrying *c, struct error *e)
+/* The image gets the boot's ID all the same: only the next boot does not. */
+static bool can_keep(struct carrying *c)
 {
+	bool any = false;
+	struct error e;
+
+	for (size_t i = 0; i < c->list.count; i++)
+		any = any || c->list.list[i].keep;
+	if (!any)
+		return false;
+	if (carry_store_check(
+		    c->q->carry_directory, &c->mounts, c->root_mount, c->image->leave, &e) == 0)
+		return true;
+	warn(c, MACHINE_ID_PATH, "cannot be kept in", "the next boot will make another one");
+	for (size_t i = 0; i < c->list.count; i++)
+		c->list.list[i].keep = false;
+	return false;
+}
+
+/* Where neither is read-only, what may be left in the state directory is of no meaning. */
+static int open_all(struct carrying *c, struct error *e)
+{
+	struct statvfs fs;
 	int r = mount_id_of_fd(c->root, &c->root_mount);
 
-	if (r < 0)
-		return error_set(e, r, "cannot identify the root mount");
-	if ((r = mount_table_read(&c->mounts, e)) < 0 ||
-		(r = carry_expand(&c->list, c->root, c->q->carry, e)) < 0)
+	if (r < 0 || fstatvfs(c->root, &fs) < 0)
+		return error_set(e, r < 0 ? r : errno, "cannot identify the root mount");
+	c->root_read_only = fs.f_flag & ST_RDONLY;
+	if (!c->root_read_only && !c->image->read_only)
+		return 0;
+	c->store = carry_store_open(c->q->carry_directory);
+	if (c->store < 0 && errno != ENOENT)
+		return error_set(e, errno, "cannot open CarryDirectory=%s", c->q->carry_directory);
+	return 0;
+}
+
+static int carry_listed(struct carrying *c, struct error *e)
+{
+	int r = open_all(c, e);
+
+	if (r < 0 || (r = mount_table_read(&c->mounts, e)) < 0 ||
+		(r = carry_expand(&c->list, c->root, c->store, c->q->carry, e)) < 0)
 		return r;
 	carry_reduce(&c->list);
 	if ((r = decide_all(c, e)) < 0)
 		return r;
 	warn_if_not_listed(c);
-	if (wants_store(c) && (r = check_store(c, e)) < 0)
+	if (any_is(c, CARRY_BIND) && (r = carry_store_check(c->q->carry_directory, &c->mounts,
+					      c->root_mount, c->image->leave, e)) < 0)
 		return r;
-	if (c->q->plan || (c->image->read_only && !wants_store(c)))
+	bool keep = can_keep(c);
+	if (c->q->plan || (c->image->read_only && !any_is(c, CARRY_BIND) && !keep))
 		return 0;
 	return do_all(c, e);
 }
@@ -346,77 +401,4 @@ int carry(const struct image_request *q, const struct image *image, int socket, 
 	(void)fd_close(c.store);
 	(void)fd_close(c.root);
 	return r;
-}
-
-/* At boot */
-
-static int graft_one(int root, int store, const char *path, int out, struct error *e)
-{
-	struct stat st, place;
-	CLEANUP_FD int at = open_mount_point(root, path, e);
-	if (at < 0)
-		return at;
-	CLEANUP_FD int mount = clone_stored(store, path, e);
-	if (mount < 0)
-		return mount;
-	if (fstat(mount, &st) < 0 || fstat(at, &place) < 0)
-		return error_set(e, errno, "cannot look at %s", path);
-	if (!carry_kinds_match(st.st_mode, place.st_mode))
-		return error_say(e, EEXIST, "%s is of another kind in the image", path);
-	int r = mount_move(mount, at);
-	if (r < 0)
-		return error_set(e, r, "cannot mount the carried %s", path);
-	struct record_writer w = {0};
-	grafts_write(&w, path, graft_dev(mount));
-	if (w.error || write(out, w.text, w.length) != (ssize_t)w.length)
-		log_warning("cannot note that %s is carried", path);
-	record_writer_done(&w);
-	return 0;
-}
-
-/* Not what lies on a mount of the fstab, and not twice. */
-static bool is_on_root(int root, const char *path)
-{
-	uint64_t own, id;
-	CLEANUP_FD int fd = open_in_root(root, path, O_PATH);
-
-	return fd >= 0 && mount_id_of_fd(root, &own) == 0 && mount_id_of_fd(fd, &id) == 0 &&
-	       own == id;
-}
-
-static void graft_all(int root, int store, char *const *patterns, int out)
-{
-	struct carry_list l = {0};
-	struct error e;
-
-	if (carry_expand(&l, store, patterns, &e) < 0) {
-		log_warning("%s", e.text);
-		return;
-	}
-	carry_reduce(&l);
-	for (size_t i = 0; i < l.count && i < GRAFTS_MAX; i++) {
-		const struct carry_entry *entry = &l.list[i];
-		if (entry->action == CARRY_MISSING)
-			continue;
-		if (!is_on_root(root, entry->path))
-			log_warning("%s is carried, and there is no place for it", entry->path);
-		else if (graft_one(root, store, entry->path, out, &e) < 0)
-			log_warning("%s", e.text);
-	}
-	carry_list_free(&l);
-}
-
-void carry_at_boot(char *const *patterns, const char *directory, int fd)
-{
-	struct statvfs fs;
-	CLEANUP_FD int root = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	if (!patterns || !patterns[0] || root < 0 || fstatvfs(root, &fs) < 0 ||
-		!(fs.f_flag & ST_RDONLY))
-		return;
-	CLEANUP_FD int store = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (store >= 0)
-		graft_all(root, store, patterns, fd);
-	else if (errno != ENOENT)
-		log_warning("cannot open CarryDirectory=%s: %s", directory, strerror(errno));
 }

@@ -75,38 +75,59 @@ static int add(struct carry_list *l, const char *path, enum carry_action action)
 		free(copy);
 		return -ENOMEM;
 	}
-	l->list[l->count].path = copy;
-	l->list[l->count++].action = action;
+	l->list[l->count++] = (struct carry_entry){.path = copy, .action = action};
 	return 0;
 }
 
-static int expand_one(struct carry_list *l, const char *pattern)
+static bool has(const struct carry_list *l, const char *path)
+{
+	for (size_t i = 0; i < l->count; i++)
+		if (strcmp(l->list[i].path, path) == 0)
+			return true;
+	return false;
+}
+
+/* -ENOENT: it matches nothing there. */
+static int expand_below(struct carry_list *l, int root, const char *pattern)
 {
 	glob_t g = {.gl_opendir = glob_opendir,
 		.gl_readdir = glob_readdir,
 		.gl_closedir = glob_closedir,
 		.gl_lstat = glob_lstat,
 		.gl_stat = glob_stat};
-	int found = glob(pattern, GLOB_ALTDIRFUNC, NULL, &g), r = 0;
 
+	glob_root = root;
+	int found = glob(pattern, GLOB_ALTDIRFUNC, NULL, &g), r = 0;
 	if (found == GLOB_NOMATCH)
-		return add(l, pattern, CARRY_MISSING);
+		return -ENOENT;
 	if (found != 0)
 		return found == GLOB_NOSPACE ? -ENOMEM : -EIO;
 	for (size_t i = 0; r == 0 && i < g.gl_pathc; i++)
-		r = add(l, g.gl_pathv[i], CARRY_COPY);
+		r = has(l, g.gl_pathv[i]) ? 0 : add(l, g.gl_pathv[i], CARRY_COPY);
 	globfree(&g);
 	return r;
 }
 
-int carry_expand(struct carry_list *ret, int root, char *const *patterns, struct error *e)
+static int expand_one(struct carry_list *l, int root, int other, const char *pattern)
+{
+	int r = expand_below(l, root, pattern);
+
+	if (other < 0 || (r < 0 && r != -ENOENT))
+		return r == -ENOENT ? add(l, pattern, CARRY_MISSING) : r;
+	int more = expand_below(l, other, pattern);
+	if (more == -ENOENT)
+		return r == -ENOENT ? add(l, pattern, CARRY_MISSING) : 0;
+	return more;
+}
+
+int carry_expand(
+	struct carry_list *ret, int root, int other, char *const *patterns, struct error *e)
 {
 	struct carry_list l = {0};
 	int r = 0;
 
-	glob_root = root;
 	for (size_t i = 0; r == 0 && patterns && patterns[i]; i++) {
-		r = expand_one(&l, patterns[i]);
+		r = expand_one(&l, root, other, patterns[i]);
 		if (r < 0)
 			r = error_set(e, r, "cannot look for %s (Carry=)", patterns[i]);
 	}

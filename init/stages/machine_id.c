@@ -16,9 +16,7 @@
 #include "init/system.h"
 #include "kernel/log.h"
 #include "kernel/util.h"
-
-#define PLACE "/etc/machine-id"
-#define TRANSIENT "/run/machine-id"
+#include "upgrade/carry.h"
 
 static bool read_id(const char *path, char ret[MACHINE_ID_SIZE])
 {
@@ -31,7 +29,7 @@ static bool read_id(const char *path, char ret[MACHINE_ID_SIZE])
 static bool is_to_be_made(void)
 {
 	char text[128];
-	ssize_t n = file_read(AT_FDCWD, PLACE, text, sizeof(text));
+	ssize_t n = file_read(AT_FDCWD, MACHINE_ID_PATH, text, sizeof(text));
 
 	return n == -ENOENT || n == 0 || (n > 0 && strspn(text, " \t\n") == (size_t)n) ||
 	       (n > 0 && starts_with(text, "uninitialized"));
@@ -87,8 +85,8 @@ static bool make_random(char ret[MACHINE_ID_SIZE])
 static bool find(char ret[MACHINE_ID_SIZE], const char **ret_from)
 {
 	/* The first is of a boot stage that ended in the middle. */
-	*ret_from = TRANSIENT;
-	if (read_id(TRANSIENT, ret))
+	*ret_from = MACHINE_ID_MADE;
+	if (read_id(MACHINE_ID_MADE, ret))
 		return true;
 	*ret_from = "D-Bus";
 	if (read_id("/var/lib/dbus/machine-id", ret))
@@ -121,21 +119,22 @@ static int write_id(const char *path, const char *id)
 /* Over the file of a read-only image, until the next boot. */
 static int cover(const char *id)
 {
-	int r = write_id(TRANSIENT, id);
+	int r = write_id(MACHINE_ID_MADE, id);
 
 	if (r < 0) {
-		log_error("cannot write %s: %s", TRANSIENT, strerror(-r));
+		log_error("cannot write %s: %s", MACHINE_ID_MADE, strerror(-r));
 		return 1;
 	}
-	if (mount(TRANSIENT, PLACE, NULL, MS_BIND, NULL) < 0) {
-		log_error("cannot mount %s over %s: %s%s", TRANSIENT, PLACE, strerror(errno),
+	if (mount(MACHINE_ID_MADE, MACHINE_ID_PATH, NULL, MS_BIND, NULL) < 0) {
+		log_error("cannot mount %s over %s: %s%s", MACHINE_ID_MADE, MACHINE_ID_PATH,
+			strerror(errno),
 			errno == ENOENT
 				? " (make an empty file there when building a read-only image)"
 				: "");
 		return 1;
 	}
-	if (mount(NULL, PLACE, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) < 0)
-		log_warning("cannot make %s read-only: %s", PLACE, strerror(errno));
+	if (mount(NULL, MACHINE_ID_PATH, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) < 0)
+		log_warning("cannot make %s read-only: %s", MACHINE_ID_PATH, strerror(errno));
 	return 0;
 }
 
@@ -148,18 +147,35 @@ static void note_first_boot(void)
 			FIRST_BOOT_PATH, strerror(errno));
 }
 
+/* What is carried is this machine's for good: the next boot finds it where all of that is. */
+static void tell_for_how_long(const char *id, const char *from)
+{
+	struct error e;
+	int r = carry_keep(sys.conf->carry, sys.conf->carry_directory, MACHINE_ID_PATH, &e);
+
+	if (r > 0) {
+		log_notice("this machine is %s now, by %s: kept in CarryDirectory=%s", id, from,
+			sys.conf->carry_directory);
+		return;
+	}
+	if (r < 0)
+		log_warning("%s is not kept: %s", MACHINE_ID_PATH, e.text);
+	log_notice("this machine is %s until the next boot, by %s: %s cannot be written to", id,
+		from, MACHINE_ID_PATH);
+}
+
 int stage_set_machine_id(void)
 {
 	char id[MACHINE_ID_SIZE], present[MACHINE_ID_SIZE] = "";
 	const char *from = "the command line";
-	bool have = read_id(PLACE, present), asked = told(id);
+	bool have = read_id(MACHINE_ID_PATH, present), asked = told(id);
 	int r;
 
 	if (have && (!asked || strcmp(id, present) == 0))
 		return 0;
 	bool first = !have && is_to_be_made();
 	if (!have && !asked && !first) {
-		log_warning("%s is no machine ID: it is left as it is", PLACE);
+		log_warning("%s is no machine ID: it is left as it is", MACHINE_ID_PATH);
 		return 0;
 	}
 	if (!asked && !find(id, &from)) {
@@ -168,18 +184,17 @@ int stage_set_machine_id(void)
 	}
 	if (first)
 		note_first_boot();
-	r = write_id(PLACE, id);
+	r = write_id(MACHINE_ID_PATH, id);
 	if (r == 0) {
 		log_notice("this machine is %s now, by %s", id, from);
 		return 0;
 	}
 	if (r != -EROFS && r != -EACCES && r != -EPERM) {
-		log_error("cannot write %s: %s", PLACE, strerror(-r));
+		log_error("cannot write %s: %s", MACHINE_ID_PATH, strerror(-r));
 		return 1;
 	}
 	if (cover(id) != 0)
 		return 1;
-	log_notice("this machine is %s until the next boot, by %s: %s cannot be written to", id,
-		from, PLACE);
+	tell_for_how_long(id, from);
 	return 0;
 }

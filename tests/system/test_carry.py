@@ -4,6 +4,7 @@ of one that cannot; whole or not at all, and where they were again after a way b
 import contextlib
 import os
 import pathlib
+import shutil
 import signal
 import struct
 import subprocess
@@ -455,3 +456,199 @@ def test_other_namespaces_have_them_too(system):
         assert other.stdout.readline() == "of one\n"
     other.stdin.close()
     other.wait(timeout=10)
+
+
+# What lies in the state directory, and is not what is seen
+
+STORE = "/run/share/carry"
+
+
+@pytest.fixture
+def read_only(tmp_path):
+    """All images but "rw" are read-only, and what is carried is state that outlives the machine."""
+    with Machine(tmp_path, images=("one", "two", "three", "rw"), writable=("rw",)) as machine:
+        for name, image in machine.images.items():
+            for place in ("etc/key", "etc/keys/own"):
+                image.write(place, f"own of {name}\n")
+            image.write("etc/machine-id", "")
+        yield machine
+
+
+def store(machine, path, text):
+    """As an administrator does: not in the old file, but in its place."""
+    place = machine.share / "carry" / path.lstrip("/")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    (place.parent / ".new").write_text(text)
+    (place.parent / ".new").rename(place)
+    return place
+
+
+def read(machine, path):
+    return machine.run("cat", path).stdout
+
+
+def carried(machine, image):
+    """What a plan says of each, and its warnings about the state directory."""
+    plan = machine.json("plan", f"/run/images/{image}")
+    return {c["path"]: c["action"] for c in plan["carried"]}, [w for w in plan["warnings"] if "CarryDirectory=" in w]
+
+
+def test_what_was_put_there_counts_over_that_of_a_read_only_image(read_only):
+    """The image's own cannot have been changed by anybody: what an administrator has put there is this machine's,
+    whether anything is seen of it or not; and nobody overwrites it."""
+    machine = read_only
+    config(machine, "/etc/key", "/etc/keys", "/etc/later", CarryDirectory=STORE)
+    for name in ("two", "three"):
+        machine.images[name].write("etc/later", "")
+    machine.start()
+    places = [store(machine, path, "the machine's\n") for path in ("/etc/key", "/etc/keys/own", "/etc/later")]
+    inodes = [place.stat().st_ino for place in places]
+    actions, warnings = carried(machine, "two")
+    assert actions == {"/etc/key": "bind", "/etc/keys": "bind", "/etc/later": "bind"}
+    assert [w.split()[0] for w in warnings] == ["/etc/key", "/etc/keys", "/etc/later"], warnings
+    assert machine.upgrade("two")[0] == 0
+    assert machine.image() == "two"
+    assert [read(machine, path) for path in ("/etc/key", "/etc/keys/own", "/etc/later")] == ["the machine's\n"] * 3
+    # Again, where one of them is mounted already.
+    store(machine, "/etc/key", "another one\n")
+    assert read(machine, "/etc/key") == "the machine's\n"
+    assert machine.upgrade("three")[0] == 0
+    assert read(machine, "/etc/key") == "another one\n" and len(mounts_at(machine, "/etc/key")) == 1
+    assert [place.stat().st_ino for place in places[1:]] == inodes[1:]
+
+
+def test_what_was_put_there_is_copied_too(read_only):
+    machine = read_only
+    config(machine, "/etc/key", "/etc/deep/*", CarryDirectory=STORE)
+    machine.start()
+    store(machine, "/etc/key", "the machine's\n")
+    store(machine, "/etc/deep/one", "too\n").parent.chmod(0o750)
+    assert carried(machine, "rw")[0] == {"/etc/key": "copy", "/etc/deep/one": "copy"}
+    assert machine.upgrade("rw")[0] == 0
+    assert read(machine, "/etc/key") == "the machine's\n" and read(machine, "/etc/deep/one") == "too\n"
+    assert not mounts_at(machine, "/etc/key") and machine.path("/etc/deep").stat().st_mode & 0o777 == 0o750
+    # The file of a root that can be written to is the younger one, also than what it was copied from.
+    machine.run("sh", "-c", "rm -r /etc/deep; echo changed >/etc/key")
+    assert machine.upgrade("two")[0] == 0
+    assert read(machine, "/etc/key") == "changed\n" == (machine.share / "carry/etc/key").read_text()
+
+
+def test_what_was_put_there_and_has_no_place(read_only):
+    """As at a boot: it is said, and that is all."""
+    machine = read_only
+    config(machine, "/etc/key", "/etc/no-place", CarryDirectory=STORE)
+    machine.start()
+    store(machine, "/etc/no-place", "x\n")
+    actions, warnings = carried(machine, "two")
+    assert actions == {"/etc/key": "bind", "/etc/no-place": "missing"}
+    assert machine.upgrade("two")[0] == 0 and read(machine, "/etc/key") == "own of one\n"
+    # Links and the like are nothing that a boot would mount.
+    (machine.share / "carry/etc/key").unlink()
+    (machine.share / "carry/etc/key").symlink_to("no-place")
+    assert machine.upgrade("three")[0] == 0
+
+
+def test_what_was_removed_is_the_images_again(read_only):
+    machine = read_only
+    config(machine, "/etc/key", "/etc/keys", CarryDirectory=STORE)
+    machine.start()
+    assert machine.upgrade("two")[0] == 0
+    assert read(machine, "/etc/key") == read(machine, "/etc/keys/own") == "own of one\n"
+    machine.run("rm", "-r", f"{STORE}/etc/key", f"{STORE}/etc/keys")
+    actions, warnings = carried(machine, "three")
+    assert actions == {"/etc/key": "missing", "/etc/keys": "missing"} and len(warnings) == 2, warnings
+    assert machine.upgrade("three")[0] == 0
+    assert read(machine, "/etc/key") == read(machine, "/etc/keys/own") == "own of three\n"
+    assert not mounts_at(machine, "/etc/key") and not (machine.share / "carry/etc/key").exists()
+
+
+# The ID that the boot has made, over that of a read-only image
+
+def reboot(machine, tmp_path, image):
+    """Another machine from that image, with the same state."""
+    again = Machine(tmp_path, images=(image,))
+    shutil.copytree(machine.images[image].directory, again.images[image].directory, dirs_exist_ok=True)
+    shutil.copytree(machine.share, again.share, dirs_exist_ok=True)
+    return again
+
+
+ID = "/etc/machine-id"
+
+
+def test_the_boots_id_is_kept_where_it_is_carried(read_only, tmp_path):
+    machine = read_only
+    config(machine, ID, CarryDirectory=STORE)
+    machine.start()
+    first = read(machine, ID)
+    assert len(first) == 33 and (machine.share / "carry/etc/machine-id").read_text() == first, machine.report()
+    assert "kept in CarryDirectory=" in machine.log()
+    for image in ("two", "three"):
+        assert carried(machine, image) == ({ID: "stays"}, [])
+        assert machine.upgrade(image)[0] == 0
+        assert read(machine, ID) == first and len(mounts_at(machine, ID)) == 1
+    with reboot(machine, tmp_path, "three").start() as again:
+        assert read(again, ID) == first and len(mounts_at(again, ID)) == 1
+        assert "this machine is" not in again.log()
+        store(again, ID, "0123456789abcdef0123456789abcdef\n")  # from the next boot on
+
+
+def test_the_boots_id_is_kept_by_an_upgrade(read_only, tmp_path):
+    """Of a machine whose boot could not keep it yet."""
+    machine = read_only
+    config(machine, ID, CarryDirectory=STORE, AutoCommit="no")
+    machine.start()
+    first = read(machine, ID)
+    shutil.rmtree(machine.share / "carry")
+    assert carried(machine, "two")[0] == {ID: "stays"} and not (machine.share / "carry").exists()
+    machine.initctl("upgrade", "/run/images/two")
+    assert machine.image() == "two" and read(machine, ID) == first and len(mounts_at(machine, ID)) == 1
+    assert (machine.share / "carry/etc/machine-id").read_text() == first
+    assert machine.initctl("rollback", check=False).returncode == 4
+    assert machine.image() == "one" and read(machine, ID) == first and len(mounts_at(machine, ID)) == 1
+    machine.initctl("upgrade", "/run/images/three")
+    machine.initctl("commit")
+    assert machine.image() == "three" and read(machine, ID) == first and len(mounts_at(machine, ID)) == 1
+    with reboot(machine, tmp_path, "three").start() as again:
+        assert read(again, ID) == first, again.report()
+
+
+def test_the_boots_id_is_copied_into_an_image_that_can_be_written_to(read_only):
+    """It stays mounted over it as long as this boot lasts; what is below is for the next one."""
+    machine = read_only
+    config(machine, ID, CarryDirectory=STORE, AutoCommit="no")
+    machine.start()
+    first = read(machine, ID)
+    assert carried(machine, "rw")[0] == {ID: "copy"}
+    machine.initctl("upgrade", "/run/images/rw")
+    assert machine.image() == "rw" and read(machine, ID) == first
+    assert machine.initctl("rollback", check=False).returncode == 4
+    assert machine.image() == "one" and read(machine, ID) == first
+    machine.initctl("upgrade", "/run/images/rw")
+    machine.initctl("commit")
+    assert machine.image() == "rw" and read(machine, ID) == first
+    machine.run("umount", ID)
+    assert read(machine, ID) == first and machine.path(ID).stat().st_mode & 0o777 == 0o444
+
+
+def test_the_boots_id_that_nobody_can_keep(read_only):
+    """The upgrade is none the worse for it."""
+    machine = read_only
+    config(machine, ID, CarryDirectory="/opt/carry")
+    machine.start()
+    first = read(machine, ID)
+    assert "is not kept: cannot make CarryDirectory=/opt/carry" in machine.log()
+    assert "until the next boot" in machine.log()
+    actions, warnings = carried(machine, "two")
+    assert actions == {ID: "stays"} and "the next boot will make another one" in warnings[0], warnings
+    assert machine.upgrade("two")[0] == 0 and read(machine, ID) == first
+
+
+def test_the_boots_id_that_is_not_carried(read_only):
+    """It comes along as any mount does, and nothing is written anywhere."""
+    machine = read_only
+    config(machine, "/etc/key", CarryDirectory=STORE)
+    machine.start()
+    first = read(machine, ID)
+    assert not (machine.share / "carry").exists()
+    assert machine.upgrade("two")[0] == 0 and read(machine, ID) == first
+    assert not (machine.share / "carry/etc/machine-id").exists()

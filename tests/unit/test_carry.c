@@ -66,7 +66,7 @@ static void expands_to(const char *const *patterns, const char *wanted)
 	struct error e;
 	char text[1000] = "";
 
-	assert_int_equal(carry_expand(&l, root, (char *const *)patterns, &e), 0);
+	assert_int_equal(carry_expand(&l, root, -1, (char *const *)patterns, &e), 0);
 	carry_reduce(&l);
 	for (size_t i = 0; i < l.count; i++)
 		(void)snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s:%s",
@@ -109,6 +109,43 @@ static void test_what_is_there_twice(void **state)
 	/* What is missing covers nothing, and a name that begins alike is another. */
 	EXPANDS("/etc/s:missing /etc/ssh/key_a:copy", "/etc/s", "/etc/ssh/key_a");
 	EXPANDS("/etc/non:missing /etc/non/x:missing", "/etc/non", "/etc/non/x");
+}
+
+static void test_what_only_another_root_has(void **state)
+{
+	static const char *const patterns[] = {"/ssh/key_*", "/etc/ssh/key_a", "/none*", NULL};
+	struct carry_list l;
+	struct error e;
+
+	(void)state;
+	int other = openat(root, "etc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_true(other >= 0);
+	assert_int_equal(carry_expand(&l, root, other, (char *const *)patterns, &e), 0);
+	assert_int_equal(l.count, 4);
+	assert_string_equal(l.list[0].path, "/ssh/key_a");
+	assert_string_equal(l.list[1].path, "/ssh/key_b");
+	assert_int_equal(l.list[1].action, CARRY_COPY);
+	assert_string_equal(l.list[2].path, "/etc/ssh/key_a");
+	assert_string_equal(l.list[3].path, "/none*");
+	assert_int_equal(l.list[3].action, CARRY_MISSING);
+	carry_list_free(&l);
+	(void)close(other);
+}
+
+static void test_which_of_two_counts(void **state)
+{
+	(void)state;
+	/* seen, the running root, the image: read-only */
+	assert_true(carry_takes_stored(CARRY_SEEN_CARRIED, true, true));
+	assert_true(carry_takes_stored(CARRY_SEEN_CARRIED, true, false));
+	assert_true(carry_takes_stored(CARRY_SEEN_ON_ROOT, true, true));
+	assert_true(carry_takes_stored(CARRY_SEEN_ON_ROOT, true, false));
+	assert_false(carry_takes_stored(CARRY_SEEN_ON_ROOT, false, true));
+	assert_true(carry_takes_stored(CARRY_SEEN_NOT, true, false));
+	assert_true(carry_takes_stored(CARRY_SEEN_NOT, false, true));
+	assert_false(carry_takes_stored(CARRY_SEEN_NOT, false, false));
+	assert_false(carry_takes_stored(CARRY_SEEN_ON_MOUNT, true, true));
+	assert_false(carry_takes_stored(CARRY_SEEN_MADE, true, true));
 }
 
 static void test_what_can_be_mounted_over_what(void **state)
@@ -162,6 +199,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_patterns, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_links_stay_inside, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_what_is_there_twice, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_what_only_another_root_has, set_up, tear_down),
+		cmocka_unit_test(test_which_of_two_counts),
 		cmocka_unit_test(test_what_can_be_mounted_over_what),
 		cmocka_unit_test(test_grafts_across_an_exec),
 	};
