@@ -20,6 +20,7 @@
 #include "kernel/util.h"
 #include "services/handshake.h"
 #include "services/instance_start.h"
+#include "services/remains.h"
 #include "services/session.h"
 
 static void cgroup_name(const struct instance *i, char *buf, size_t size)
@@ -114,8 +115,15 @@ static bool is_held(const struct instance *i, const char *name)
 	return strcmp(number, name) == 0;
 }
 
-/* What earlier instances could not remove because a process outlived them goes now, if it is empty.
- */
+static void sweep_one(const struct service *s, int base, const char *number)
+{
+	char name[512];
+
+	(void)snprintf(name, sizeof(name), "%s/%s", s->unit->name, number);
+	if (cgroup_remove(base, name) == -EBUSY)
+		remains_watch(base, name);
+}
+
 static void sweep(const struct service *s, int base)
 {
 	CLEANUP_FD int parent = openat(base, s->unit->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -131,8 +139,15 @@ static void sweep(const struct service *s, int base)
 			!is_held(s->current, entry->d_name) &&
 			!is_held(s->incoming, entry->d_name) &&
 			!is_held(s->draining, entry->d_name))
-			(void)cgroup_remove(parent, entry->d_name);
+			sweep_one(s, base, entry->d_name);
 	(void)closedir(d);
+}
+
+void instance_sweep(const struct service *s)
+{
+	sweep(s, world.tree);
+	if (world.storage_path)
+		sweep(s, world.storage);
 }
 
 void instance_kill_strays(struct service *s)
@@ -187,7 +202,9 @@ void instance_free(struct instance *i)
 	if (i->cgroup >= 0) {
 		cgroup_name(i, name, sizeof(name));
 		int r = cgroup_remove(base_of(i), name);
-		if (r < 0)
+		if (r == -EBUSY)
+			remains_watch(base_of(i), name);
+		else if (r < 0)
 			log_debug("cannot remove the cgroup %s: %s", name, strerror(-r));
 	}
 	(void)fd_close(i->cgroup);

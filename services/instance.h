@@ -36,6 +36,10 @@ int instance_read_pid_file(const struct instance *i, pid_t *ret);
 /* Kills what is in instances of a higher number than any that is known; their numbers are used. */
 void instance_kill_strays(struct service *s);
 
+/* Removes the cgroups of earlier instances, which a process outlived; those that one still does are
+ * watched from now on (remains.h). */
+void instance_sweep(const struct service *s);
+
 bool instance_is_empty(const struct instance *i);
 /* Whether pid is in its cgroup. */
 bool instance_owns(const struct instance *i, pid_t pid);

@@ -8,6 +8,7 @@
 #include "kernel/log.h"
 #include "kernel/util.h"
 #include "services/catalog.h"
+#include "services/instance.h"
 #include "services/listen.h"
 #include "services/policy.h"
 #include "services/rotate.h"
@@ -398,6 +399,7 @@ void set_resume(bool crashed)
 	for (struct service *s = catalog_first(); s; s = s->next) {
 		service_resume(s, crashed);
 		policy_resume(s);
+		instance_sweep(s);
 	}
 	watchdog_rearm_all();
 	timer_set(&advance_timer, clock_usec());

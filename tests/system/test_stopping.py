@@ -86,12 +86,15 @@ def test_kill_mode_process_leaves_the_children(booted):
     os.kill(outside(booted, booted.unit("a")["main_pid"]), signal.SIGTERM)
     booted.wait_state("a", "inactive", 5)
     assert len(booted.service_pids("a")) == 2
-    # Their cgroups go once they have gone and the service is started again.
+    # Their cgroups go when they have gone, whoever of PID 1's lives hears of it.
+    left = [d for d in booted.cgroups("a.service") if d.name.isdigit()]
+    assert len(left) == 2
+    os.kill(child, signal.SIGKILL)
+    wait_until(lambda: sum(d.exists() for d in left) == 1, what="one cgroup less")
+    booted.initctl("reexec")
     for pid in booted.service_pids("a"):
         os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: booted.service_pids("a") == [], what="the end of the children")
-    start(booted, "a")
-    assert len([d for d in (booted.cgroup / "tree/a.service").iterdir() if d.is_dir()]) == 1
+    wait_until(lambda: not any(d.exists() for d in left), what="no cgroup left")
 
 
 def test_kill_mode_process_kills_a_stubborn_main_process_alone(booted):
