@@ -30,6 +30,7 @@ static unsigned count;
 
 static int tree_fd = -1;
 static struct loop_timer timer;
+static bool looking; /* one at a time: what comes meanwhile has to wait for the next */
 static bool held[STRAYS_MAX + 1]; /* what the look has found, by the number it was given */
 static uint64_t looked_at[STRAYS_MAX + 1]; /* their mount ids; 0: none */
 
@@ -64,6 +65,7 @@ static void found(unsigned id, unsigned number, const char *text, size_t length)
 static void looked(unsigned id, const char *why)
 {
 	(void)id;
+	looking = false;
 	for (unsigned number = 1; !why && number <= STRAYS_MAX; number++) {
 		for (unsigned i = count; !held[number] && i-- > 0;) {
 			if (list[i].mount_id != looked_at[number])
@@ -81,7 +83,10 @@ static void look(struct loop_timer *t)
 	struct look_image images[STRAYS_MAX];
 	struct error e;
 
-	(void)t;
+	if (looking) {
+		timer_set(t, deadline_in(LOOK_USEC));
+		return;
+	}
 	(void)memset(held, 0, sizeof(held));
 	(void)memset(looked_at, 0, sizeof(looked_at));
 	for (unsigned i = 0; i < count; i++) {
@@ -89,8 +94,9 @@ static void look(struct loop_timer *t)
 			i + 1, {.mount = list[i].mount_id, .root = list[i].root}};
 		looked_at[i + 1] = list[i].mount_id;
 	}
-	if (count > 0 && look_begin(0, tree_fd, images, count, &HOOKS, &e) < 0)
-		timer_set(&timer, deadline_in(LOOK_USEC));
+	looking = count > 0 && look_begin(0, tree_fd, images, count, &HOOKS, &e) == 0;
+	if (count > 0 && !looking)
+		timer_set(t, deadline_in(LOOK_USEC));
 }
 
 void strays_init(int tree)
