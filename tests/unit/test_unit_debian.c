@@ -227,6 +227,7 @@ static void cron(void **state)
 		"SyslogFacility ");
 
 	assert_int_equal(u->restart, RESTART_ON_FAILURE);
+	assert_false(u->ignore_sigpipe);
 	unit_free(u);
 }
 
