@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * From a system that runs to single-user mode, as `telinit 1` asks for: every service is stopped,
- * but for those of devices and those that file systems are on; then there is the root shell that
+ * but for those of devices and those that file systems are on, and what is left of them in the
+ * tree, and of who was logged in, gets SIGTERM and then SIGKILL; then there is the root shell that
  * "single" on the kernel command line brings, and at its end the services are started again.
  */
 #ifndef MOLT_INIT_SINGLE_H

@@ -130,27 +130,33 @@ static bool is_dead(pid_t pid)
 	return proc_stat_read(pid, &stat) < 0 || stat.state == 'Z' || stat.state == 'X';
 }
 
-void waiting_for_processes(bool killed)
+void waiting_for_pids(const struct pid_array *list, bool killed)
 {
-	struct pid_array list = {0};
 	char text[700] = "";
 	size_t at = 0, n = 0;
 
-	(void)cgroup_walk(sys.tree, collect, &list);
-	for (size_t i = 0; i < list.count; i++) {
+	for (size_t i = 0; i < list->count; i++) {
 		char one[160];
-		if (is_dead(list.pids[i]) || ++n > NAMES_MAX)
+		if (is_dead(list->pids[i]) || ++n > NAMES_MAX)
 			continue;
-		name_process(one, sizeof(one), list.pids[i]);
+		name_process(one, sizeof(one), list->pids[i]);
 		at += (size_t)snprintf(text + at, sizeof(text) - at, "%s%s", at ? "; " : "", one);
 		at = at < sizeof(text) ? at : sizeof(text) - 1;
 	}
-	pid_array_free(&list);
 	if (n > 0)
 		waiting_say("%zu %s %s: %s%s", n, n == 1 ? "process" : "processes",
 			killed ? n == 1 ? "does not end on SIGKILL" : "do not end on SIGKILL"
 			       : "still to end on SIGTERM",
 			text, n > NAMES_MAX ? "; ..." : "");
+}
+
+void waiting_for_processes(bool killed)
+{
+	struct pid_array list = {0};
+
+	(void)cgroup_walk(sys.tree, collect, &list);
+	waiting_for_pids(&list, killed);
+	pid_array_free(&list);
 }
 
 void waiting_for_child(const char *what, pid_t pid, uint64_t since_usec, uint64_t deadline_usec)

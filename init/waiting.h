@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "kernel/cgroup.h"
+
 /* When the first and each further word comes, after a step has begun. */
 #define WAITING_EVERY_USEC (5 * 1000000ULL)
 
@@ -15,6 +17,8 @@
 void waiting_for_services(uint64_t deadline_usec);
 /* Processes that are left in the tree; `killed`: they were sent SIGKILL. */
 void waiting_for_processes(bool killed);
+/* The same of these. */
+void waiting_for_pids(const struct pid_array *list, bool killed);
 /* The child `pid` that does `what`. */
 void waiting_for_child(const char *what, pid_t pid, uint64_t since_usec, uint64_t deadline_usec);
 /* A stage of the boot, "checking the root file system", and its child `pid`: by what that one runs.
