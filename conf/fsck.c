@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "conf/fsck.h"
 
+#include <stddef.h>
 #include <string.h>
 
 /* fsck(8), EXIT STATUS */
@@ -34,4 +35,13 @@ enum fsck_verdict fsck_judge(int code)
 	if (code < 0 || (code & ~(CODE_CORRECTED | CODE_REBOOT)))
 		return FSCK_FAILED;
 	return code & CODE_REBOOT ? FSCK_REBOOT : FSCK_CORRECTED;
+}
+
+const char *fsck_note_of(const char *target)
+{
+	if (strcmp(target, "/") == 0)
+		return "/run/initramfs/fsck-root";
+	if (strcmp(target, "/usr") == 0)
+		return "/run/initramfs/fsck-usr";
+	return NULL;
 }

@@ -23,4 +23,8 @@ enum fsck_verdict {
 /* Of fsck's exit code, a sum of flags; one that no fsck has is a failure. */
 enum fsck_verdict fsck_judge(int code);
 
+/* What an initramfs leaves for the file system at `target` if it has checked that, and found or
+ * made it whole (initramfs-tools(7), FILES). NULL: it checks none there. */
+const char *fsck_note_of(const char *target);
+
 #endif

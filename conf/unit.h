@@ -149,6 +149,9 @@ struct unit {
 	char *description; /* the name, if there is none */
 	char **after, **before, **requires, **wants;
 	struct conditions conditions; /* Condition...= and Assert...= */
+	/* RequiresMountsFor=, and where the x.mount units of Requires= are mounted: absolute paths
+	 */
+	char **mounts_for;
 
 	/* [Service] */
 	enum service_type type;

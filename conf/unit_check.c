@@ -3,9 +3,12 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "conf/specifier.h"
 #include "conf/unit_internal.h"
+#include "kernel/util.h"
 
 struct check {
 	struct unit *unit;
@@ -97,6 +100,33 @@ static int name_dynamic_user(struct unit *u)
 	return u->user ? 0 : -ENOMEM;
 }
 
+/* systemd.mount(5): the name of the unit is that of the place, "srv-data.mount". */
+static int add_mount_unit(struct unit *u, const char *name)
+{
+	struct error e;
+	char *instance, *path;
+
+	if (asprintf(&instance, "@%s", name) < 0)
+		return -ENOMEM;
+	int r = specifiers_expand("/%I", instance, &path, &e);
+	free(instance);
+	if (r < 0)
+		return r;
+	r = strings_contain(u->mounts_for, path) ? 0 : strings_append(&u->mounts_for, path);
+	free(path);
+	return r;
+}
+
+static int add_mount_units(struct unit *u)
+{
+	int r = strings_ensure(&u->mounts_for);
+
+	for (char **name = u->requires; r == 0 && *name; name++)
+		if (ends_with(*name, ".mount"))
+			r = add_mount_unit(u, *name);
+	return r;
+}
+
 static int fill_in(struct unit *u)
 {
 	char ***const lists[] = {&u->after, &u->before, &u->requires, &u->wants, &u->environment,
@@ -111,7 +141,8 @@ static int fill_in(struct unit *u)
 		if (r < 0)
 			return r;
 	}
-	return name_dynamic_user(u);
+	int r = name_dynamic_user(u);
+	return r < 0 ? r : add_mount_units(u);
 }
 
 int unit_finish(struct unit *u, unit_warn warning, void *userdata, struct error *e)

@@ -35,7 +35,7 @@ static const enum listen_type datagram = LISTEN_DATAGRAM, seqpacket = LISTEN_SEQ
 	KEY("Socket", "SocketUser", value_user, socket.user),                                    \
 	KEY("Socket", "SocketGroup", value_user, socket.group),                                  \
 	KEY("Socket", "PassCredentials", key_parse_bool, socket.pass_credentials),               \
-	KEY("Socket", "Symlinks", value_links, socket.links)
+	KEY("Socket", "Symlinks", value_paths, socket.links)
 /* clang-format on */
 
 /* Whether it is to be started at all. The argument is the kind. */
@@ -51,6 +51,7 @@ static const struct key unit_keys[] = {
 	KEY("Unit", "Before", key_parse_units, before),
 	KEY("Unit", "Requires", key_parse_units, requires),
 	KEY("Unit", "Wants", key_parse_units, wants),
+	KEY("Unit", "RequiresMountsFor", value_paths, mounts_for),
 	CONDITION("PathExists"),
 	CONDITION("PathExistsGlob"),
 	CONDITION("PathIsDirectory"),

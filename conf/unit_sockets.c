@@ -115,7 +115,7 @@ int value_odd_listen(const struct key_site *site, const char *text, void *field,
 	return 0;
 }
 
-int value_links(const struct key_site *site, const char *text, void *field,
+int value_paths(const struct key_site *site, const char *text, void *field,
 	UNUSED const void *argument, struct error *e)
 {
 	char ***list = field;

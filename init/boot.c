@@ -9,6 +9,7 @@
 #include "init/gettys.h"
 #include "init/good.h"
 #include "init/keep.h"
+#include "init/late_mounts.h"
 #include "init/records.h"
 #include "init/rescue.h"
 #include "init/single.h"
@@ -59,6 +60,7 @@ static void start_services(void)
 	shell = SHELL_NONE;
 	sys.state = SYSTEM_RUNNING;
 	system_spread_conf(); /* where services log, now that everything is mounted */
+	late_mounts_begin();
 	for (char **name = sys.conf->services; *name; name++)
 		if (set_start(*name, &e) < 0)
 			log_error("%s", e.text);

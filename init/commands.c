@@ -9,6 +9,7 @@
 #include "conf/unit.h"
 #include "init/blame.h"
 #include "init/good.h"
+#include "init/late_mounts.h"
 #include "init/schedule.h"
 #include "init/shutdown.h"
 #include "init/single.h"
@@ -120,6 +121,7 @@ static void run_service_verb(struct client *c, const struct record *r, service_v
 
 static void run_start(struct client *c, const struct record *r)
 {
+	late_mounts_retry();
 	run_service_verb(c, r, set_start);
 }
 
@@ -130,6 +132,7 @@ static void run_stop(struct client *c, const struct record *r)
 
 static void run_restart(struct client *c, const struct record *r)
 {
+	late_mounts_retry();
 	run_service_verb(c, r, set_restart);
 }
 

@@ -2,21 +2,24 @@
 #include "init/device_wait.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/netlink.h>
 #include <poll.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "conf/unit.h"
 #include "init/waiting.h"
 #include "kernel/util.h"
 
-#define KERNEL_EVENTS 1 /* the group of the kernel's own; udev's is 2 */
+/* The groups of the kernel's own, and of what udev says once it is done with a device. */
+#define KERNEL_EVENTS 1
+#define UDEV_EVENTS 2
 #define APPEARS (IN_CREATE | IN_MOVED_TO | IN_ATTRIB)
 
 /* "UUID=..." and the like; udev makes a link for each, and without it libblkid looks itself. */
@@ -37,20 +40,42 @@ static const char *directory_of_tag(const char *source)
 	return NULL;
 }
 
-static bool is_there(const char *source)
+static bool find_device(const char *source, dev_t *ret)
 {
 	CLEANUP_FREE char *path = mnt_resolve_spec(source, NULL);
 	struct stat st;
 
-	return path && path[0] == '/' && stat(path, &st) == 0 && S_ISBLK(st.st_mode);
+	if (!path || path[0] != '/' || stat(path, &st) < 0 || !S_ISBLK(st.st_mode))
+		return false;
+	*ret = st.st_rdev;
+	return true;
 }
 
-/* All directories on the way to it: each of them may be what comes next. */
-static void watch_way(int inotify, const char *path)
+static bool is_there(const char *source)
 {
+	dev_t device;
+
+	return find_device(source, &device);
+}
+
+/* systemd.device(5), and udev's own record of it: one that has none it has not seen yet. */
+static bool udev_is_done_with(dev_t device)
+{
+	char path[64], text[16384];
+
+	if (access("/run/udev/control", F_OK) < 0)
+		return true;
+	(void)snprintf(path, sizeof(path), "/run/udev/data/b%u:%u", major(device), minor(device));
+	ssize_t n = file_read(AT_FDCWD, path, text, sizeof(text));
+	return n == -E2BIG || (n >= 0 && !strstr(text, "\nE:SYSTEMD_READY=0\n"));
+}
+
+void device_watch_way(int inotify, const char *source)
+{
+	const char *directory = directory_of_tag(source);
 	char way[512];
 
-	(void)snprintf(way, sizeof(way), "%s/", path);
+	(void)snprintf(way, sizeof(way), "%s/", directory ? directory : source);
 	for (char *slash = strchr(way + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
 		*slash = '\0';
 		(void)inotify_add_watch(inotify, way, APPEARS | IN_ONLYDIR); /* not there yet */
@@ -58,9 +83,10 @@ static void watch_way(int inotify, const char *path)
 	}
 }
 
-static int open_uevents(void)
+int device_open_uevents(void)
 {
-	struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = KERNEL_EVENTS};
+	struct sockaddr_nl address = {
+		.nl_family = AF_NETLINK, .nl_groups = KERNEL_EVENTS | UDEV_EVENTS};
 	int fd =
 		socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
 
@@ -99,12 +125,11 @@ static int await(const char *source, uint64_t since_usec, uint64_t deadline_usec
 {
 	uint64_t tell_usec = clock_usec(); /* at once, and from then on every few seconds */
 	CLEANUP_FD int inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-	CLEANUP_FD int uevents = open_uevents();
-	const char *directory = directory_of_tag(source);
+	CLEANUP_FD int uevents = device_open_uevents();
 
 	for (;;) {
 		/* First to watch, then to look: what comes in between is heard of. */
-		watch_way(inotify, directory ? directory : source);
+		device_watch_way(inotify, source);
 		if (is_there(source))
 			return 0;
 		uint64_t now = clock_usec();
@@ -150,4 +175,14 @@ int device_await(struct libmnt_fs *fs, uint64_t since_usec, uint64_t otherwise_u
 	if (!source || !is_device(fs, source) || is_there(source))
 		return 0;
 	return await(source, since_usec, usec_add(since_usec, timeout_of(fs, otherwise_usec)));
+}
+
+bool device_is_ready(struct libmnt_fs *fs)
+{
+	const char *source = mnt_fs_get_source(fs);
+	dev_t device;
+
+	if (!source || !is_device(fs, source))
+		return true;
+	return find_device(source, &device) && udev_is_done_with(device);
 }

@@ -9,7 +9,10 @@
 #include <sys/swap.h>
 #include <unistd.h>
 
+#include "conf/fsck.h"
 #include "init/device_wait.h"
+#include "init/late_mounts.h"
+#include "init/stages/children.h"
 #include "init/system.h"
 #include "kernel/log.h"
 #include "kernel/swap.h"
@@ -24,6 +27,11 @@ static bool has_option(struct libmnt_fs *fs, const char *name)
 static const char *source_of(struct libmnt_fs *fs)
 {
 	return mnt_fs_get_source(fs) ? mnt_fs_get_source(fs) : "?";
+}
+
+static const char *target_of(struct libmnt_fs *fs)
+{
+	return mnt_fs_get_target(fs) ? mnt_fs_get_target(fs) : "none";
 }
 
 static bool is_root(struct libmnt_fs *fs)
@@ -109,18 +117,29 @@ static int each(
 
 static uint64_t await_since_usec;
 
+/* In a container swap is the whole machine's. */
+static bool is_ours(struct libmnt_fs *fs)
+{
+	return sys.real || !mnt_fs_is_swaparea(fs);
+}
+
 static int await_one(struct libmnt_fs *fs)
 {
 	uint64_t usec = sys.conf->device_timeout_usec;
 	bool nofail = has_option(fs, "nofail");
 
-	if (has_option(fs, "noauto") || is_root(fs))
+	if (has_option(fs, "noauto") || is_root(fs) || is_network(fs) || !is_ours(fs))
 		return 0;
 	if (nofail && usec > NOFAIL_USEC)
 		usec = NOFAIL_USEC;
+	if (late_mounts_are_below(source_of(fs), target_of(fs))) {
+		late_mounts_note(source_of(fs), target_of(fs));
+		return 0;
+	}
 	if (device_await(fs, await_since_usec, usec) == 0)
 		return 0;
 	log_line(nofail ? LEVEL_NOTICE : LEVEL_ERROR, "the device %s has not come", source_of(fs));
+	late_mounts_note(source_of(fs), target_of(fs));
 	return nofail ? 0 : 1;
 }
 
@@ -144,13 +163,13 @@ static void describe(struct libmnt_context *cxt, struct libmnt_fs *fs, int r)
 			: "no reason given");
 }
 
-static int mount_one(struct libmnt_fs *fs, const char *extra)
+static bool try_to_mount(struct libmnt_fs *fs, const char *extra)
 {
 	struct libmnt_context *cxt = mnt_new_context();
 	int r;
 
 	if (!cxt)
-		return 1;
+		return false;
 	(void)mnt_context_disable_helpers(cxt, 0);
 	r = mnt_context_set_target(cxt, mnt_fs_get_target(fs));
 	if (r == 0)
@@ -168,20 +187,48 @@ static int mount_one(struct libmnt_fs *fs, const char *extra)
 		r = 1;
 	}
 	mnt_free_context(cxt);
-	return r == 0 || has_option(fs, "nofail") ? 0 : 1;
+	return r == 0;
 }
 
-static int remount_if_root(struct libmnt_fs *fs)
+static int mount_one(struct libmnt_fs *fs, const char *extra)
 {
-	return is_root(fs) && !has_option(fs, "noauto") ? mount_one(fs, "remount") : 0;
+	return try_to_mount(fs, extra) || has_option(fs, "nofail") ? 0 : 1;
+}
+
+static struct libmnt_table *mounted;
+
+/* Does `visit` to all lines, with what is mounted in `mounted`. 0 or 1. */
+static int each_against_mounted(
+	int (*broken)(struct libmnt_table *, const char *, int), int (*visit)(struct libmnt_fs *fs))
+{
+	int failed = 1;
+
+	mounted = mnt_new_table();
+	if (mounted && mnt_table_parse_mtab(mounted, NULL) == 0)
+		failed = each(broken, visit);
+	mnt_unref_table(mounted);
+	mounted = NULL;
+	return failed;
+}
+
+/* An initramfs mounts these two as the kernel command line says, which is read-only mostly. */
+static bool is_of_initramfs(struct libmnt_fs *fs)
+{
+	const char *target = mnt_fs_get_target(fs);
+
+	return is_root(fs) || (target && strcmp(target, "/usr") == 0 &&
+				      mnt_table_find_target(mounted, target, MNT_ITER_BACKWARD));
+}
+
+static int remount_if_there(struct libmnt_fs *fs)
+{
+	return is_of_initramfs(fs) && !has_option(fs, "noauto") ? mount_one(fs, "remount") : 0;
 }
 
 int fstab_remount_root(void)
 {
-	return each(skip, remount_if_root);
+	return each_against_mounted(skip, remount_if_there);
 }
-
-static struct libmnt_table *mounted;
 
 static int mount_if_local(struct libmnt_fs *fs)
 {
@@ -199,18 +246,18 @@ static int mount_if_local(struct libmnt_fs *fs)
 			source_of(fs), target);
 		return 0;
 	}
+	if (late_mounts_are_below(source_of(fs), target)) {
+		log_line(has_option(fs, "nofail") ? LEVEL_NOTICE : LEVEL_ERROR,
+			"%s on %s is left for later: what it lies on is not there", source_of(fs),
+			target);
+		return has_option(fs, "nofail") ? 0 : 1;
+	}
 	return mount_one(fs, NULL);
 }
 
 int fstab_mount_all(void)
 {
-	int failed = 1;
-
-	mounted = mnt_new_table();
-	if (mounted && mnt_table_parse_mtab(mounted, NULL) == 0)
-		failed = each(complain, mount_if_local);
-	mnt_unref_table(mounted);
-	return failed;
+	return each_against_mounted(complain, mount_if_local);
 }
 
 /* Swap */
@@ -237,6 +284,46 @@ int fstab_swap_on(void)
 	return each(skip, swap_on);
 }
 
+/* Later */
+
+static struct {
+	const char *source, *target;
+	int result;
+} wanted;
+
+static int mount_late(struct libmnt_fs *fs)
+{
+	if (mnt_table_find_target(mounted, target_of(fs), MNT_ITER_BACKWARD))
+		return FSTAB_LATE_DONE;
+	if (!device_is_ready(fs))
+		return FSTAB_LATE_MISSING;
+	if (mnt_fs_is_swaparea(fs))
+		return swap_on(fs) == 0 ? FSTAB_LATE_DONE : FSTAB_LATE_FAILED;
+	if ((mnt_fs_get_passno(fs) > 0 && stage_check_late(source_of(fs)) != 0) ||
+		!try_to_mount(fs, NULL))
+		return FSTAB_LATE_FAILED;
+	log_notice("%s has come and is mounted on %s", source_of(fs), target_of(fs));
+	return FSTAB_LATE_DONE;
+}
+
+static int mount_if_wanted(struct libmnt_fs *fs)
+{
+	if (strcmp(source_of(fs), wanted.source) == 0 &&
+		strcmp(target_of(fs), wanted.target) == 0 && !has_option(fs, "noauto"))
+		wanted.result = mount_late(fs);
+	return 0;
+}
+
+int fstab_mount_late(const char *source, const char *target)
+{
+	wanted.source = source;
+	wanted.target = target;
+	wanted.result =
+		FSTAB_LATE_DONE; /* of the image that runs now, perhaps: it has no such line */
+	(void)each_against_mounted(skip, mount_if_wanted);
+	return wanted.result;
+}
+
 /* Checking */
 
 static bool is_checked_root(struct libmnt_fs *fs)
@@ -259,10 +346,15 @@ bool fstab_checks_root(void)
 	return any(is_checked_root);
 }
 
+/* The fsck that is asked for all leaves out what is mounted: what was checked before that is. */
 static bool is_checked(struct libmnt_fs *fs)
 {
+	const char *target = mnt_fs_get_target(fs);
+	const char *note = target ? fsck_note_of(target) : NULL;
+
 	return !is_root(fs) && !mnt_fs_is_swaparea(fs) && mnt_fs_get_passno(fs) > 0 &&
-	       !has_option(fs, "noauto") && !has_option(fs, "_netdev");
+	       !has_option(fs, "noauto") && !has_option(fs, "_netdev") &&
+	       !(note && access(note, F_OK) == 0);
 }
 
 bool fstab_checks_others(void)

@@ -22,6 +22,7 @@
 #include "init/initramfs.h"
 #include "init/initramfs_exit.h"
 #include "init/keep.h"
+#include "init/late_mounts.h"
 #include "init/minimal.h"
 #include "init/reexec.h"
 #include "init/schedule.h"
@@ -173,6 +174,7 @@ static int take_up(const struct life *l, struct error *e)
 		control_crashed();
 	upgrade_resume(kind_of(l), l->why);
 	boot_resume();
+	late_mounts_resume();
 	shutdown_resume();
 	schedule_resume();
 	watchdog_apply();

@@ -13,6 +13,7 @@
 #include "init/devices.h"
 #include "init/fstab.h"
 #include "init/keep.h"
+#include "init/late_mounts.h"
 #include "init/records.h"
 #include "init/stages/children.h"
 #include "init/stages/tools.h"
@@ -85,6 +86,12 @@ static void take_grafts(void)
 	grafts_fd = fd_close(grafts_fd);
 }
 
+/* Nor is anything mounted later where nothing was to be mounted at all. */
+static void take_late(void)
+{
+	late_mounts_take(!stage_is_skipped(&STAGES[stage_find("mount")]));
+}
+
 /* A file server that does not answer would keep the boot waiting for ever. */
 const struct stage STAGES[] = {
 	{.name = "host", .what = "naming the host", .here = set_host},
@@ -125,7 +132,9 @@ const struct stage STAGES[] = {
 	/* No other stage has to: what is not there by then is not there. */
 	{.name = "await",
 		.what = "waiting for the devices of /etc/fstab",
+		.here = late_mounts_prepare,
 		.child = fstab_await_devices,
+		.after = take_late,
 		.limit_usec = USEC_INFINITY,
 		.tells = true},
 	{.name = "check",
@@ -204,6 +213,7 @@ size_t stage_find(const char *name)
 void stages_save(struct record_writer *w)
 {
 	record_int(w, "grafts_fd", grafts_fd);
+	late_mounts_save_stage(w);
 	record_text(w, "arguments", boot_arguments());
 }
 
@@ -212,6 +222,7 @@ void stages_load(const struct record *r)
 	const char *arguments = record_get(r, "arguments");
 
 	grafts_fd = identity_take((int)record_get_int(r, "grafts_fd", -1));
+	late_mounts_load_stage(r);
 	if (arguments)
 		boot_set_arguments(arguments);
 }
@@ -220,4 +231,5 @@ void stages_each_fd(int (*visit)(int fd))
 {
 	if (grafts_fd >= 0)
 		(void)visit(grafts_fd);
+	late_mounts_each_fd(visit);
 }

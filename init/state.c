@@ -14,6 +14,7 @@
 #include "conf/record.h"
 #include "init/boot.h"
 #include "init/control.h"
+#include "init/late_mounts.h"
 #include "init/schedule.h"
 #include "init/shutdown.h"
 #include "init/system.h"
@@ -73,6 +74,7 @@ void state_write(struct record_writer *w)
 	system_save(w);
 	boot_save(w);
 	timeline_save(w);
+	late_mounts_save(w);
 	shutdown_save(w);
 	schedule_save(w);
 	watchdog_save(w);
@@ -214,6 +216,8 @@ static int load_record(const struct record *r, struct error *e)
 		boot_load(r);
 	} else if (strcmp(r->kind, "stage") == 0) {
 		timeline_load(r);
+	} else if (strcmp(r->kind, "late") == 0) {
+		late_mounts_load(r);
 	} else if (strcmp(r->kind, "shutdown") == 0) {
 		shutdown_load(r);
 	} else if (strcmp(r->kind, "schedule") == 0) {

@@ -44,6 +44,24 @@ void log_open_file(void)
 	file_fd = open(LOG_PATH, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0640);
 }
 
+static void close_between(int first, int last)
+{
+	if (first <= last)
+		(void)close_range((unsigned)first, (unsigned)last, 0);
+}
+
+void log_close_others(void)
+{
+	int low = kmsg_fd < file_fd ? kmsg_fd : file_fd, high = kmsg_fd + file_fd - low;
+
+	/* -1 is below all. */
+	low = low < 3 ? 2 : low;
+	high = high < 3 ? low : high;
+	close_between(3, low - 1);
+	close_between(low + 1, high - 1);
+	(void)close_range((unsigned)high + 1, ~0U, 0);
+}
+
 void log_set_debug(bool on)
 {
 	debug = on;

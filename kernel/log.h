@@ -29,6 +29,8 @@ enum log_level {
 void log_lift_kmsg_limit(void);
 void log_open_kmsg(void); /* from now on also to /dev/kmsg, if it can be opened */
 void log_open_file(void); /* from now on also to LOG_PATH: once /run is there */
+/* In a child that lives on beside PID 1: closes all descriptors above 2 but those of the log. */
+void log_close_others(void);
 void log_set_debug(bool on);
 void log_hold(bool on); /* true: keep lines; false: write what was kept */
 

@@ -216,11 +216,10 @@ bool service_decides(enum service_state state, enum service_event event)
 	return TABLE[state][event];
 }
 
-void service_fail_dependency(struct service *s, const char *dependency)
+void service_fail_dependency(struct service *s, const char *reason)
 {
 	s->result = RESULT_SUCCESS; /* of the run before */
-	life_blame(s, RESULT_DEPENDENCY, "not started: %s, which it Requires=, has failed",
-		dependency);
+	life_blame(s, RESULT_DEPENDENCY, "not started: %s", reason);
 	life_set_state(s, STATE_FAILED, USEC_INFINITY);
 }
 

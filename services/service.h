@@ -258,8 +258,9 @@ void service_notify(struct service *s, unsigned instance, pid_t sender,
 
 /* Wanted, and waiting for its turn: from INACTIVE, FAILED, BACKOFF or EXITED. */
 void service_wait(struct service *s);
-/* It could not even be begun: sets FAILED with that reason. */
-void service_fail_dependency(struct service *s, const char *dependency);
+/* It could not even be begun: sets FAILED with that reason, "b.service, which it Requires=, has
+ * failed". */
+void service_fail_dependency(struct service *s, const char *reason);
 
 /* A process that was started for a service: noted before the state that has it is written. */
 struct fork_note {

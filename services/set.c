@@ -2,6 +2,7 @@
 #include "services/set.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "kernel/cgroup.h"
@@ -18,6 +19,8 @@ static bool stopping_all;
 static void (*changed_hook)(void);
 static struct loop_timer advance_timer;
 
+enum mount_standing (*set_asks_mount)(const char *path, char *why, size_t size);
+
 static void advance(struct loop_timer *t);
 
 static void service_has_changed(struct service *s)
@@ -26,6 +29,11 @@ static void service_has_changed(struct service *s)
 	/* Not from within a service's own transition: at the loop's next turn, once for many. */
 	if (!timer_armed(&advance_timer))
 		timer_set(&advance_timer, clock_usec());
+}
+
+void set_look_again(void)
+{
+	service_has_changed(NULL);
 }
 
 void set_init(void (*changed)(void))
@@ -139,17 +147,51 @@ static const char *failed_requirement(const struct service *s)
 	return NULL;
 }
 
+/* The worst of them, and why. */
+static enum mount_standing ask_mounts(const struct service *s, char *why, size_t size)
+{
+	enum mount_standing worst = MOUNT_THERE;
+
+	for (char **path = s->unit->mounts_for; set_asks_mount && *path && worst != MOUNT_FAILED;
+		path++) {
+		enum mount_standing standing = set_asks_mount(*path, why, size);
+		worst = standing > worst ? standing : worst;
+	}
+	return worst;
+}
+
+static void wait_for_mount(struct service *s, const char *why)
+{
+	if (strcmp(s->why, why) == 0)
+		return;
+	(void)snprintf(s->why, sizeof(s->why), "%s", why);
+	log_notice("%s: %s", s->unit->name, why);
+}
+
 static void advance_start(struct service *s)
 {
 	const char *failed;
+	char why[sizeof(s->why)] = "";
 
 	if (waits_for_another(s))
 		return;
 	failed = failed_requirement(s);
-	if (failed)
-		service_fail_dependency(s, failed);
-	else
+	if (failed) {
+		(void)snprintf(why, sizeof(why), "%s, which it Requires=, has failed", failed);
+		service_fail_dependency(s, why);
+		return;
+	}
+	switch (ask_mounts(s, why, sizeof(why))) {
+	case MOUNT_THERE:
 		service_event(s, EVENT_START);
+		return;
+	case MOUNT_AWAITED:
+		wait_for_mount(s, why);
+		return;
+	case MOUNT_FAILED:
+		service_fail_dependency(s, why);
+		return;
+	}
 }
 
 /* Stopping */

@@ -6,6 +6,8 @@
 #ifndef MOLT_SERVICES_SET_H
 #define MOLT_SERVICES_SET_H
 
+#include <stddef.h>
+
 #include "services/service.h"
 
 /* `changed` is called, soon after and once for many, when services changed state. */
@@ -20,6 +22,15 @@ int set_start(const char *name, struct error *e);
 int set_stop(const char *name, struct error *e);
 int set_restart(const char *name, struct error *e);
 int set_reload(const char *name, struct error *e);
+
+/*
+ * Where a service wants something mounted (RequiresMountsFor=) whose device may still come: one
+ * hook answers how that stands, NULL: everything is there that ever will be. It writes a sentence
+ * about what is not there to `why`. set_look_again() says that an answer has changed.
+ */
+enum mount_standing { MOUNT_THERE, MOUNT_AWAITED, MOUNT_FAILED };
+extern enum mount_standing (*set_asks_mount)(const char *path, char *why, size_t size);
+void set_look_again(void);
 
 /* Asks all to stop, in reverse order, and lets none start any more. */
 void set_stop_all(void);

@@ -17,6 +17,8 @@ int stage_set_sysctls(void);
 int stage_check_root(void);
 int stage_check_others(void);
 int stage_swap_on(void);
+/* No stage: the device of a line whose turn has come later. 0, or 1: it is not to be mounted. */
+int stage_check_late(const char *device);
 /* The kernel's clock: in the zone that the hardware's has, and not before this init was built;
  * then, where /var is mounted, not before the last shutdown. */
 int stage_set_clock(void);

@@ -52,7 +52,8 @@ static int judge(int code, const char *what)
 	return 1;
 }
 
-static int check(char *const which[], const char *what)
+/* Its exit code, 0 where nothing is to be checked. */
+static int run_fsck(char *const which[], const char *what, bool boots)
 {
 	char *argv[MAX_ARGUMENTS + 1];
 	struct fsck_wish wish;
@@ -68,7 +69,7 @@ static int check(char *const which[], const char *what)
 	log_notice("checking %s%s", what, wish.force ? ", as fsck.mode=force says" : "");
 	argv[n++] = (char *)"fsck";
 	argv[n++] = (char *)"-T";
-	if (isatty(STDOUT_FILENO))
+	if (boots && isatty(STDOUT_FILENO))
 		argv[n++] = (char *)"-C0"; /* a large disk may take hours: how far it is */
 	while (*which && n < MAX_ARGUMENTS - 2)
 		argv[n++] = *which++;
@@ -76,14 +77,25 @@ static int check(char *const which[], const char *what)
 	if (wish.force)
 		argv[n++] = (char *)"-f";
 	argv[n] = NULL;
-	return judge(tool_run(path, argv), what);
+	return tool_run(path, argv);
+}
+
+static int check(char *const which[], const char *what)
+{
+	return judge(run_fsck(which, what, true), what);
 }
 
 int stage_check_root(void)
 {
 	static char *const ROOT[] = {(char *)"/", NULL};
 
-	return fstab_checks_root() ? check(ROOT, "the root file system") : 0;
+	if (!fstab_checks_root())
+		return 0;
+	if (access(fsck_note_of("/"), F_OK) == 0) {
+		log_notice("the root file system was checked in the initramfs");
+		return 0;
+	}
+	return check(ROOT, "the root file system");
 }
 
 int stage_check_others(void)
@@ -99,4 +111,17 @@ int stage_check_others(void)
 int stage_swap_on(void)
 {
 	return sys.real ? fstab_swap_on() : 0; /* memory is the whole machine's */
+}
+
+int stage_check_late(const char *device)
+{
+	char *const which[] = {(char *)device, NULL};
+	int code = run_fsck(which, device, false);
+
+	/* Nobody is at the console, and a machine that runs is not rebooted for a disk of many. */
+	if (fsck_judge(code) == FSCK_FAILED) {
+		log_error("fsck of %s ended with exit code %d: it is not mounted", device, code);
+		return 1;
+	}
+	return 0;
 }

@@ -126,6 +126,7 @@ def test_a_mount_waits_for_its_device(machine):
     assert "mount" not in order(machine)
     (machine.share / "go").write_text("x\n")
     machine.wait_state("a")
+    wait_until(lambda: "a" in order(machine), what="its word")
     assert order(machine)[-2:] == ["mount", "a"]
     assert "Z cannot mount" not in machine.log()
 

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 from helpers import wait_file, wait_log
-from machine import Machine, wait_until
+from machine import BUILD, Machine, wait_until
 
 ID = "0123456789abcdef0123456789abcdef"
 OTHER = "fedcba9876543210fedcba9876543210"
@@ -137,6 +137,42 @@ def test_errors_that_fsck_leaves_ask_for_a_person(boot, code):
     (machine.share / "go").write_text("exit\n")
     wait_until(lambda: machine.json("status", check=False).get("system", {}).get("state") == "running", what="the boot")
     assert " /srv " in mounts.read_text()
+
+
+# What an initramfs may have done: /usr is mounted, read-only as the kernel command line says, and was checked.
+INITRAMFS = """#!/bin/sh
+mount -o bind /usr /usr && mount -o remount,bind,ro /usr
+mkdir -p /run/initramfs
+if [ -e /run/share/noted ]; then : >/run/initramfs/fsck-usr; fi
+exec /usr/sbin/molt "$@"
+"""
+
+
+def initramfs_boot(boot, noted):
+    def prepare(machine):
+        image = machine.images["one"]
+        for name in ("init", "fsck"):
+            image.place(f"usr/sbin/{name}").chmod(0o755)
+        image.copy(BUILD / "molt", "usr/sbin/molt")
+        (machine.share / "code").write_text("0\n")
+        if noted:
+            (machine.share / "noted").touch()
+
+    machine = boot({"etc/fstab": "tmpfs /usr tmpfs defaults 0 2\n", "usr/sbin/fsck": FSCK, "usr/sbin/init": INITRAMFS},
+                   writable=("one",), prepare=prepare)
+    wait_until(machine.is_up, what="the boot")
+    return machine
+
+
+def test_usr_of_an_initramfs_is_mounted_as_fstab_says(boot):
+    machine = initramfs_boot(boot, noted=False)
+    usr = [line.split() for line in pathlib.Path(f"/proc/{machine.pid}/mounts").read_text().splitlines() if " /usr " in line]
+    assert len(usr) == 1 and "rw" in usr[0][3].split(","), usr
+    assert asked(machine).count("\n") == 1
+
+
+def test_fsck_is_not_asked_for_what_the_initramfs_has_checked(boot):
+    assert asked(initramfs_boot(boot, noted=True)) == ""
 
 
 def test_fsck_has_all_the_time_it_needs_over_a_crash_of_pid_1(boot):

@@ -16,6 +16,7 @@
 #include "conf/fsck.h"
 #include "conf/machine_id.h"
 #include "conf/sysctl.h"
+#include "conf/uevent.h"
 #include "kernel/swap.h"
 
 #define ID "0123456789abcdef0123456789abcdef"
@@ -144,6 +145,28 @@ static void fsck_words(void **state)
 	assert_true(fsck_wish_parse("auto", "preen", &w));
 	assert_false(fsck_wish_parse("perhaps", "yes", &w));
 	assert_true(!w.skip && !w.force && strcmp(w.repair, "-y") == 0);
+	assert_string_equal(fsck_note_of("/"), "/run/initramfs/fsck-root");
+	assert_string_equal(fsck_note_of("/usr"), "/run/initramfs/fsck-usr");
+	assert_null(fsck_note_of("/usr/local"));
+	assert_null(fsck_note_of("none"));
+}
+
+static void uevents(void **state)
+{
+	static const char OF_KERNEL[] =
+		"add@/devices/pci0000:00/block/sdb\0ACTION=add\0"
+		"DEVPATH=/devices/pci0000:00/block/sdb\0SUBSYSTEM=block\0MAJOR=8";
+	static const char OF_UDEV[] =
+		"libudev\0\xfe\xed\xca\xfe(\0\0\0ACTION=change\0SUBSYSTEM=block";
+	static const char OTHER[] = "add@/devices/SUBSYSTEM=block\0ACTION=add\0SUBSYSTEM=blocks\0"
+				    "OLD_SUBSYSTEM=block";
+
+	(void)state;
+	assert_true(uevent_is_of_disk(OF_KERNEL, sizeof(OF_KERNEL)));
+	assert_true(uevent_is_of_disk(OF_UDEV, sizeof(OF_UDEV)));
+	assert_false(uevent_is_of_disk(OF_UDEV, sizeof(OF_UDEV) - 1)); /* cut off */
+	assert_false(uevent_is_of_disk(OTHER, sizeof(OTHER)));
+	assert_false(uevent_is_of_disk("", 0));
 }
 
 static void swap_options(void **state)
@@ -187,6 +210,7 @@ int main(void)
 		cmocka_unit_test(machine_ids),
 		cmocka_unit_test(sysctl_lines),
 		cmocka_unit_test(fsck_words),
+		cmocka_unit_test(uevents),
 		cmocka_unit_test(swap_options),
 	};
 

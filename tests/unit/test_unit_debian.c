@@ -258,11 +258,14 @@ static void postgresql(void **state)
 		"\n"
 		"[Install]\n"
 		"WantedBy=multi-user.target\n",
-		"RequiresMountsFor PartOf ReloadPropagatedFrom SyslogIdentifier ");
+		"PartOf ReloadPropagatedFrom SyslogIdentifier ");
 
 	assert_string_equal(u->name, "postgresql@15-main.service");
 	assert_string_equal(u->exec_start.items[0].argv[2], "15-main");
 	assert_string_equal(u->pid_file, "/run/postgresql/15-main.pid");
+	assert_string_equal(u->mounts_for[0], "/etc/postgresql/15/main");
+	assert_string_equal(u->mounts_for[1], "/var/lib/postgresql/15/main");
+	assert_null(u->mounts_for[2]);
 	assert_true(u->timeout_start_usec == UNIT_USEC_INFINITY);
 	assert_true(u->timeout_stop_usec == UINT64_C(3600000000));
 	assert_int_equal(u->oom_score_adjust, -900);
