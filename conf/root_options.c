@@ -50,6 +50,7 @@ static int take_texts(struct reading *r, const char *word, bool *ret_taken)
 		{"rootflags", &o->flags},
 		{"init", &o->init},
 		{"molt.image", &o->image},
+		{"molt.images", &o->images},
 		{"molt.verity_hash", &o->verity_hash},
 		{"systemd.verity_root_hash", &o->verity_hash},
 		{"systemd.verity_root_data", &r->verity_data},
@@ -245,6 +246,9 @@ static int settle(struct reading *r, struct error *e)
 	if (o->verity_hash && o->writable)
 		return error_say(e, EINVAL,
 			"rw and roothash= do not go together: what dm-verity guards is read-only (molt.overlay=tmpfs puts a file system to write to over it)");
+	if (o->images && (o->image || o->verity_hash))
+		return error_say(e, EINVAL,
+			"molt.images= chooses the image: molt.image= and roothash= are of a certain one");
 	if (!o->root || !*o->root)
 		return error_say(e, EINVAL, "the kernel command line has no root=");
 	return settle_root(o, e);
@@ -283,6 +287,7 @@ void root_options_free(struct root_options *o)
 	free(o->flags);
 	free(o->init);
 	free(o->image);
+	free(o->images);
 	free(o->upper);
 	free(o->upper_directory);
 	free(o->ignored);
@@ -316,7 +321,7 @@ bool root_options_is_layered(const struct root_options *o)
 	for (size_t i = 0; o->root && i < ARRAY_SIZE(MADE); i++)
 		if (starts_with(o->root, MADE[i]))
 			return true;
-	return o->image || o->upper || o->verity_hash;
+	return o->image || o->images || o->upper || o->verity_hash;
 }
 
 const char *root_options_tag(const char *spec, char *buf, unsigned long size)

@@ -21,6 +21,8 @@ struct root_options {
 	uint64_t wait_usec; /* for the root to be there: rootdelay=, rootwait (infinity) */
 	char *init; /* init=; NULL: the usual ones */
 	char *image; /* molt.image=: a file or directory on the root that is the root then */
+	/* molt.images=: a directory there with several, of which molt-image(8) chooses one */
+	char *images;
 	bool overlay; /* molt.overlay=: what is written is kept apart from the root */
 	char *upper; /* on that device, molt.overlay=DEVICE[:/DIRECTORY]; NULL: in a tmpfs */
 	char *upper_directory; /* there */

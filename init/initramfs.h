@@ -10,6 +10,7 @@
 #ifndef MOLT_INIT_INITRAMFS_H
 #define MOLT_INIT_INITRAMFS_H
 
+#include <limits.h>
 #include <stdbool.h>
 
 #include "conf/root_options.h"
@@ -36,6 +37,10 @@ void initramfs_run(char **argv) __attribute__((noreturn));
 /* initramfs_root.c: waits for the root and mounts all of it, in the order of the options. 0 and the
  * detached mount, or negative errno with a text. */
 int initramfs_open_root(const struct root_options *o, int *ret_root, struct error *e);
+
+/* initramfs_choose.c: asks molt-image which image of that directory boots, which counts it. 0 and
+ * its path, or negative errno with a text. */
+int initramfs_choose(const char *directory, char path[PATH_MAX], struct error *e);
 
 /*
  * initramfs_overlay.c: the detached mount `upper` (-1: a new tmpfs) over the detached mount

@@ -232,22 +232,45 @@ static int open_device(const struct root_options *o, bool verified, int *ret_roo
 
 /* Images on it */
 
+/* What boots next is written down there, whatever is read-only of the image. */
+static int open_store(const struct root_options *o, struct error *e)
+{
+	struct root_options of_store = *o;
+	CLEANUP_FD int store = -1;
+
+	of_store.writable = o->writable || o->images;
+	int r = open_device(&of_store, false, &store, e);
+	return r < 0 ? r : initramfs_attach(store, STORE, e);
+}
+
+static int find_image(const struct root_options *o, char path[PATH_MAX], struct error *e)
+{
+	char directory[PATH_MAX];
+
+	if (!o->images) {
+		(void)snprintf(path, PATH_MAX, STORE "/%s", o->image);
+		return 0;
+	}
+	(void)snprintf(
+		directory, sizeof(directory), STORE "/%s", o->images + strspn(o->images, "/"));
+	return initramfs_choose(directory, path, e);
+}
+
 /* The options of the device are not the image's: a file of its own has its own file system. */
 static int open_image(const struct root_options *o, int *ret_root, struct error *e)
 {
 	char path[PATH_MAX];
 	struct stat st;
 	struct image_options options = {0};
-	CLEANUP_FD int store = -1;
-	int r = open_device(o, false, &store, e);
+	int r = open_store(o, e);
 
-	if (r < 0 || (r = initramfs_attach(store, STORE, e)) < 0)
+	if (r < 0)
 		return r;
-	(void)snprintf(path, sizeof(path), STORE "/%s", o->image);
-	if (stat(path, &st) < 0) {
-		r = error_set(
-			e, errno, "cannot open molt.image=%s on the root %s", o->image, o->root);
-	} else {
+	r = find_image(o, path, e);
+	if (r == 0 && stat(path, &st) < 0)
+		r = error_set(e, errno, "cannot open molt.image=%s on the root %s",
+			o->images ? path + strlen(STORE) : o->image, o->root);
+	if (r == 0) {
 		if (!S_ISDIR(st.st_mode))
 			options.mount_options = o->writable ? "rw" : "ro";
 		options.read_only = S_ISDIR(st.st_mode) && !o->writable;
@@ -290,7 +313,8 @@ int initramfs_open_root(const struct root_options *o, int *ret_root, struct erro
 	/* What is above is what is written to. */
 	if (o->overlay)
 		below.writable = false;
-	int r = o->image ? open_image(&below, &root, e) : open_device(&below, true, &root, e);
+	int r = o->image || o->images ? open_image(&below, &root, e)
+				      : open_device(&below, true, &root, e);
 	if (r == 0 && o->overlay) {
 		CLEANUP_FD int lower = fd_steal(&root);
 		r = add_overlay(o, lower, &root, e);

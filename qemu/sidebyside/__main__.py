@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""    python3 -m qemu.sidebyside --build build [losses efi bios asked]"""
+"""    python3 -m qemu.sidebyside --build build [losses efi bios asked chosen]"""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from qemu import child
 from qemu.progress import step
 from qemu.sidebyside import asked, bios, efi, losses
 
-STORIES = {"losses": losses.run, "efi": efi.run, "bios": bios.run, "asked": asked.run}
+STORIES = {"losses": losses.run, "efi": efi.run, "bios": bios.run, "asked": asked.run,
+           "chosen": asked.run_own}
 
 
 def main() -> None:

@@ -97,6 +97,34 @@ def lay_out(files, at):
             path.chmod(mode & 0o777)
 
 
+def test_molt_image_comes_with_its_library(lab):
+    """With what it needs of busybox; and there is none without that."""
+    tool = REPOSITORY / "conf/image/molt-image"
+    assert run(lab, molt_image=tool).returncode == 0
+    files = unpack(lab / "initrd")
+    assert files["usr/sbin/molt-image"][1] == tool.read_bytes()
+    assert files["usr/lib/molt/image/order.sh"][1] == (tool.parent / "order.sh").read_bytes()
+    assert {"usr/bin/sed", "usr/bin/sync", "usr/bin/mv"} <= set(files)
+    for options in ({"molt_image": ""}, {"molt_image": tool, "busybox": ""}):
+        assert run(lab, **options).returncode == 0
+        assert not [name for name in unpack(lab / "initrd") if "molt-image" in name]
+
+
+def test_molt_image_chooses_with_what_is_in_it(lab):
+    """A first boot is counted, and after the last try the one before boots."""
+    assert run(lab, molt_image=REPOSITORY / "conf/image/molt-image").returncode == 0
+    at = lab / "root"
+    lay_out(unpack(lab / "initrd"), at)
+    for version in ("41", "42"):
+        (at / "images" / version).mkdir(parents=True)
+    (at / "images/boot").write_text("42 1\n41 good\n")
+    for chosen, left in (("42", "0"), ("41", "0")):
+        done = subprocess.run(["chroot", str(at), "/bin/sh", "/usr/sbin/molt-image", "choose"], text=True,
+                              env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "MOLT_STORE": "/images"}, capture_output=True)
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"/images/{chosen}\n", "")
+        assert (at / "images/boot").read_text() == f"42 {left}\n41 good\n"
+
+
 def test_what_is_in_it(lab):
     done = run(lab, f"--add={lab}/modules/{VERSION}/modules.dep:etc/added", "--verbose", load="card")
     assert done.returncode == 0 and done.stderr == "", done.stderr

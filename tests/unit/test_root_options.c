@@ -134,6 +134,9 @@ static void test_verity(void **state)
 	expect_refused("root=/dev/a roothash=ab", "needs both");
 	expect_refused("root=/dev/a molt.verity_hash=/dev/b", "needs both");
 	expect_refused("root=/dev/a roothash=ab molt.verity_hash=/dev/b rw", "read-only");
+	expect_refused(
+		"root=/dev/a roothash=ab molt.verity_hash=/dev/b molt.images=/i", "molt.images=");
+	expect_refused("root=/dev/a molt.images=/i molt.image=/i/1", "molt.images=");
 }
 
 static void expect_overlay(const char *word, const char *upper, const char *directory)
@@ -179,6 +182,7 @@ static void test_release(void **state)
 		{"root=/dev/sda1 molt.overlay=tmpfs", false},
 		{"root=/dev/sda1 molt.release=yes", true},
 		{"root=/dev/sda1 molt.image=/i", true},
+		{"root=/dev/sda1 molt.images=/i", true},
 		{"root=/dev/sda1 molt.image=/i molt.release=no", false},
 		{"root=/dev/sda1 molt.release=0 molt.release=1", true},
 		{"root=/dev/mapper/vg-root", true},
