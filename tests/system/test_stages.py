@@ -190,10 +190,11 @@ def test_fsck_has_all_the_time_it_needs_over_a_crash_of_pid_1(boot):
 
 def test_network_file_systems_are_left_to_services(boot):
     machine = boot({"etc/fstab": "server:/x /mnt nfs defaults 0 0\ntmpfs /opt tmpfs _netdev 0 0\n"
-                                 "tmpfs /srv tmpfs size=1m 0 0\n"})
+                                 "/dev/no-such-disk /media ext4 _netdev 0 2\ntmpfs /srv tmpfs size=1m 0 0\n"})
+    assert "/dev/no-such-disk has not come" not in machine.log() and "takes too long" not in machine.log(), "nobody waits for it"
     mounts = pathlib.Path(f"/proc/{machine.pid}/mounts").read_text()
     assert " /srv " in mounts and " /opt " not in mounts and " /mnt " not in mounts
-    for place in ("/mnt", "/opt"):
+    for place in ("/mnt", "/opt", "/media"):
         assert f"on {place} is left out" in machine.log(), machine.report()
 
 
