@@ -276,6 +276,14 @@ bool instance_is_empty(const struct instance *i)
 	return reads_empty(fd);
 }
 
+bool instance_is_frozen(const struct instance *i)
+{
+	CLEANUP_FD int fd = cgroup_open_events(i->cgroup);
+	bool frozen;
+
+	return fd >= 0 && cgroup_events(fd, NULL, &frozen) == 0 && frozen;
+}
+
 void instance_terminate(struct instance *i)
 {
 	instance_signal(i, i->service->unit->kill_signal);

@@ -41,6 +41,7 @@ void instance_kill_strays(struct service *s);
 void instance_sweep(const struct service *s);
 
 bool instance_is_empty(const struct instance *i);
+bool instance_is_frozen(const struct instance *i);
 /* Whether pid is in its cgroup. */
 bool instance_owns(const struct instance *i, pid_t pid);
 /* TERM-like signal by KillMode=, SIGKILL to all. */

@@ -3,22 +3,13 @@
 
 #include <stddef.h>
 
-#include "kernel/cgroup.h"
 #include "kernel/log.h"
 #include "kernel/util.h"
 #include "services/catalog.h"
+#include "services/instance.h"
 
 /* PID 1 itself was late: what was sent to it meanwhile waits to be read. */
 #define LATE_USEC (50 * USEC_PER_MSEC)
-
-/* By whomever: PID 1's own freezes are over before its timers are looked at. */
-static bool is_frozen(const struct service *s)
-{
-	bool frozen = false;
-
-	return s->current && s->current->events_fd >= 0 &&
-	       cgroup_events(s->current->events_fd, NULL, &frozen) == 0 && frozen;
-}
 
 static void expired(struct loop_timer *t)
 {
@@ -26,8 +17,10 @@ static void expired(struct loop_timer *t)
 
 	bool late = clock_usec() > s->watchdog_due_usec + LATE_USEC;
 
+	/* By whomever: PID 1's own freezes are over before its timers are looked at. */
+	bool frozen = s->current && instance_is_frozen(s->current);
 	/* Its roll has a deadline of its own (ReadyTimeoutSec=). */
-	if (late || is_frozen(s) || s->roll.state == ROLL_SETTLING || s->roll.state == ROLL_ASKED)
+	if (late || frozen || s->roll.state == ROLL_SETTLING || s->roll.state == ROLL_ASKED)
 		watchdog_rearm(s);
 	else
 		service_event(s, EVENT_WATCHDOG);

@@ -206,6 +206,28 @@ static void test_life_of_each_type(void **state)
 	service_free(s);
 }
 
+/* That the last process has gone is an event for whoever waits, whoever else looks meanwhile. */
+static void test_watchdog_takes_no_event(void **state)
+{
+	(void)state;
+	/* Of two processes none is known to be the main one. */
+	struct service *s =
+		service("Type=forking\nExecStart=/bin/sh -c 'sleep 1000 & sleep 1000 & exit 0'\n"
+			"WatchdogSec=3600");
+	service_wait(s);
+	service_event(s, EVENT_START);
+	expect(s, STATE_RUNNING);
+	assert_int_equal(service_main_pid(s), 0);
+	instance_kill(s->current);
+	for (uint64_t end = deadline_in(10 * USEC_PER_SEC); !instance_is_empty(s->current);)
+		assert_true(clock_usec() < end);
+	s->roll.state = ROLL_SETTLING;
+	s->watchdog_timer.expired(&s->watchdog_timer);
+	s->roll.state = ROLL_NONE;
+	expect(s, STATE_INACTIVE);
+	service_free(s);
+}
+
 static void test_notify_values(void **state)
 {
 	char many[1000];
@@ -371,6 +393,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_pair_is_decided),
 		cmocka_unit_test_setup_teardown(test_life_of_each_type, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_watchdog_takes_no_event, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_notify_values, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_no_cgroup, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_no_descriptors, set_up, tear_down),
