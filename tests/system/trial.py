@@ -15,9 +15,9 @@ from test_migrate import Holder, lay_out
 
 UNREACHABLE = 8
 
-RESTARTED = "[Service]\nExecStart=/bin/sleep 1000\n[Upgrade]\nPolicy=restart\n"
-KEPT = "[Service]\nExecStart=/bin/sleep 1000\n[Upgrade]\nPolicy=keep\n"
-HANDED_OVER = "[Socket]\nListenStream=/run/handed.sock\n[Service]\nExecStart=/bin/sleep 1000\n[Upgrade]\nPolicy=handover\n"
+RESTARTED = "[Service]\nExecStart=/bin/sleep infinity\n[Upgrade]\nPolicy=restart\n"
+KEPT = "[Service]\nExecStart=/bin/sleep infinity\n[Upgrade]\nPolicy=keep\n"
+HANDED_OVER = "[Socket]\nListenStream=/run/handed.sock\n[Service]\nExecStart=/bin/sleep infinity\n[Upgrade]\nPolicy=handover\n"
 SERVICES = {"restarted": RESTARTED, "kept": KEPT, "handed": HANDED_OVER}
 
 
@@ -141,7 +141,8 @@ def check_after(subject, code, said, before_image, before_pids, target):
             wait_until(lambda name=name: any(map(subject.on_root, machine.service_pids(name))), 10,
                        f"{name} on the new image")
         if code == 0 and name == "kept":
-            assert machine.service_pids(name) == before_pids[name], "a service that was to be kept"
+            pids = machine.service_pids(name)
+            assert pids == before_pids[name], f"{name} was to be kept: {pids}, and {before_pids[name]} before"
         if code == 3:
             assert machine.service_pids(name) == before_pids[name], f"{name} after a refusal"
         settled(subject, name, before_pids[name])
