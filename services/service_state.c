@@ -76,7 +76,8 @@ static void save_step(struct record_writer *w, const struct service *s)
 	bool checking = s->state == STATE_CHECKING;
 
 	record_text(w, "state", service_state_name(checking ? STATE_PRE : s->state));
-	record_bool(w, "checking", checking);
+	if (checking)
+		record_bool(w, "checking", true);
 	record_int(w, "command_index", checking ? -1 : (int64_t)s->command_index);
 }
 
