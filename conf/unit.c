@@ -64,7 +64,7 @@ static void free_strings(struct unit *u)
 	char *const texts[] = {u->name, u->source, u->description, u->pid_file, u->user, u->group,
 		u->working_directory, u->utmp_line};
 	char **const lists[] = {u->after, u->before, u->requires, u->wants, u->environment,
-		u->environment_files, u->socket_units, u->sandbox, u->mounts_for};
+		u->environment_files, u->socket_units, u->sandbox, u->mounts_for, u->groups};
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		free(texts[i]);

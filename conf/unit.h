@@ -177,6 +177,7 @@ struct unit {
 	int kill_signal; /* default SIGTERM */
 	enum kill_mode kill_mode;
 	char *user, *group; /* names or numbers; NULL: root */
+	char **groups; /* SupplementaryGroups=: names or numbers, beside those of the user */
 	/* DynamicUser=: systemd would make the user. We do not, so there has to be one: `user`,
 	 * or without it the one that has the service's name. */
 	bool dynamic_user;
@@ -191,6 +192,8 @@ struct unit {
 	bool ignore_sigpipe; /* IgnoreSIGPIPE=, default yes */
 	uint64_t limit_nofile; /* LimitNOFILE=; 0: as inherited, UINT64_MAX: "infinity" */
 	char *utmp_line; /* UtmpIdentifier=: the terminal it has entries of utmp(5) for; or NULL */
+	int nice; /* Nice= */
+	bool nice_set; /* if not it is PID 1's own */
 	int oom_score_adjust;
 	bool oom_score_adjust_set;
 

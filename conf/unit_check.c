@@ -130,7 +130,7 @@ static int add_mount_units(struct unit *u)
 static int fill_in(struct unit *u)
 {
 	char ***const lists[] = {&u->after, &u->before, &u->requires, &u->wants, &u->environment,
-		&u->environment_files};
+		&u->environment_files, &u->groups};
 
 	if (u->type == SERVICE_ONESHOT && !u->timeout_start_set)
 		u->timeout_start_usec = UNIT_USEC_INFINITY;

@@ -100,6 +100,7 @@ static const struct key unit_keys[] = {
 	ENUM("Service", "KillMode", key_parse_enum, kill_mode, KILL_MODE_NAMES),
 	KEY("Service", "User", value_user, user),
 	KEY("Service", "Group", value_user, group),
+	KEY("Service", "SupplementaryGroups", value_groups, groups),
 	KEY("Service", "DynamicUser", key_parse_bool, dynamic_user),
 	KEY("Service", "Environment", value_environment, environment),
 	KEY("Service", "EnvironmentFile", value_environment_file, environment_files),
@@ -115,6 +116,7 @@ static const struct key unit_keys[] = {
 	KEY("Service", "UMask", value_umask, umask),
 	KEY("Service", "IgnoreSIGPIPE", key_parse_bool, ignore_sigpipe),
 	KEY("Service", "LimitNOFILE", value_limit, limit_nofile),
+	KEY("Service", "Nice", value_nice, nice),
 	KEY("Service", "OOMScoreAdjust", value_oom_score, oom_score_adjust),
 	KEY("Service", "UtmpIdentifier", key_parse_text, utmp_line),
 

@@ -225,6 +225,46 @@ int value_user(const struct key_site *site, const char *text, void *field, const
 	return key_parse_text(site, text, field, argument, e);
 }
 
+/* SupplementaryGroups=: several lines add up. */
+int value_groups(const struct key_site *site, const char *text, void *field, const void *argument,
+	struct error *e)
+{
+	char ***list = field;
+
+	if (text[0] == '\0') {
+		strings_free(*list);
+		*list = NULL;
+	}
+	for (;;) {
+		char *word, *group = NULL;
+		int r = word_next(&text, WORD_KEEP_BACKSLASH, &word);
+		if (r <= 0)
+			return r == 0         ? 0
+			       : r == -ENOMEM ? key_no_memory(e)
+					      : error_say(e, r, "a quote is not closed");
+		r = value_user(site, word, &group, argument, e);
+		if (r == 0 && group)
+			r = key_append(list, group, e);
+		free(group);
+		free(word);
+		if (r < 0)
+			return r;
+	}
+}
+
+int value_nice(const struct key_site *site, const char *text, void *field,
+	UNUSED const void *argument, struct error *e)
+{
+	struct unit *u = site->target;
+	int64_t level;
+
+	if (number_parse(text, &level) < 0 || level < -20 || level > 19)
+		return error_say(e, -EINVAL, "not a number from -20 to 19");
+	*(int *)field = (int)level;
+	u->nice_set = true;
+	return 0;
+}
+
 static int parse_octal(const char *text, mode_t most, mode_t *ret, struct error *e)
 {
 	mode_t mode = 0;

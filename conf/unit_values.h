@@ -10,6 +10,6 @@ key_parser_fn value_type, value_commands, value_environment, value_environment_f
 	value_limit, value_oom_score, value_watchdog, value_fd_store_max, value_fd_name,
 	value_timeout_start, value_timeout_stop, value_timeout_both, value_listen, value_policy,
 	value_capabilities, value_mode, value_paths, value_odd_listen, value_condition,
-	value_exit_set;
+	value_exit_set, value_groups, value_nice;
 
 #endif

@@ -237,6 +237,14 @@ static void adjust_oom_score(const struct unit *u)
 	(void)file_write(AT_FDCWD, "/proc/self/oom_score_adj", text);
 }
 
+static void set_nice(const struct unit *u)
+{
+	/* Below what it is may be refused in a container (CAP_SYS_NICE): better started than not.
+	 */
+	if (u->nice_set)
+		(void)setpriority(PRIO_PROCESS, 0, u->nice);
+}
+
 static int enter_directory(const struct unit *u, struct error *e)
 {
 	if (!u->working_directory)
@@ -258,6 +266,7 @@ static int prepare_child(
 	if (s->unit->ignore_sigpipe)
 		(void)signal(SIGPIPE, SIG_IGN);
 	adjust_oom_score(s->unit);
+	set_nice(s->unit);
 	if (s->is_service && s->unit->utmp_line)
 		utmp_note_getty(s->unit->utmp_line);
 	if ((r = user_find(s->unit, &id, e)) < 0 ||

@@ -40,18 +40,18 @@ static int find_user(const char *user, struct identity *id, struct error *e)
 	return 0;
 }
 
-static int find_group(const char *group, struct identity *id, struct error *e)
+static int find_group(const char *key, const char *group, gid_t *ret, struct error *e)
 {
 	uint64_t number;
 
 	if (parse_u64(group, &number) && number < (gid_t)-1) {
-		id->gid = (gid_t)number;
+		*ret = (gid_t)number;
 		return 0;
 	}
 	struct group *gr = getgrnam(group);
 	if (!gr)
-		return error_say(e, ENOENT, "Group=%s: no such group", group);
-	id->gid = gr->gr_gid;
+		return error_say(e, ENOENT, "%s=%s: no such group", key, group);
+	*ret = gr->gr_gid;
 	return 0;
 }
 
@@ -66,7 +66,7 @@ int user_find(const struct unit *u, struct identity *id, struct error *e)
 			"DynamicUser=: there is no user %s, and molt makes none by itself: make one of that name (useradd --system %s), or name another by User=",
 			u->user, u->user);
 	if (r == 0 && u->group)
-		r = find_group(u->group, id, e);
+		r = find_group("Group", u->group, &id->gid, e);
 	return r;
 }
 
@@ -96,15 +96,35 @@ static int keep_capabilities(uint64_t ambient)
 	return r;
 }
 
+/* Those of the user, and SupplementaryGroups=. */
+static int set_groups(const struct unit *u, const struct identity *id, struct error *e)
+{
+	gid_t list[1024];
+	int n = 0, r = 0;
+
+	if ((id->name[0] ? initgroups(id->name, id->gid) : setgroups(0, NULL)) < 0 ||
+		(n = getgroups(ARRAY_SIZE(list), list)) < 0)
+		return error_set(
+			e, errno, "cannot set the groups of user %s", u->user ? u->user : "root");
+	for (char **group = u->groups; r == 0 && *group; group++) {
+		if (n == ARRAY_SIZE(list))
+			return error_say(e, -E2BIG, "SupplementaryGroups=: too many");
+		r = find_group("SupplementaryGroups", *group, &list[n++], e);
+	}
+	if (r == 0 && *u->groups && setgroups((size_t)n, list) < 0)
+		r = error_set(e, errno, "cannot set SupplementaryGroups=");
+	return r;
+}
+
 int user_become(const struct unit *u, const struct identity *id, struct error *e)
 {
 	bool ambient = id->switch_user && id->uid != 0 && u->ambient;
 
-	if (!u->user && !u->group)
+	if (!u->user && !u->group && !*u->groups)
 		return 0;
-	if ((id->name[0] ? initgroups(id->name, id->gid) : setgroups(0, NULL)) < 0)
-		return error_set(
-			e, errno, "cannot set the groups of user %s", u->user ? u->user : "root");
+	int r = set_groups(u, id, e);
+	if (r < 0)
+		return r;
 	if (setresgid(id->gid, id->gid, id->gid) < 0)
 		return error_set(e, errno, "cannot become group %u", id->gid);
 	/* The execve(2) to come clears it again. */
@@ -112,7 +132,7 @@ int user_become(const struct unit *u, const struct identity *id, struct error *e
 		return error_set(e, errno, "cannot keep AmbientCapabilities=");
 	if (id->switch_user && setresuid(id->uid, id->uid, id->uid) < 0)
 		return error_set(e, errno, "cannot become user %s", u->user);
-	int r = ambient ? keep_capabilities(u->ambient) : 0;
+	r = ambient ? keep_capabilities(u->ambient) : 0;
 	return r < 0 ? error_set(e, r, "cannot keep AmbientCapabilities=") : 0;
 }
 
@@ -215,7 +235,7 @@ static int own_socket(const char *path, const struct socket_options *o, struct e
 		r = find_user(o->user, &id, e);
 	/* systemd.socket(5): without SocketGroup= it is the user's. */
 	if (r == 0 && o->group)
-		r = find_group(o->group, &id, e);
+		r = find_group("SocketGroup", o->group, &id.gid, e);
 	if (r < 0)
 		return error_prefix(e, "socket %s", path);
 	if (lchown(path, id.uid, id.gid) < 0 && errno != ENOENT)

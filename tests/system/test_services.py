@@ -152,13 +152,14 @@ def test_identity_environment_and_directory(booted):
     booted.path("/run/work").mkdir()
     service(booted, "a", "Type=oneshot", "User=daemon", "Group=mail", "Environment=ONE=1 'TWO=a b' BOTH=unit",
             "EnvironmentFile=/run/share/env", "EnvironmentFile=-/run/share/missing", "WorkingDirectory=/run/work",
-            "UMask=0027", "LimitNOFILE=77", "OOMScoreAdjust=500",
-            start="/bin/sh -c 'id -un; id -gn; id -G; env; pwd; umask; ulimit -n; cat /proc/self/oom_score_adj'")
+            "UMask=0027", "LimitNOFILE=77", "OOMScoreAdjust=500", "Nice=7", "SupplementaryGroups=tty", "SupplementaryGroups=9 bin",
+            start="/bin/sh -c 'id -un; id -gn; id -G; env; pwd; umask; ulimit -n; cat /proc/self/oom_score_adj; echo nice $(nice)'")
     start(booted, "a")
     text = booted.path("/var/log/molt/a.log").read_text().splitlines()
     assert text[:2] == ["daemon", "mail"], text
     assert "0" not in text[2].split()
-    for line in ("ONE=1", "TWO=a b", "FILE=from file", "BOTH=file", "USER=daemon", "/run/work", "0027", "77", "500"):
+    assert {"5", "9", "2"} <= set(text[2].split()), text
+    for line in ("ONE=1", "TWO=a b", "FILE=from file", "BOTH=file", "USER=daemon", "/run/work", "0027", "77", "500", "nice 7"):
         assert line in text, (line, text)
     assert not [line for line in text if line.startswith("TERM=")]
 
@@ -179,7 +180,8 @@ def test_signals_are_as_they_should_be(tmp_path):
 @pytest.mark.parametrize("lines, reason", [
     (("User=nobody-of-that-name",), "no such user"),
     (("User=4294967295",), "4294967295"),
-    (("Group=no-such-group",), "no such group"),
+    (("Group=no-such-group",), "Group=no-such-group: no such group"),
+    (("SupplementaryGroups=tty no-such-group",), "SupplementaryGroups=no-such-group: no such group"),
     (("WorkingDirectory=/nowhere",), "WorkingDirectory=/nowhere: No such file"),
     (("EnvironmentFile=/nowhere",), "EnvironmentFile=/nowhere: No such file"),
 ])

@@ -97,6 +97,9 @@ static void refuses(void **state)
 		{START "SuccessExitStatus=256\n",
 			"x:3: SuccessExitStatus=256: 256 is no exit code (0 to 255, or a name such as "
 			"TEMPFAIL) and no signal"},
+		{START "Nice=20\n", "x:3: Nice=20: not a number from -20 to 19"},
+		{START "SupplementaryGroups=a b:c\n",
+			"x:3: SupplementaryGroups=a b:c: not the name or number of a user or group"},
 		{START "RestartForceExitStatus=1 OOPS\n",
 			"x:3: RestartForceExitStatus=1 OOPS: OOPS is no exit code (0 to 255, or a name "
 			"such as TEMPFAIL) and no signal"},

@@ -158,10 +158,11 @@ static void dropins_are_told_by_file_and_line(void **state)
 	struct world *w = *state;
 
 	write_file(w, "lib/units/a.service", UNIT("main"));
-	write_file(w, "etc/units/a.service.d/x.conf", "[Service]\nNice=5\n");
+	write_file(w, "etc/units/a.service.d/x.conf", "[Service]\nIOSchedulingClass=5\n");
 	expect(w, "a", "main");
-	assert_string_equal(w->warnings.text, "/etc/units/a.service.d/x.conf:2: Nice= in "
-					      "[Service] is not supported, ignored\n");
+	assert_string_equal(w->warnings.text,
+		"/etc/units/a.service.d/x.conf:2: IOSchedulingClass= in "
+		"[Service] is not supported, ignored\n");
 	write_file(w, "etc/units/a.service.d/y.conf", "[Service]\n\nUMask=x\n");
 	expect_error(w, "a", -EINVAL,
 		"/etc/units/a.service.d/y.conf:3: UMask=x: not an octal number up to 0777");

@@ -222,9 +222,9 @@ static void checks_the_whole_unit(void **state)
 static void warns_of_what_it_ignores(void **state)
 {
 	(void)state;
-	expect_warnings(START "Nice=5\n[Unit]\nConflicts=y.service\nPartOf=z.service\n"
+	expect_warnings(START "TasksMax=5\n[Unit]\nConflicts=y.service\nPartOf=z.service\n"
 			      "[Timer]\nOnBootSec=1\n[service]\nUser=x\n[Unit]\nuser=x\n",
-		"x:3: Nice= in [Service] is not supported, ignored\n"
+		"x:3: TasksMax= in [Service] is not supported, ignored\n"
 		"x:5: Conflicts= in [Unit] is not supported, ignored\n"
 		"x:6: PartOf= in [Unit] is not supported, ignored\n"
 		"x:8: OnBootSec= in [Timer] is not supported, ignored\n"
