@@ -63,6 +63,9 @@ PKG_LIBS = $(shell $(PKG_CONFIG) --libs $(LIBRARIES))
 # Compilers and build systems of distributions may have a level of _FORTIFY_SOURCE of their own.
 FORTIFY := $(if $(findstring _FORTIFY_SOURCE,$(CFLAGS) $(CPPFLAGS)),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 HARDENING := -fstack-protector-strong $(FORTIFY) -fPIE
+# What each file includes, whichever way BUILD names the directory: `make install BUILD=$PWD/build` would else
+# link what was compiled before a header has changed with what was compiled since.
+DEPEND = -MMD -MP $(foreach name,$(sort $(abspath $@) $(patsubst $(CURDIR)/%,%,$(abspath $@))),-MT $(name))
 ALL_CFLAGS = -std=gnu17 -I. $(DEFINES) $(WARNINGS) $(HARDENING) $(PKG_CFLAGS) $(CPPFLAGS) $(CFLAGS)
 ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now $(LDFLAGS)
 
@@ -130,12 +133,12 @@ $(BUILD)/obj/init/stages/clock.o: CFLAGS += -DMOLT_BUILD_TIME=$(BUILD_TIME)
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(ALL_CFLAGS) $(DEPEND) -c -o $@ $<
 
 # What authors of services link with: C and libc, and nothing of molt's own build.
 $(BUILD)/client/%.o: services/client/%.c Makefile
 	@mkdir -p $(@D)
-	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(HARDENING) -fPIC $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(HARDENING) -fPIC $(CPPFLAGS) $(CFLAGS) $(DEPEND) -c -o $@ $<
 
 $(BUILD)/client/libmolt-client.a: $(patsubst services/client/%.c,$(BUILD)/client/%.o,$(CLIENT_SRC))
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
@@ -143,7 +146,7 @@ $(BUILD)/client/libmolt-client.a: $(patsubst services/client/%.c,$(BUILD)/client
 examples: $(EXAMPLES)
 $(BUILD)/examples/%: services/client/examples/%.c $(BUILD)/client/libmolt-client.a Makefile
 	@mkdir -p $(@D)
-	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -O2 -g -Iservices/client -MMD -MP -o $@ $< $(BUILD)/client/libmolt-client.a
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -O2 -g -Iservices/client $(DEPEND) -o $@ $< $(BUILD)/client/libmolt-client.a
 
 # What holds nothing of an image once it runs from elsewhere: not even libraries.
 STATIC_TOOLS := $(BUILD)/tools/stream-static $(BUILD)/tools/holder-static
@@ -171,7 +174,7 @@ $(BUILD)/tools/seam.so: tests/seam/seam.c tests/seam/seam.h tests/seam/calls.h M
 
 $(BUILD)/unit/%: tests/unit/%.c $(call obj,$(LIB_SRC))
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(call obj,$(LIB_SRC)) $(PKG_LIBS) -lcmocka
+	$(Q)$(CC) $(ALL_CFLAGS) $(DEPEND) -o $@ $< $(call obj,$(LIB_SRC)) $(PKG_LIBS) -lcmocka
 
 fuzzers: $(FUZZERS)
 $(BUILD)/fuzz/%: tests/fuzz/%.c $(LIB_SRC)
