@@ -136,16 +136,52 @@ int user_become(const struct unit *u, const struct identity *id, struct error *e
 	return r < 0 ? error_set(e, r, "cannot keep AmbientCapabilities=") : 0;
 }
 
-/* Those above it are nobody's own. */
-static int make_parents(int base, const char *name)
+static int open_below(int at, const char *name, uint64_t flags)
 {
-	char part[1024];
+	struct open_how how = {.flags = flags | O_DIRECTORY | O_CLOEXEC,
+		.resolve = RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH};
+	int fd = (int)syscall(SYS_openat2, at, name, &how, sizeof(how));
 
-	for (const char *slash = strchr(name, '/'); slash; slash = strchr(slash + 1, '/')) {
-		(void)snprintf(part, sizeof(part), "%.*s", (int)(slash - name), name);
-		if (mkdirat(base, part, 0755) < 0 && errno != EEXIST)
-			return -errno;
+	return fd < 0 ? -errno : fd;
+}
+
+static bool is_roots_alone(int directory)
+{
+	struct stat st;
+
+	return fstat(directory, &st) == 0 && st.st_uid == 0 && !(st.st_mode & 0022);
+}
+
+/*
+ * A directory above one of the service's: nobody's own, made where it is missing. A service must
+ * not have root make something elsewhere by a link in a directory of its own; a link where only
+ * root can put one is somebody's wish. -ELOOP: it is not.
+ */
+static int step_into(int at, const char *name)
+{
+	if (mkdirat(at, name, 0755) < 0 && errno != EEXIST)
+		return -errno;
+	int fd = open_below(at, name, O_PATH);
+	if (fd != -ELOOP || !is_roots_alone(at))
+		return fd;
+	fd = openat(at, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+/* Moves *at, which is open, to what is above the last part of the name; returns that. */
+static int walk_to_parent(int *at, char *name, const char **ret_last)
+{
+	char *slash;
+
+	for (; (slash = strchr(name, '/')); name = slash + 1) {
+		*slash = '\0';
+		int next = step_into(*at, name);
+		if (next < 0)
+			return next;
+		(void)fd_close(*at);
+		*at = next;
 	}
+	*ret_last = name;
 	return 0;
 }
 
@@ -153,14 +189,12 @@ static int make_parents(int base, const char *name)
  * A symbolic link is left as it is, with what it leads to: whoever put it there sees to that. And a
  * service must not have root change something else by a link in a directory of its own.
  */
-static int take_directory(int base, const char *name, mode_t mode, const struct identity *id)
+static int take_directory(int at, const char *name, mode_t mode, const struct identity *id)
 {
-	struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
-		.resolve = RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH};
-	CLEANUP_FD int fd = (int)syscall(SYS_openat2, base, name, &how, sizeof(how));
+	CLEANUP_FD int fd = open_below(at, name, O_RDONLY);
 
 	if (fd < 0)
-		return errno == ELOOP ? 0 : -errno;
+		return fd == -ELOOP ? 0 : fd;
 	if (id->switch_user && fchown(fd, id->uid, id->gid) < 0)
 		return -errno;
 	/* After chown(2), which takes bits away; whatever the mask of the service is. */
@@ -173,13 +207,19 @@ static int make_directory(
 	/* A fresh /var may have nothing in it yet. */
 	bool missing = mkdir(base, 0755) < 0 && errno != EEXIST;
 	CLEANUP_FD int at = missing ? -1 : open(base, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	int r = at < 0 ? -errno : make_parents(at, name);
+	int r = at < 0 ? -errno : 0;
+	CLEANUP_FREE char *copy = strdup(name);
+	const char *last = NULL;
 
-	if (r == 0 && mkdirat(at, name, mode) < 0 && errno != EEXIST)
+	if (r == 0)
+		r = copy ? walk_to_parent(&at, copy, &last) : -ENOMEM;
+	if (r == -ELOOP)
+		return 0;
+	if (r == 0 && mkdirat(at, last, mode) < 0 && errno != EEXIST)
 		r = -errno;
 	if (r < 0)
 		return error_set(e, r, "cannot make the directory %s/%s", base, name);
-	r = take_directory(at, name, mode, id);
+	r = take_directory(at, last, mode, id);
 	return r < 0 ? error_set(
 			       e, r, "cannot set owner and mode of the directory %s/%s", base, name)
 		     : 0;

@@ -9,7 +9,7 @@ import stat
 
 import pytest
 
-from helpers import request, script, service, start, state, wait_said
+from helpers import request, script, service, start, state, stop, wait_said
 from machine import wait_until
 
 pytestmark = pytest.mark.timeout(120)
@@ -136,6 +136,24 @@ def test_directories_are_made(booted):
         at = booted.path(path).stat()
         assert (stat.S_IMODE(at.st_mode), at.st_uid) == (mode, owner), path
     assert not booted.path("/etc/of-a").exists(), "the image is read-only: that must not keep it from starting"
+
+
+def test_links_in_a_directory_of_the_services_own(booted):
+    """Of root's own doing they are followed on the way; what a service puts there leads nowhere."""
+    uid = pwd.getpwnam("daemon").pw_uid
+    for name in ("elsewhere", "large"):
+        booted.path(f"/run/{name}").mkdir()
+    booted.path("/run/of-root").symlink_to("large")
+    service(booted, "a", "User=daemon", "RuntimeDirectory=own own/two/three of-root/deep")
+    start(booted, "a")
+    assert booted.path("/run/large/deep").stat().st_uid == booted.path("/run/own/two/three").stat().st_uid == uid
+    stop(booted, "a")
+    # As the service could, which owns the directory: it is no matter whose that is which it moves.
+    own = booted.path("/run/own")
+    (own / "two").rename(own / "old")
+    (own / "two").symlink_to("../elsewhere")
+    start(booted, "a")
+    assert list(booted.path("/run/elsewhere").iterdir()) == []
 
 
 def test_directories_of_the_image(machine):
