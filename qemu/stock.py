@@ -18,7 +18,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from qemu import child, deps, images, kernel
@@ -79,6 +78,8 @@ test ! -e /usr/lib/molt
 install /debs/molt_*.deb /debs/molt-sysv_*.deb systemd-sysv- init-
 is_molt
 cmp $list /tmp/before
+install /debs/molt-initramfs_*.deb
+for kernel in /boot/vmlinuz-*; do test -s /boot/initrd.img-${kernel#*-}; done
 rm -r /usr/sbin/policy-rc.d /debs /tmp/before
 """
 
@@ -96,16 +97,8 @@ FROM_LAB = ("etc/molt/system/agent.service",)
 APPEND = "rw net.ifnames=0"
 
 
-@dataclass(frozen=True)
-class Disks:
-    """In the order of /dev/nvme0n1, n2, n3."""
-
-    first: Path
-    second: Path
-    var: Path
-
-    def all(self) -> list[Path]:
-        return [self.first, self.second, self.var]
+# In the order of /dev/nvme0n1, n2, n3; written to. Beside them lie key, that opens a login, and initrd.
+DISKS = ("first", "second", "var")
 
 
 def boot_stock(build: Path, log: Path) -> None:
@@ -118,50 +111,56 @@ def boot_stock(build: Path, log: Path) -> None:
         kernels.refresh()
         # In a place of its own: the cache keeps one version, and the other guests have another.
         booted = kernel.get(kernels, CACHE / "stock")
-        key = _key(room)
-        disks = _disks(build, booted, room, log, key)
-        config = Config(booted.image, disks.all(), {SSH: 1}, append=APPEND, memory="1G")
-        with Machine(config, log / "console.log") as vm:
-            tell(vm, Host(key, room, log))
-        for disk in disks.all():
-            assert not images.unclean(disk), f"{disk.name} was left unclean: {images.unclean(disk)}"
+        make(build / "deb", build / "tools", booted, room, log)
+        play(booted.image, room, log)
     finally:
         shutil.rmtree(room, ignore_errors=True)
 
 
-def _key(room: Path) -> Path:
+def machine(image: Path, room: Path, log: Path) -> Machine:
+    """With the disks and the initramfs that make() has left in the room. It has no key for the console."""
+    return Machine(Config(image, [room / name for name in DISKS], {SSH: 1}, append=APPEND, memory="1G",
+                          initrd=room / "initrd"), log / "console.log")
+
+
+def play(image: Path, room: Path, log: Path, whole: bool = True, slowness: float = 1.0) -> None:
+    """`whole`: an upgrade and packages as well. Raises AssertionError or MachineError."""
+    with machine(image, room, log) as vm:
+        tell(vm, Host(room / "key", room, log, slowness), whole)
+    for name in DISKS:
+        assert not images.unclean(room / name), f"{name} was left unclean: {images.unclean(room / name)}"
+
+
+def make(debs: Path, tools: Path, booted: kernel.Kernel, room: Path, log: Path) -> None:
+    """Writes the disks, the key and the initramfs, of those packages."""
     child.check([deps.tool("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", str(room / "key")])
-    return room / "key"
-
-
-def _disks(build: Path, booted: kernel.Kernel, room: Path, log: Path, key: Path) -> Disks:
     tree = room / "tree"
     tree.mkdir()
     child.check(["tar", "-C", str(tree), "-xf", str(_base())])
-    with step("apt puts molt in the place of systemd-sysv"):
-        _install(build / "deb", tree, log)
+    child.check(["cp", "-RT", "--preserve=mode", str(booted.layer), str(tree)])
+    shutil.copy2(booted.image, tree / f"boot/vmlinuz-{booted.release}")
+    with step("apt puts molt in the place of systemd-sysv, and of an initramfs tool"):
+        _install(debs, tree, log)
+    shutil.move(tree / f"boot/initrd.img-{booted.release}", room / "initrd")
     layer = write_layer(room / "layer", LAYER)
     for name in FROM_LAB:
         (layer / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(REPOSITORY / "qemu/guest" / name, layer / name)
     (layer / LAB).mkdir(parents=True)
-    shutil.copy2(build / "tools/agent", layer / LAB / "agent")
+    shutil.copy2(tools / "agent", layer / LAB / "agent")
     (layer / "root/.ssh").mkdir(parents=True, mode=0o700)
-    shutil.copy2(f"{key}.pub", layer / "root/.ssh/authorized_keys")
+    shutil.copy2(room / "key.pub", layer / "root/.ssh/authorized_keys")
     (layer / "debs").mkdir()
     _add_packages(INSTALLED_LATER, layer / "debs")
-    for source in (layer, booted.layer):
-        child.check(["cp", "-RT", "--preserve=mode", str(source), str(tree)])
-    disks = Disks(room / "first.ext4", room / "second.ext4", room / "var.ext4")
-    _write(tree / "var", disks.var, VAR_SIZE)
+    child.check(["cp", "-RT", "--preserve=mode", str(layer), str(tree)])
+    _write(tree / "var", room / "var", VAR_SIZE)
     shutil.rmtree(tree / "var")
     (tree / "var").mkdir()
-    _write(tree, disks.first, ROOT_SIZE)
+    _write(tree, room / "first", ROOT_SIZE)
     release = tree / "usr/lib/os-release"
     release.write_text(release.read_text() + f'VERSION_ID="{SECOND_VERSION}"\n')
-    _write(tree, disks.second, ROOT_SIZE)
+    _write(tree, room / "second", ROOT_SIZE)
     shutil.rmtree(tree)
-    return disks
 
 
 def _write(tree: Path, disk: Path, size: str) -> None:
@@ -176,7 +175,7 @@ def _add_packages(packages: tuple[str, ...], directory: Path) -> None:
 
 def _install(debs: Path, tree: Path, log: Path) -> None:
     (tree / "debs").mkdir()
-    for package in ("molt", "molt-sysv"):
+    for package in ("molt", "molt-sysv", "molt-initramfs"):
         [deb] = debs.glob(f"{package}_*.deb")
         shutil.copy2(deb, tree / "debs")
     _add_packages(ORIGINALS, tree / "debs")

@@ -25,6 +25,7 @@ from qemu.progress import say
 # Seconds for a whole cell, of an emulated PC.
 TIMEOUT = 900.0
 TIMEOUTS = {"hundred": 3600.0, "processes": 1800.0}
+STOCK_TIMEOUT = 2400.0  # of it the half to make the disks
 
 
 def main() -> int:
@@ -68,7 +69,8 @@ def _tidy(out: Path, keep: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        for name in ("work", "materials.json") if keep else ("work", "materials.json", "bases", "systems"):
+        made = () if keep else ("bases", "systems", "packages")
+        for name in ("work", "materials.json", *made):
             _remove(out / name)
 
 
@@ -103,7 +105,7 @@ def _run(chosen: list[Cell], found: Materials, out: Path, options: argparse.Name
             _remove(out / "bases" / group)
 
     runner = Runner(command, out, options.jobs,
-                    lambda cell: TIMEOUTS.get(cell.scenario, TIMEOUT) * max(1.0, slowness(cell)), tell,
+                    lambda cell: _timeout(cell) * max(1.0, slowness(cell)), tell,
                     base.name, group_ended)
     try:
         runner.run(todo)
@@ -113,6 +115,10 @@ def _run(chosen: list[Cell], found: Materials, out: Path, options: argparse.Name
         print(outcome.table(done[cell] for cell in chosen if cell in done))
         print(f"{out}/index.html, {out}/junit.xml, logs of each cell below {out}/cells/", flush=True)
     return outcome.exit_code(done[cell] for cell in chosen)
+
+
+def _timeout(cell: Cell) -> float:
+    return STOCK_TIMEOUT if cell.root == cells.STOCK else TIMEOUTS.get(cell.scenario, TIMEOUT)
 
 
 def _write(done: dict[Cell, Outcome], out: Path, found: Materials) -> None:

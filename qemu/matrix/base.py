@@ -82,7 +82,7 @@ class Base:
         copies = {}
         for serial, file in self.disks.state.items():
             copies[serial] = to / f"{serial}.disk"
-            _copy(self._booted / serial if booted else Path(file), copies[serial])
+            copy(self._booted / serial if booted else Path(file), copies[serial])
         return copies
 
     def save(self, vm: Machine, state: dict[str, Path]) -> None:
@@ -91,7 +91,7 @@ class Base:
         try:
             vm.save(unfinished / MACHINE)
             for serial, file in state.items():
-                _copy(file, unfinished / serial)
+                copy(file, unfinished / serial)
             unfinished.rename(self._booted)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -104,5 +104,6 @@ class Base:
             return {}
 
 
-def _copy(source: Path, place: Path) -> None:
-    child.check([deps.tool("cp"), "--sparse=always", "--reflink=auto", str(source), str(place)])
+def copy(source: Path, place: Path) -> None:
+    """With its mode; where nothing is written in it nothing is in the copy."""
+    child.check([deps.tool("cp"), "--preserve=mode", "--sparse=always", "--reflink=auto", str(source), str(place)])

@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 
 from qemu import child
-from qemu.matrix import base, cells, materials
+from qemu.matrix import base, cells, materials, stock
 from qemu.matrix.runner import EXIT_REFUSED, EXIT_SKIPPED, WHY
 from qemu.matrix.scenarios import PLAYS
 from qemu.matrix.stage import Stage
@@ -25,6 +25,14 @@ def set_up(cell: cells.Cell, found: materials.Materials, directory: Path, log: P
     return Stage(cell, Path(linux["image"]), common, directory, log)
 
 
+def play(cell: cells.Cell, found: materials.Materials, directory: Path, log: Path) -> bool:
+    """True: molt has refused what it has to refuse."""
+    if cell.root == cells.STOCK:
+        stock.play(cell, found, directory, log)
+        return False
+    return bool(PLAYS[cell.scenario](set_up(cell, found, directory, log)))
+
+
 def main() -> int:
     child.exit_on_signals()
     found, log, cell = materials.load(Path(sys.argv[1])), Path(sys.argv[2]), cells.parse(sys.argv[3])
@@ -33,7 +41,7 @@ def main() -> int:
         return EXIT_SKIPPED
     try:
         with tempfile.TemporaryDirectory(prefix="molt-cell-", dir=found.work or None) as work:
-            refused = PLAYS[cell.scenario](set_up(cell, found, Path(work), log))
+            refused = play(cell, found, Path(work), log)
     except Exception as error:  # of the cell, or of the scripts: whoever reads the table is told
         traceback.print_exc()
         (log / WHY).write_text(str(error) or repr(error))

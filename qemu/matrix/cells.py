@@ -32,6 +32,7 @@ ROOTS = {
     "verity": "a squashfs behind dm-verity",
     "tmpfs": "a tmpfs that an initramfs of busybox has filled",
     "initramfs": "the initramfs itself",
+    "stock": "a stock Debian 13 with its own daemons, on which apt has put the packages of molt",
 }
 
 # Phases of an upgrade in which the power is cut.
@@ -63,9 +64,14 @@ SCENARIOS = {
 EVERYWHERE = ("boot", "upgrade", "rollback")
 PLAIN_ROOT = "ext4"
 
+# A distribution as it is, with the kernel that it has. Minutes for each: those of the first two
+# scenarios say all that it has to say.
+STOCK = "stock"
+STOCK_CELLS = tuple(("x86_64", "6.12", STOCK, scenario) for scenario in ("boot", "upgrade"))
+
 # Those whose machine can be saved once it has booted, and be started from there. QEMU cannot save
 # an NVMe controller.
-SAVED_ROOTS = tuple(root for root in ROOTS if root != "nvme")
+SAVED_ROOTS = tuple(root for root in ROOTS if root not in ("nvme", STOCK))
 
 # Scenarios that say something on the kernel command line: they boot.
 WORDS = ("single", "rescue", "emergency")
@@ -113,6 +119,8 @@ class Cell:
 
 def sensible(cell: Cell) -> bool:
     """Whether a combination tells anything that another does not."""
+    if cell.root == STOCK:
+        return (cell.architecture, cell.kernel, cell.root, cell.scenario) in STOCK_CELLS
     if cell.scenario not in EVERYWHERE and cell.root != PLAIN_ROOT:
         return False
     if cell.scenario in LONG and cell.architecture != "x86_64":

@@ -16,12 +16,13 @@ from qemu.board import BOARDS
 from qemu.kernel import FLAVOUR
 from qemu.lab import CACHE, LAB, REPOSITORY
 from qemu.matrix.base import fingerprint, of_system
-from qemu.matrix.cells import ARCHITECTURES, KERNELS, NEWEST, Cell
+from qemu.matrix.cells import ARCHITECTURES, KERNELS, NEWEST, STOCK, Cell
 from qemu.packages import PackageError, Suite
-from qemu.progress import say
+from qemu.progress import say, step
 
 TOOLS = ("agent", "badinit", "kexecload", "stream", "web")
 SCRIPTS = fingerprint((REPOSITORY / "qemu").rglob("*.py"))
+PACKING = fingerprint((REPOSITORY / "debian").rglob("*"))
 LOADED = "libcryptsetup.so.12"  # by libmount, when it is asked for dm-verity
 YOUNG = 6 * 3600.0  # seconds that a package list is good for: runs follow each other
 BASE_SUITE = "bookworm"  # of busybox
@@ -38,6 +39,8 @@ class Materials:
     keys: dict[str, str] = field(default_factory=dict)  # architecture -> fingerprint of that
     bases: str = ""  # directories of qemu/matrix/base.py
     work: str = ""  # for what is gone with its cell
+    packages: str = ""  # a directory of our own
+    tools: str = ""  # of the machine's own architecture, for the system that those go into
 
     def why_not(self, cell: Cell) -> str:
         return self.missing.get(f"{cell.architecture}/{cell.kernel}", "") or \
@@ -46,7 +49,8 @@ class Materials:
     def key(self, cell: Cell) -> str:
         """Of what a cell tests, and how: an outcome is good for as long as that is the same."""
         linux = self.kernels.get(f"{cell.architecture}/{cell.kernel}", {}).get("image", "")
-        return f"{self.keys.get(cell.architecture)} {SCRIPTS} {Path(linux).parent.name}"
+        packed = f" {PACKING}" if cell.root == STOCK else ""
+        return f"{self.keys.get(cell.architecture)} {SCRIPTS} {Path(linux).parent.name}{packed}"
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(self.__dict__, indent=1))
@@ -69,6 +73,9 @@ def gather(cells: Iterable[Cell], builds: dict[str, Path], out: Path) -> Materia
         except (PackageError, deps.MissingPackages, foreign.MissingLibrary) as error:
             # Not a RuntimeError: a molt that does not build is no skip.
             found.missing[architecture] = str(error)
+    for architecture in dict.fromkeys(c.architecture for c in wanted if c.root == STOCK):
+        found.packages = str(_packages(builds[architecture], out))
+        found.tools = str(builds[architecture].resolve() / "tools")
     for architecture, version in dict.fromkeys((c.architecture, c.kernel) for c in wanted):
         name = f"{architecture}/{version}"
         try:
@@ -110,6 +117,15 @@ def packages_of(version: str, debian: str, names: Iterable[str]) -> list[str]:
 def release_key(package: str) -> tuple[int, ...]:
     """6.1.0-50 is newer than 6.1.0-9."""
     return tuple(int(n) for n in re.findall(r"\d+", package.partition("-cloud-")[0]))
+
+
+def _packages(build: Path, out: Path) -> Path:
+    """Of what is built there."""
+    directory = out / "packages"
+    with step("packing molt"):
+        child.check(["make", "--no-print-directory", "deb", "DEB_BUILT=yes", f"BUILD={build.resolve()}",
+                     f"DEB={directory}"], cwd=REPOSITORY)
+    return directory
 
 
 def _system(architecture: str, build: Path, out: Path) -> Path:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from qemu.machine import Machine
 from qemu.matrix.cell import set_up
-from qemu.matrix.cells import Cell
+from qemu.matrix import stock
+from qemu.matrix.cells import STOCK, Cell
 from qemu.matrix.materials import Materials
 from qemu.progress import say
 
@@ -31,6 +32,12 @@ def sit(chosen: list[Cell], found: Materials, out: Path) -> int:
     log = out / "shell"
     log.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="molt-cell-") as work:
+        if cell.root == STOCK:
+            with stock.machine(cell, found, Path(work), log) as vm:
+                say(f"{cell.name}: Ctrl-] pulls the plug. root has no password. The second image:\n"
+                    f"{stock.SECOND}\ninitctl upgrade /new")
+                _relay(vm)
+            return 0
         stage = set_up(cell, found, Path(work), log)
         words = [cell.scenario] if cell.scenario in ("single", "emergency") else []
         with stage.machine(" ".join(["molt.debug", *words])) as vm:

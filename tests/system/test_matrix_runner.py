@@ -38,7 +38,7 @@ def test_cells_are_sensible():
     assert len(set(everything)) == len(everything)
     assert {c.architecture for c in everything} == set(cells.ARCHITECTURES)
     assert {c.kernel for c in everything} == set(cells.KERNELS)
-    assert {c.root for c in everything} == set(cells.ROOTS) == set(system.KINDS)
+    assert {c.root for c in everything} == set(cells.ROOTS) == {*system.KINDS, cells.STOCK}
     assert {c.scenario for c in everything} == set(cells.SCENARIOS)
     for cell in everything:
         assert cell.not_yet or cell.scenario in scenarios.PLAYS, f"nobody plays {cell.name}"
@@ -46,6 +46,7 @@ def test_cells_are_sensible():
     # What is only called for on one kernel is not forgotten on the others.
     assert Cell("arm64", "6.12", "erofs", "upgrade") in everything
     assert Cell("x86_64", "6.12", "initramfs", "rollback") not in everything
+    assert [c.name for c in everything if c.root == cells.STOCK] == ["x86_64/6.12/stock/boot", "x86_64/6.12/stock/upgrade"]
 
 
 def test_cells_are_chosen():
