@@ -113,6 +113,20 @@ def unclean(image: Path) -> str:
     return "" if state == "clean" else f"its state is {state}"
 
 
+def read_file(image: Path, path: str, directory: Path) -> str:
+    """What is in a file of an ext4 that may have a journal to be replayed; "" if it is not there. The image
+    stays as it is: this is done to a copy, in the directory."""
+    replayed = directory / f"{image.name}.replayed"
+    try:
+        child.check(["cp", "--sparse=always", "--reflink=auto", str(image), str(replayed)])
+        checked = child.run([deps.tool("e2fsck"), "-fp", str(replayed)])
+        if checked.returncode not in (0, 1):  # 1: errors corrected
+            raise RuntimeError(f"{image.name}: {checked.stdout.strip()} {checked.stderr.strip()}")
+        return child.run([deps.tool("debugfs"), "-R", f"cat {path}", str(replayed)]).stdout
+    finally:
+        replayed.unlink(missing_ok=True)
+
+
 def copy(image: Image, out: Path) -> Image:
     """The same image once more, for a second machine that writes to it."""
     out.mkdir(parents=True)

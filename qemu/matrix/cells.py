@@ -35,8 +35,8 @@ ROOTS = {
     "stock": "a stock Debian 13 with its own daemons, on which apt has put the packages of molt",
 }
 
-# Phases of an upgrade in which the power is cut.
-CUTS = ("plan", "prepare", "freeze", "exec", "services", "commit")
+# Phases of an upgrade in which the power is cut; and as soon as it has been told that it is committed.
+CUTS = ("plan", "prepare", "freeze", "exec", "services", "commit", "committed")
 
 SCENARIOS = {
     "boot": "boots, runs its services, and shuts down with clean file systems",
@@ -49,7 +49,7 @@ SCENARIOS = {
     "library": "a library of the new init goes away before it is executed",
     "killed": "the new init is killed while it takes over",
     "dstate": "a process that waits for a disk cannot be frozen",
-    **{f"cut-{phase}": f"the power is cut in the phase {phase}, and it boots again"
+    **{f"cut-{phase}": f"the power is cut in the phase {phase}, and it boots what is its default"
        for phase in CUTS},
     "oom": "the kernel kills a service that takes all memory",
     "full": "/run and /var are full",

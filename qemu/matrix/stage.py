@@ -13,7 +13,7 @@ from qemu.guest import Guest
 from qemu.machine import Config, Drive, Machine
 from qemu.matrix.base import Base
 from qemu.matrix.cells import ARCHITECTURES, SAVED_ROOTS, Cell
-from qemu.matrix.system import SERVICES
+from qemu.matrix.system import DISK, SERVICES, UUID, VERSIONS
 from qemu.upgrade import Upgrade, upgrade
 
 PORTS = {8080: 8, 9000: 8}  # web and stream, and how many ways to each
@@ -64,6 +64,10 @@ class Stage:
                         root=root or self.disks.root, drives=drives, devices=DEVICES, saved=saved)
         return Machine(config, self._log / f"console-{self._boots}.log")
 
+    def start_over(self) -> None:
+        """The next machine begins with disks as they were at first."""
+        self._state = {}
+
     @contextlib.contextmanager
     def boot(self) -> Iterator[tuple[Machine, Guest]]:
         """A machine that boots, and its guest once the services run. The first one of its base is saved."""
@@ -96,9 +100,20 @@ class Stage:
         states = " && ".join(f"initctl status {name}.service | grep -q running" for name in SERVICES)
         guest.wait_until(states, COMMAND * self.slowness, "every service runs")
 
-    def new(self, guest: Guest) -> None:
-        """The second image comes to /new, in the way of its kind."""
-        self.check(guest, f"set -e\n{self.disks.new}")
+    def new(self, guest: Guest, version: str = VERSIONS[1]) -> None:
+        """An image comes to /new, the second if no other is named, in the way of its kind."""
+        script = self.disks.new.replace(f"({DISK} {VERSIONS[1]})", f"({DISK} {version})")
+        self.check(guest, f"set -e\n{script}")
+
+    def root_of(self, version: str) -> str:
+        """What the kernel's command line says to boot that image, where one has a UUID."""
+        digits = [str(n + 1) for n, v in enumerate(VERSIONS) if v in (VERSIONS[0], version)]
+        return self.disks.root.replace(UUID.format(digits[0]), UUID.format(digits[-1]))
+
+    def on_disk(self, serial: str, path: str) -> str:
+        """What is in a file of a disk that no machine has now, as a boot loader that replays the journal would
+        read it: of a copy. "" if it is not there."""
+        return images.read_file(self._state[serial], path, self._directory)
 
     def check(self, guest: Guest, script: str) -> str:
         return guest.check(script, COMMAND * self.slowness)

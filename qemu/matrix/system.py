@@ -25,6 +25,7 @@ from qemu.matrix import modules
 from qemu.matrix.cells import ARCHITECTURES, PLAIN_ROOT, Cell
 
 PLACE = "/opt/place"  # a directory of the image for processes to be in
+DEFAULT = "/default"  # of /var: the version to boot next
 STOP_SECONDS = 10
 WATCHDOG_SECONDS = 15
 
