@@ -28,9 +28,15 @@ static unsigned n_dead;
 
 void process_default_signals(void)
 {
-	/* Refused for SIGKILL, SIGSTOP and the two that libc keeps to itself. */
+	/*
+	 * struct sigaction of the kernel: SIG_DFL, no flags, no restorer, no mask. Not by libc,
+	 * which refuses the two signals that it keeps to itself; its posix_spawn(3) leaves those
+	 * ignored.
+	 */
+	const unsigned long action[4] = {0};
+
 	for (int n = 1; n < NSIG; n++)
-		(void)signal(n, SIG_DFL);
+		(void)syscall(SYS_rt_sigaction, n, action, NULL, (size_t)(NSIG - 1) / 8);
 }
 
 pid_t process_fork(int cgroup, int *ret_pidfd)
