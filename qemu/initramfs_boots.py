@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -297,6 +298,38 @@ def _newer_kernel() -> kernel.Kernel:
     return kernel.get(suite, CACHE / "trixie")
 
 
+# ---- mdev in the root ----
+
+MDEV_RULES = "nvme0n2 0:0 640 =lab/data\nnull 0:0 666 >lab-null\n$MODALIAS=.* 0:0 660 @modprobe \"$MODALIAS\"\n.* 0:0 660\n"
+MDEV_FSTAB = "/dev/lab/data /srv ext4 rw,x-systemd.device-timeout=60s 0 0\n"
+
+
+def _mdev_root(materials: Materials) -> list[Path]:
+    """busybox's manager of devices as molt ships it; a disk that only its rules give the name of fstab."""
+    tree = materials.place() / "tree"
+    child.check(["cp", "-a", str(materials.tree), str(tree)])
+    units = tree / "usr/lib/molt/system"
+    units.mkdir(parents=True, exist_ok=True)
+    for unit in ("mdev.service", "mdev-coldplug.service"):
+        shutil.copy2(REPOSITORY / "conf/units" / unit, units)
+    (tree / "usr/sbin/mdev").symlink_to("../bin/busybox")
+    (tree / "etc/mdev.conf").write_text(MDEV_RULES)
+    (tree / "etc/fstab").write_text(MDEV_FSTAB)
+    (tree / "srv").mkdir(exist_ok=True)
+    return [initramfs.ext4(materials.place() / "root.ext4", tree, "96M"), materials.state()]
+
+
+def _mdev(stage: Stage) -> None:
+    stage.up()
+    stage.guest.check("initctl status mdev.service | grep -q running")
+    stage.guest.check("initctl status mdev-coldplug.service | grep -q exited")
+    stage.guest.check("test -L /dev/lab-null && test -b /dev/lab/data && test ! -e /dev/nvme0n2")
+    stage.guest.check("grep -q ' /srv rw' /proc/self/mountinfo && echo written > /srv/written")
+    stage.guest.check("! grep -e 'root shell' -e 'the boot goes on' /run/molt/init.log")
+    stage.off(released=False)
+    assert not images.unclean(stage.disks[1]), images.unclean(stage.disks[1])
+
+
 # ---- what does not come, or is not there ----
 
 def _late(stage: Stage) -> None:
@@ -379,6 +412,7 @@ BOOTS = {
                      _upgraded),
     "written-image": Boot(lambda m: _store(m, [m.ext4()]),
                           lambda m: "root=LABEL=store rw molt.image=/images/root.ext4", _written_image),
+    "mdev": Boot(_mdev_root, lambda m: "root=/dev/nvme0n1 rootfstype=ext4", _mdev),
     "late": Boot(lambda m: [m.ext4("late")], lambda m: "root=LABEL=late rootfstype=ext4 rootdelay=100",
                  _late, devices=("virtio-scsi-pci,id=bus0",)),
     "lost": Boot(lambda m: [m.copy(m.image().data)],

@@ -64,7 +64,7 @@ def _first_and_by_kexec(s: Session, system: System, log: Path) -> None:
 
 def _first(s: Session, log: Path) -> None:
     s.hear("waiting for the device LABEL=late")
-    hardware.plug(s.vm)
+    hardware.plug(s.vm, "late")
     s.wait_up()
     s.guest.wait_until("initctl status serial-getty@ttyS0.service && last | grep -q reboot", PATIENCE)
     s.is_so(facts.UP | facts.REPAIRED)
@@ -74,6 +74,15 @@ def _first(s: Session, log: Path) -> None:
     assert stages == list(facts.STAGES), stages
     late = [stage["name"] for stage in blame["stages"] if stage["failed"] or "usec" not in stage]
     assert not late, f"stages that failed or have no end: {late}"
+    _after_the_boot(s)
+
+
+def _after_the_boot(s: Session) -> None:
+    """A disk that the boot has given up: udev, fsck, and the service that waits for it."""
+    s.run("initctl --json status archive.service | grep -q 'waiting for LABEL=after, to be mounted on /mnt'")
+    hardware.plug(s.vm, "after")
+    s.guest.wait_until("initctl status archive.service | grep -q running", PATIENCE)
+    s.is_so(facts.AFTER)
 
 
 def _people(s: Session) -> None:
@@ -172,7 +181,7 @@ def _last(s: Session, seed: bytes) -> None:
 
 def _after(system: System) -> None:
     disks = system.disks
-    for disk in (disks.root, disks.var, disks.home, disks.late):
+    for disk in (disks.root, disks.var, disks.home, disks.late, disks.after):
         why = images.unclean(disk)
         assert not why, f"{disk.name} is not clean: {why}"
     assert not root.is_damaged(disks.root, "etc/hosts")

@@ -58,9 +58,16 @@ UP = {
 # Of the first boot alone.
 REPAIRED = {
     "/var was repaired": f"grep 'the file systems of /etc/fstab had errors, which fsck has corrected' {LOG}",
-    "the disk that came late was waited for, and the one that never came no longer than it says":
+    "the disk that came late was waited for, and the one that did not come no longer than it says":
         f"grep 'waiting for the device LABEL=late, [0-9]* s of 60 s' {LOG} && "
-        f"grep 'the device LABEL=never has not come' {LOG} && ! mountpoint /mnt",
+        f"grep 'the device LABEL=after has not come' {LOG} && ! mountpoint /mnt",
+}
+
+# Once that disk is there.
+AFTER = {
+    "it was checked and is mounted with its options, and who waited for it found it so":
+        f"grep 'checking LABEL=after' {LOG} && grep 'LABEL=after has come and is mounted on /mnt' {LOG} && "
+        "grep -q ' /mnt rw' /proc/self/mountinfo && test -e /mnt/archive",
 }
 
 # With a module that is needed, one after the other: which stages there are.

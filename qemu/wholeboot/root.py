@@ -3,7 +3,7 @@
 
 Debian's own kernel with an initramfs of molt, because that kernel has even the driver of its disks as
 a module; and a root that has what a server has before anything is installed on it. Two of the disks
-come damaged, one comes late, and one never.
+come damaged, one comes late, and one when the boot is over.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ZONE = Path("/usr/share/zoneinfo/Europe/Berlin")
 WATCHDOG_SECONDS = 40
 
 CONF = f"""[Boot]
-Services=agent.service wtmpdb-update-boot.service
+Services=agent.service wtmpdb-update-boot.service archive.service
 DeviceTimeoutSec=180
 [Manager]
 RuntimeWatchdogSec={WATCHDOG_SECONDS}
@@ -55,7 +55,7 @@ FSTAB = """LABEL=root   /     ext4 rw,errors=remount-ro 0 1
 LABEL=var    /var  ext4 rw,nosuid,nodev      0 2
 LABEL=home   /home ext4 rw,nosuid,nodev      0 2
 LABEL=late   /srv  ext4 rw,x-systemd.device-timeout=60s 0 2
-LABEL=never  /mnt  ext4 rw,nofail,x-systemd.device-timeout=2s 0 2
+LABEL=after  /mnt  ext4 rw,nofail,x-systemd.device-timeout=2s 0 2
 LABEL=swap   none  swap sw,pri=5 0 0
 /var/swap    none  swap sw,pri=3 0 0
 tmpfs        /tmp  tmpfs rw,nosuid,nodev,mode=1777 0 0
@@ -64,6 +64,8 @@ tmpfs        /tmp  tmpfs rw,nosuid,nodev,mode=1777 0 0
 FILES = {
     "etc/fstab": FSTAB,
     "etc/hostname": "whole\n",
+    "etc/molt/system/archive.service": "[Unit]\nRequiresMountsFor=/mnt/archive\n[Service]\n"
+                                       "ExecStart=/bin/sh -c 'touch /mnt/archive; exec sleep 100000'\n",
     "etc/machine-id": "",  # to be filled at the first boot; of an image that is only read, covered
     "etc/hosts": "127.0.0.1 localhost whole\n",
     # The hardware's clock has local time, as where Windows is beside it.
@@ -84,8 +86,8 @@ FILES = {
 
 @dataclass(frozen=True)
 class Disks:
-    """Which of /dev/nvme0n1, n2 ... each is is the kernel's business, so all have labels; `late` is on
-    another controller."""
+    """Which of /dev/nvme0n1, n2 ... each is is the kernel's business, so all have labels; `late` and `after`
+    are on another controller."""
 
     root: Path
     second: Path  # the image to upgrade to
@@ -93,6 +95,7 @@ class Disks:
     home: Path
     swap: Path
     late: Path
+    after: Path
 
     def plugged(self) -> list[Path]:
         return [self.root, self.second, self.var, self.home, self.swap]
@@ -160,7 +163,9 @@ def _disks(room: Path, image: images.Image) -> Disks:
     child.check(["cp", "--sparse=always", str(root), str(second)])
     child.check([deps.tool("tune2fs"), "-L", "second", "-U", "random", str(second)])
     late = room / "late.ext4"
-    child.check([deps.tool("mke2fs"), "-q", "-t", "ext4", "-L", "late", str(late), LATE_SIZE])
+    after = room / "after.ext4"
+    for disk in (late, after):
+        child.check([deps.tool("mke2fs"), "-q", "-t", "ext4", "-L", disk.stem, str(disk), LATE_SIZE])
     swap = room / "swap"
     child.check(["truncate", "-s", SWAP_SIZE, str(swap)])
     child.check([deps.tool("mkswap"), "-q", "-L", "swap", str(swap)])
@@ -168,7 +173,7 @@ def _disks(room: Path, image: images.Image) -> Disks:
     child.check([deps.tool("tune2fs"), "-O", "has_journal", str(root)])
     damage(root, "etc/hosts")
     damage(image.var, "lib/dpkg/status")
-    return Disks(root, second, image.var, image.home, swap, late)
+    return Disks(root, second, image.var, image.home, swap, late, after)
 
 
 def _add_swap_file(room: Path, var: Path) -> None:

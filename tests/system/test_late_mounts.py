@@ -65,6 +65,11 @@ def mounts(machine):
     return [line.split()[1] for line in pathlib.Path(f"/proc/{machine.pid}/mounts").read_text().splitlines()]
 
 
+def listeners(machine):
+    """What PID 1 has open to hear of devices: nothing where none is missing."""
+    return len([fd for fd in pathlib.Path(f"/proc/{machine.pid}/fd").iterdir() if "inotify" in os.readlink(fd)])
+
+
 def asked(machine, name="mounted"):
     return (machine.share / name).read_text().split("\n")[:-1] if (machine.share / name).exists() else []
 
@@ -74,6 +79,7 @@ def test_mounted_when_it_appears(machine):
     assert machine.json("status")["system"]["state"] == "running"
     assert "waiting for /dev/shm/disk/data, to be mounted on /srv" in machine.unit("data")["result"]
     assert "tmpfs on /srv/below is left for later" in machine.log(), machine.report()
+    assert listeners(machine) == 1
     plug(machine, "disk/data")
     machine.wait_state("data")
     assert {"/srv", "/srv/below"} <= set(mounts(machine)) and "/mnt" not in mounts(machine)
@@ -82,6 +88,7 @@ def test_mounted_when_it_appears(machine):
     plug(machine, "other")
     machine.wait_state("other")
     assert asked(machine) == ["/srv", "/mnt"]
+    assert listeners(machine) == 0
     wait_until(lambda: not [path for path in machine.cgroups() if "late-mount" in path.name], what="the end of who looked")
 
 
