@@ -41,8 +41,11 @@ struct late {
 static struct late late[LATE_MOUNTS_MAX];
 static int notes_fd = -1; /* where the child of the stage notes them */
 static struct loop_source appearances = {.fd = -1}, uevents = {.fd = -1};
+static struct loop_timer again_timer;
+static bool again_told;
 
 static void look_at(struct late *l);
+static void look_again(struct loop_timer *t);
 
 /* That place itself as well; not where it is none, as of swap. */
 static bool is_at_or_below(const char *path, const char *place)
@@ -158,6 +161,18 @@ void late_mounts_take(bool wanted)
 
 /* Listening */
 
+#define AGAIN_USEC (2 * USEC_PER_SEC)
+
+/* What there was no memory or descriptor for is tried again, and told once until it worked. */
+static void try_again(const char *what, int error)
+{
+	log_line(again_told ? LEVEL_DEBUG : LEVEL_WARNING, "cannot %s yet: %s", what,
+		strerror(error));
+	again_told = true;
+	again_timer.expired = look_again;
+	timer_set(&again_timer, deadline_in(AGAIN_USEC));
+}
+
 static void stop_listening(struct loop_source *s)
 {
 	int fd = s->fd;
@@ -224,9 +239,10 @@ static void listen_to(
 	struct loop_source *s, int fd, void (*ready)(struct loop_source *s, uint32_t events))
 {
 	s->ready = ready;
-	if (fd < 0 || loop_add(s, fd, EPOLLIN) < 0) {
-		log_warning("cannot hear of devices that appear: %s", strerror(errno));
+	int r = fd < 0 ? -errno : loop_add(s, fd, EPOLLIN);
+	if (r < 0) {
 		(void)fd_close(fd);
+		try_again("hear of devices that appear", -r);
 	}
 }
 
@@ -338,10 +354,18 @@ static void look_at(struct late *l)
 	if (pid == 0)
 		work(l);
 	l->worker.exited = worker_exited;
-	if (pid < 0 || process_watch(&l->worker, pid, pidfd) < 0)
-		log_error("cannot look for %s, which is to be mounted on %s: %s", l->source,
-			l->target, pid < 0 ? strerror((int)-pid) : "it cannot be watched");
+	int r = pid < 0 ? (int)pid : process_watch(&l->worker, pid, pidfd);
+	if (r < 0)
+		try_again("look for devices that are to be mounted", -r);
+	else
+		again_told = false;
 	keep_now(); /* no second one beside it: two would get into each other's way */
+}
+
+static void look_again(struct loop_timer *t)
+{
+	(void)t;
+	late_mounts_begin();
 }
 
 static enum mount_standing stands(const char *path, char *why, size_t size)

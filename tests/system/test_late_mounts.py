@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Devices of fstab that come once the boot has given them up: mounted then, with the services that wait for them."""
+import errno
 import os
 import pathlib
 import signal
@@ -7,6 +8,7 @@ import signal
 import pytest
 from helpers import FOREVER, down, start, stop, wait_log
 from machine import Machine, wait_until
+from seam import COUNT, FAIL, Seam
 
 LATE = "x-systemd.device-timeout=50ms"
 FSTAB = f"""/dev/shm/disk/data /srv slow nofail,{LATE} 0 2
@@ -89,7 +91,29 @@ def test_mounted_when_it_appears(machine):
     machine.wait_state("other")
     assert asked(machine) == ["/srv", "/mnt"]
     assert listeners(machine) == 0
-    wait_until(lambda: not [path for path in machine.cgroups() if "late-mount" in path.name], what="the end of who looked")
+    wait_until(lambda: nobody_looks(machine), what="the end of who looked")
+
+
+def nobody_looks(machine):
+    return not [path for path in machine.cgroups() if "late-mount" in path.name]
+
+
+def test_no_memory_to_look_when_it_appears(machine):
+    """It is tried again, though nothing else appears."""
+    seam = Seam(machine)
+    boot(machine)
+    machine.run("mknod", "/run/node", "b", "7", "0")
+    seam.arm(COUNT)
+    machine.run("mkdir", "/dev/shm/disk")
+    wait_until(lambda: "mkdirat" in [call.name for call in seam.calls()] and nobody_looks(machine), what="who looks for it")
+    calls = seam.calls()
+    begun = [call.name for call in calls].index("mkdirat")
+    fork = next(call for call in calls[begun:] if call.name == "syscall")
+    seam.arm(FAIL, 1, errno.ENOMEM, place=(fork.name, fork.site))
+    machine.run("ln", "-s", "/run/node", "/dev/shm/disk/data")
+    wait_log(machine, "cannot look for devices that are to be mounted yet: Cannot allocate memory")
+    machine.wait_state("data")
+    assert seam.hit and asked(machine) == ["/srv"]
 
 
 def test_what_somebody_unmounts_stays_unmounted(machine):
