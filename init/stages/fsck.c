@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "conf/fsck.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/reboot.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 #include "kernel/util.h"
 
 #define MAX_ARGUMENTS 12
+#define LATE_LOG "/run/molt/fsck.log"
 
 static void read_wish(struct fsck_wish *ret)
 {
@@ -113,14 +115,30 @@ int stage_swap_on(void)
 	return sys.real ? fstab_swap_on() : 0; /* memory is the whole machine's */
 }
 
+/* Where somebody may be at work on the console by now. */
+static void speak_to_file(void)
+{
+	int fd = open(LATE_LOG, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0640);
+
+	if (fd < 0)
+		return;
+	(void)dup2(fd, STDOUT_FILENO);
+	(void)dup2(fd, STDERR_FILENO);
+	(void)fd_close(fd);
+}
+
 int stage_check_late(const char *device)
 {
 	char *const which[] = {(char *)device, NULL};
+
+	speak_to_file();
 	int code = run_fsck(which, device, false);
 
 	/* Nobody is at the console, and a machine that runs is not rebooted for a disk of many. */
 	if (fsck_judge(code) == FSCK_FAILED) {
-		log_error("fsck of %s ended with exit code %d: it is not mounted", device, code);
+		log_error(
+			"fsck of %s ended with exit code %d: it is not mounted (%s has what fsck said)",
+			device, code, LATE_LOG);
 		return 1;
 	}
 	return 0;

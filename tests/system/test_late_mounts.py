@@ -23,6 +23,7 @@ mount -i -t tmpfs tmpfs "$2" -o mode=0755 && mkdir "$2/below"
 """
 FSCK = """#!/bin/sh
 echo "$*" >>/run/share/fsck
+[ "$(cat /run/share/code)" = 0 ] || echo broken
 exit "$(cat /run/share/code)"
 """
 
@@ -135,7 +136,8 @@ def test_what_cannot_be_mounted_fails_who_waits_and_can_be_tried_again(machine):
     plug(machine, "disk/data")
     machine.wait_state("data", "failed")
     assert "/dev/shm/disk/data could not be mounted on /srv" in machine.unit("data")["result"]
-    assert "fsck of /dev/shm/disk/data ended with exit code 4: it is not mounted" in machine.log()
+    assert "fsck of /dev/shm/disk/data ended with exit code 4: it is not mounted (/run/molt/fsck.log has" in machine.log()
+    assert machine.path("/run/molt/fsck.log").read_text() == "broken\n" and "broken" not in machine.path("/run/console").read_text()
     assert asked(machine) == []
     (machine.share / "code").write_text("1\n")
     start(machine, "data")
@@ -166,7 +168,7 @@ def test_over_an_upgrade_and_a_crash(machine):
 def test_upgrade_while_it_is_checked(machine):
     """Who checks it is one of the processes that are frozen, and goes on."""
     for image in machine.images.values():
-        image.write("usr/sbin/fsck", FSCK.replace("exit", "read x <$0.go; exit").replace("$0.go", "/run/share/go"), 0o755)
+        image.write("usr/sbin/fsck", FSCK.replace("exit", "read x </run/share/go; exit"), 0o755)
     boot(machine)
     os.mkfifo(machine.share / "go")
     plug(machine, "disk/data")
