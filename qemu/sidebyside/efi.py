@@ -194,7 +194,8 @@ class Story:
                     if what.startswith("part"):
                         samples[version] = disk.data[:]
         say(f"looked at {looked['one']} disks that boot one, {looked['two']} that boot two")
-        assert min(looked.values()) > 10
+        # How many writes there are behind the flip, and so how many disks, is the kernel's business.
+        assert looked["one"] > 10 and looked["two"] >= DRAWN
         for version, data in samples.items():
             esp = self._at / "sample"
             esp.write_bytes(data)
