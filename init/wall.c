@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -16,6 +18,8 @@
 #include "kernel/util.h"
 
 #define LIMIT_SEC 10
+#define AGAIN_MSEC 50
+#define BUSY_MAX 256
 #define UTMP "/run/utmp" /* /var may not be there (any more) */
 
 /* Written by others, and made clean: a terminal obeys what is shown on it. */
@@ -60,6 +64,25 @@ static void compose(char *buf, size_t size, const char *text, const char *by, co
 	append_clean(buf, size, "\n\n");
 }
 
+/* Terminals that have not taken all of it yet: somebody else writes there just now (EAGAIN), or
+ * nobody reads. */
+static struct {
+	int fd;
+	const char *rest;
+} busy[BUSY_MAX];
+static size_t n_busy;
+
+/* Whether that is all that can be done there. */
+static bool write_more(int fd, const char **rest)
+{
+	size_t left = strlen(*rest);
+	ssize_t n = write(fd, *rest, left);
+
+	if (n > 0)
+		*rest += n;
+	return n < 0 ? errno != EAGAIN && errno != EINTR : (size_t)n == left;
+}
+
 static void write_to(const char *line, const char *text)
 {
 	char path[sizeof("/dev/") + __UT_LINESIZE];
@@ -67,13 +90,27 @@ static void write_to(const char *line, const char *text)
 	(void)snprintf(path, sizeof(path), "/dev/%s", line);
 	if (!*line || strstr(line, ".."))
 		return;
-	/* One that nobody reads from is not waited for. */
+	/* One that nobody reads from holds up no other. */
 	int fd = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0)
 		return;
-	if (isatty(fd))
-		(void)!write(fd, text, strlen(text));
-	(void)close(fd);
+	if (!isatty(fd) || write_more(fd, &text) || n_busy == BUSY_MAX) {
+		(void)close(fd);
+		return;
+	}
+	busy[n_busy].fd = fd;
+	busy[n_busy++].rest = text;
+}
+
+/* Until all have it, or the time is over. */
+static void write_rest(void)
+{
+	while (n_busy > 0) {
+		(void)poll(NULL, 0, AGAIN_MSEC); /* EAGAIN is not always told by POLLOUT */
+		for (size_t i = n_busy; i-- > 0;)
+			if (write_more(busy[i].fd, &busy[i].rest))
+				busy[i] = busy[--n_busy];
+	}
 }
 
 /* Once each, however many processes somebody has there. */
@@ -126,6 +163,7 @@ static void __attribute__((noreturn)) tell_all(const char *text, const char *by,
 	compose(buf, sizeof(buf), text, by, extra);
 	tell_utmp(buf);
 	tell_terminals(buf);
+	write_rest();
 	_exit(0);
 }
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The old commands (shutdown, reboot, halt, poweroff, telinit, `init 6`), and a shutdown that is to be later."""
 import os
+import pathlib
 import signal
 import struct
 import time
@@ -46,6 +47,27 @@ if pid == 0:
     os.execvp("sleep", ["sleep", "1000"])
 with open("/run/share/unknown", "wb", buffering=0) as f:
     f.write(b"listening\n")
+    while True:
+        f.write(os.read(outer, 4096))
+"""
+
+# The same at a terminal that takes nothing for the moment, as when somebody else is writing there.
+BUSY = r"""
+import fcntl, os, pty, termios
+outer, inner = pty.openpty()
+if os.fork() == 0:
+    os.setsid()
+    fcntl.ioctl(inner, termios.TIOCSCTTY, 0)
+    os.execvp("sleep", ["sleep", "1000"])
+os.set_blocking(inner, False)
+try:
+    while True:
+        os.write(inner, b"x" * 100)
+except BlockingIOError:
+    pass
+with open("/run/share/unknown", "wb", buffering=0) as f:
+    f.write(b"listening\n")
+    open("/run/share/go").read()
     while True:
         f.write(os.read(outer, 4096))
 """
@@ -149,6 +171,33 @@ def test_who_is_not_in_utmp_hears_of_it_too(booted):
     booted.run("shutdown", "+10", "tea is ready")
     wait_until(lambda: "tea is ready" in said.read_text(), what="the word")
     assert said.read_text().count("tea is ready") == 1
+
+
+def test_whose_terminal_takes_nothing_for_the_moment_hears_of_it_then(booted):
+    """Whole, and nobody else waits for it."""
+    os.mkfifo(booted.share / "go")
+    person = booted.popen("/usr/bin/python3", "-c", BUSY)
+    said = booted.share / "unknown"
+    wait_until(lambda: said.exists() and "listening" in said.read_text(), what="somebody at a terminal")
+    booted.run("shutdown", "+10", "tea is ready")
+    # The one who tells has been there, and waits.
+    wait_until(lambda: any("/dev/pts/" in fd for fd in children_fds(booted)), what="who tells it")
+    (booted.share / "go").write_text("go\n")
+    wait_until(lambda: "tea is ready" in said.read_text() and "The system will power off at" in said.read_text(), what="the word")
+    person.kill()
+    person.wait()
+    person.stdout.close()
+
+
+def children_fds(machine):
+    """What the children of PID 1 have open."""
+    found = []
+    for pid in pathlib.Path(f"/proc/{machine.pid}/task/{machine.pid}/children").read_text().split():
+        try:
+            found += [os.readlink(fd) for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir()]
+        except OSError:
+            pass  # it has ended
+    return found
 
 
 def test_what_it_does_not_understand(booted):
