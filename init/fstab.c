@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <libmount/libmount.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -13,6 +14,7 @@
 #include "init/device_wait.h"
 #include "init/late_mounts.h"
 #include "init/stages/children.h"
+#include "init/stages/tools.h"
 #include "init/system.h"
 #include "kernel/log.h"
 #include "kernel/swap.h"
@@ -284,47 +286,23 @@ int fstab_swap_on(void)
 	return each(skip, swap_on);
 }
 
-/* Later */
-
-static struct {
-	const char *source, *target;
-	int result;
-} wanted;
-
-static int mount_late(struct libmnt_fs *fs)
-{
-	if (mnt_table_find_target(mounted, target_of(fs), MNT_ITER_BACKWARD))
-		return FSTAB_LATE_DONE;
-	if (!device_is_ready(fs))
-		return FSTAB_LATE_MISSING;
-	if (mnt_fs_is_swaparea(fs))
-		return swap_on(fs) == 0 ? FSTAB_LATE_DONE : FSTAB_LATE_FAILED;
-	if ((mnt_fs_get_passno(fs) > 0 && stage_check_late(source_of(fs)) != 0) ||
-		!try_to_mount(fs, NULL))
-		return FSTAB_LATE_FAILED;
-	log_notice("%s has come and is mounted on %s", source_of(fs), target_of(fs));
-	return FSTAB_LATE_DONE;
-}
-
-static int mount_if_wanted(struct libmnt_fs *fs)
-{
-	if (strcmp(source_of(fs), wanted.source) == 0 &&
-		strcmp(target_of(fs), wanted.target) == 0 && !has_option(fs, "noauto"))
-		wanted.result = mount_late(fs);
-	return 0;
-}
-
-int fstab_mount_late(const char *source, const char *target)
-{
-	wanted.source = source;
-	wanted.target = target;
-	wanted.result =
-		FSTAB_LATE_DONE; /* of the image that runs now, perhaps: it has no such line */
-	(void)each_against_mounted(skip, mount_if_wanted);
-	return wanted.result;
-}
-
 /* Checking */
+
+/* fsck(8) fails where it is asked for one file system and the image has no program for that kind:
+ * an image without e2fsprogs, say, whose fstab(5) was written for all. */
+static bool has_checker(struct libmnt_fs *fs)
+{
+	const char *type = mnt_fs_get_fstype(fs);
+	char name[64];
+
+	if (!type || strcmp(type, "auto") == 0)
+		return true;
+	(void)snprintf(name, sizeof(name), "fsck.%s", type);
+	if (tool_find(name))
+		return true;
+	log_notice("%s is not checked: there is no %s in this image", source_of(fs), name);
+	return false;
+}
 
 static bool is_checked_root(struct libmnt_fs *fs)
 {
@@ -338,7 +316,7 @@ static bool is_checked_root(struct libmnt_fs *fs)
 	 * what would be checked. */
 	CLEANUP_FREE char *resolved = mnt_resolve_spec(mnt_fs_get_source(fs), NULL);
 	return resolved && stat("/", &root) == 0 && stat(resolved, &device) == 0 &&
-	       S_ISBLK(device.st_mode) && device.st_rdev == root.st_dev;
+	       S_ISBLK(device.st_mode) && device.st_rdev == root.st_dev && has_checker(fs);
 }
 
 bool fstab_checks_root(void)
@@ -360,4 +338,45 @@ static bool is_checked(struct libmnt_fs *fs)
 bool fstab_checks_others(void)
 {
 	return any(is_checked);
+}
+
+/* Later */
+
+static struct {
+	const char *source, *target;
+	int result;
+} wanted;
+
+static int mount_late(struct libmnt_fs *fs)
+{
+	if (mnt_table_find_target(mounted, target_of(fs), MNT_ITER_BACKWARD))
+		return FSTAB_LATE_DONE;
+	if (!device_is_ready(fs))
+		return FSTAB_LATE_MISSING;
+	if (mnt_fs_is_swaparea(fs))
+		return swap_on(fs) == 0 ? FSTAB_LATE_DONE : FSTAB_LATE_FAILED;
+	if (mnt_fs_get_passno(fs) > 0 && has_checker(fs) && stage_check_late(source_of(fs)) != 0)
+		return FSTAB_LATE_FAILED;
+	if (!try_to_mount(fs, NULL))
+		return FSTAB_LATE_FAILED;
+	log_notice("%s has come and is mounted on %s", source_of(fs), target_of(fs));
+	return FSTAB_LATE_DONE;
+}
+
+static int mount_if_wanted(struct libmnt_fs *fs)
+{
+	if (strcmp(source_of(fs), wanted.source) == 0 &&
+		strcmp(target_of(fs), wanted.target) == 0 && !has_option(fs, "noauto"))
+		wanted.result = mount_late(fs);
+	return 0;
+}
+
+int fstab_mount_late(const char *source, const char *target)
+{
+	wanted.source = source;
+	wanted.target = target;
+	wanted.result =
+		FSTAB_LATE_DONE; /* of the image that runs now, perhaps: it has no such line */
+	(void)each_against_mounted(skip, mount_if_wanted);
+	return wanted.result;
 }

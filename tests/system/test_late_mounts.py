@@ -37,6 +37,7 @@ def machine(tmp_path):
             image.write("etc/fstab", FSTAB)
             image.write("usr/sbin/mount.slow", MOUNT, 0o755)
             image.write("usr/sbin/fsck", FSCK, 0o755)
+            image.write("usr/sbin/fsck.slow", "", 0o755)  # there is one: it is asked for by fsck
             image.service("free", f"[Service]\nExecStart={FOREVER}\n")
             image.service("data", "[Unit]\nRequiresMountsFor=/srv/below/x\n[Service]\nType=exec\n"
                                   "ExecStartPre=/bin/mountpoint -q /srv/below\n" + f"ExecStart={FOREVER}\n")
@@ -142,6 +143,17 @@ def test_what_cannot_be_mounted_fails_who_waits_and_can_be_tried_again(machine):
     (machine.share / "code").write_text("1\n")
     start(machine, "data")
     assert asked(machine) == ["/srv"]
+
+
+def test_no_program_to_check_it(machine):
+    """fsck(8) would fail."""
+    (machine.images["one"].place("usr/sbin/fsck.slow")).unlink()
+    boot(machine)
+    before = asked(machine, "fsck")
+    plug(machine, "disk/data")
+    machine.wait_state("data")
+    assert asked(machine, "fsck") == before
+    assert "is not checked: there is no fsck.slow in this image" in machine.log()
 
 
 def test_mounted_by_hand_meanwhile(machine):
