@@ -97,7 +97,7 @@ def _people(s: Session) -> None:
     s.hear("Broadcast message from root (ttyS0)@whole")
     s.hear("the kettle boils")
     s.hear("The system will power off at")
-    s.run("test -e /run/nologin && initctl status | grep 'power off'")
+    s.run("test -e /run/nologin && initctl status | grep 'Scheduled: poweroff'")
     s.type("shutdown -c")
     s.hear("The system shutdown has been cancelled.")
     s.run("test ! -e /run/nologin && shutdown --show | grep '^No shutdown'")
