@@ -28,15 +28,9 @@ static unsigned n_dead;
 
 void process_default_signals(void)
 {
-	/*
-	 * struct sigaction of the kernel: SIG_DFL, no flags, no restorer, no mask. Not by libc,
-	 * which refuses the two signals that it keeps to itself; its posix_spawn(3) leaves those
-	 * ignored.
-	 */
-	const unsigned long action[4] = {0};
-
+	/* Refused for SIGKILL, SIGSTOP and the two that libc keeps to itself, which heeds those. */
 	for (int n = 1; n < NSIG; n++)
-		(void)syscall(SYS_rt_sigaction, n, action, NULL, (size_t)(NSIG - 1) / 8);
+		(void)signal(n, SIG_DFL);
 }
 
 pid_t process_fork(int cgroup, int *ret_pidfd)

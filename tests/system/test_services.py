@@ -173,7 +173,9 @@ def test_signals_are_as_they_should_be(tmp_path):
             service(machine, name, "Type=oneshot", line, start="/bin/grep ^Sig /proc/self/status")
             start(machine, name)
             masks = dict(word.split(":\t") for word in machine.path(f"/var/log/molt/{name}.log").read_text().splitlines())
-            assert int(masks["SigIgn"], 16) == sum(1 << (number - 1) for number in ignored), masks
+            # Those below SIGRTMIN are libc's own: its posix_spawn(3) leaves them ignored for whatever it starts.
+            own = sum(1 << (number - 1) for number in range(32, signal.SIGRTMIN))
+            assert int(masks["SigIgn"], 16) & ~own == sum(1 << (number - 1) for number in ignored), masks
             assert int(masks["SigBlk"], 16) == 0, masks
 
 
