@@ -74,6 +74,7 @@ class Config:
     saved: Path | None = None  # by save(), of a machine that was like this one
     options: list[str] = field(default_factory=list)  # QEMU's own, beyond these
     resets: bool = False  # a reset boots once more; else it is the end
+    shared: bool = False  # the disks: they are not written to, and several machines may have them at once
     writes: Path | None = None  # what is written to the first disk is noted there (qemu/sidebyside/writes.py)
 
 
@@ -223,7 +224,8 @@ class Machine:
                                       f"log.driver=file,log.filename={self.config.writes},"
                                       "log.cache.no-flush=on"]
             else:
-                drive = ["-drive", f"file={disk},if=none,id=disk{number},format=raw,cache=unsafe"]
+                mode = ",readonly=on" if self.config.shared else ""
+                drive = ["-drive", f"file={disk},if=none,id=disk{number},format=raw,cache=unsafe{mode}"]
             first = ",bootindex=1" if number == 1 else ""
             command += [*drive, "-device",
                         f"nvme-ns,drive=disk{number},bus=nvme0,nsid={number}{first}"]

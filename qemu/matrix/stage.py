@@ -61,7 +61,8 @@ class Stage:
         config = Config(self._kernel, on_nvme, PORTS, memory=MEMORY, append=append,
                         initrd=Path(self.disks.initrd) if self.disks.initrd else None,
                         architecture=ARCHITECTURES[self.cell.architecture],
-                        root=root or self.disks.root, drives=drives, devices=DEVICES, saved=saved)
+                        root=root or self.disks.root, drives=drives, devices=DEVICES, saved=saved,
+                        shared=True)
         return Machine(config, self._log / f"console-{self._boots}.log")
 
     def start_over(self) -> None:
