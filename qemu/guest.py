@@ -88,8 +88,9 @@ class Guest:
         """Runs a script that must succeed; returns what it printed, stripped."""
         result = self.run(script, timeout)
         if result.code != 0:
-            raise self.machine.failure(f"`{script}` in the guest: exit {result.code}: "
-                                       f"{result.output.strip()}")
+            # What went wrong first: of a table the first line is all that there is room for.
+            raise self.machine.failure(f"in the guest, exit {result.code}: {result.output.strip()}\n"
+                                       f"of: {script}")
         return result.output.strip()
 
     def wait_until(self, script: str, timeout: float = 60.0, what: str = "") -> None:
