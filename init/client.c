@@ -159,7 +159,6 @@ static void take_request(struct client *c, char *text, size_t length)
 		control_finish(c, RESULT_FAILED, "out of memory");
 		return;
 	}
-	keep_note_request(c->fd);
 	if (record_next(reader, &r) == 1 && strcmp(r.kind, "request") == 0)
 		command_run(c, &r);
 	else
@@ -176,12 +175,19 @@ static void client_ready(struct loop_source *source, uint32_t events)
 		flush_queue(c);
 	if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
 		return;
-	ssize_t n = recv(c->fd, buf, sizeof(buf), MSG_DONTWAIT | MSG_TRUNC);
+	ssize_t n = recv(c->fd, buf, sizeof(buf), MSG_PEEK | MSG_DONTWAIT | MSG_TRUNC);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	if (n <= 0)
+	if (n <= 0) {
 		drop(c);
-	else if (!c->asked)
+		return;
+	}
+	/* In this order: until it is noted it is in the socket, so that no crash leaves a client
+	 * without an answer; and out of it before anybody looks into it. */
+	if (!c->asked)
+		keep_note_request(c->fd);
+	(void)recv(c->fd, NULL, 0, MSG_DONTWAIT);
+	if (!c->asked)
 		take_request(c, buf, (size_t)n);
 }
 

@@ -192,7 +192,7 @@ bool control_adopt_stray(int fd)
 
 void control_load_request(const struct record *r)
 {
-	int fd = (int)record_get_int(r, "fd", -1);
+	int fd = identity_find((int)record_get_int(r, "fd", -1));
 
 	for (struct client *c = NULL; (c = client_next(c));) {
 		if (c->fd != fd || c->asked)

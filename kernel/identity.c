@@ -14,6 +14,8 @@
 
 struct known {
 	bool lost;
+	bool aside; /* moved here from another number */
+	int moved_to; /* 0: nowhere */
 	char word[47]; /* "" : not asked for yet */
 };
 
@@ -62,14 +64,26 @@ static bool is_own(int fd)
 {
 	int flags = fcntl(fd, F_GETFD);
 
-	return flags >= 0 && (flags & FD_CLOEXEC);
+	return (flags >= 0 && (flags & FD_CLOEXEC)) ||
+	       (fd >= 0 && (size_t)fd < size && table[fd].aside);
+}
+
+/* What has the number may have been opened since the state was written, and noted. Without
+ * close-on-exec: it is swept out with what nobody knows. Returns 0 if there is nothing. */
+static int move_aside(int fd)
+{
+	int to = fcntl(fd, F_DUPFD, 3);
+	struct known *k = entry(to);
+
+	if (k)
+		*k = (struct known){.aside = true};
+	return to < 0 ? 0 : to;
 }
 
 static void replace(int fd)
 {
 	int inert = eventfd(0, EFD_CLOEXEC);
 
-	/* Without close-on-exec: it is swept out with what nobody knows. */
 	if (inert >= 0 && inert != fd && dup2(inert, fd) < 0)
 		(void)fd_close(fd);
 	if (inert != fd)
@@ -80,12 +94,15 @@ static void replace(int fd)
 
 static void mark_lost(int fd)
 {
-	struct known *k = entry(fd);
+	int moved_to = 0;
 
-	if (!is_own(fd))
+	if (!is_own(fd)) {
+		moved_to = move_aside(fd);
 		replace(fd);
+	}
+	struct known *k = entry(fd);
 	if (k)
-		*k = (struct known){.lost = true};
+		*k = (struct known){.lost = true, .aside = k->aside, .moved_to = moved_to};
 }
 
 bool identity_is(int fd, const char *word)
@@ -110,10 +127,20 @@ int identity_take(int fd)
 	return fd < 0 || ((size_t)fd < size && table[fd].lost) ? -1 : fd;
 }
 
+int identity_find(int fd)
+{
+	if (fd < 0 || (size_t)fd >= size)
+		return fd;
+	if (table[fd].moved_to > 0)
+		return table[fd].moved_to;
+	return table[fd].aside ? -1 : fd;
+}
+
 void identity_forget(int fd)
 {
+	/* Where something was moved to is asked for when its old number is long in use again. */
 	if (fd >= 0 && (size_t)fd < size)
-		table[fd] = (struct known){0};
+		table[fd] = (struct known){.moved_to = table[fd].moved_to};
 }
 
 void identity_each_inherited(void (*visit)(int fd))

@@ -20,13 +20,19 @@ bool identity_is(int fd, const char *word);
 
 /*
  * Whether fd is still what the word says. If not it is marked as lost: what is there of the life
- * before is closed and the number taken by something inert, so that no new descriptor gets it.
- * O_CLOEXEC tells what this life has opened itself: that is lost too, and stays as it is.
+ * before is moved to another number (identity_find()), and this one taken by something inert, so
+ * that no new descriptor gets it. O_CLOEXEC tells what this life has opened itself: that is lost
+ * too, and stays as it is.
  */
 bool identity_check(int fd, const char *word);
 /* The number itself, or -1 if identity_check() found it lost: for whoever reads numbers in a state.
  */
 int identity_take(int fd);
+
+/* For whoever reads numbers in a note, which is younger than the state: where it is that the life
+ * before had under this one at its end, or -1. The number itself, unless identity_check() has moved
+ * it. */
+int identity_find(int fd);
 
 /* fd_close() says so. */
 void identity_forget(int fd);

@@ -69,7 +69,10 @@ static int duplicate(const char *text)
 {
 	int fd, at;
 
-	if (sscanf(text, "%d %n", &fd, &at) != 1 || !identity_is(fd, text + at))
+	if (sscanf(text, "%d %n", &fd, &at) != 1)
+		return -1;
+	fd = identity_find(fd);
+	if (!identity_is(fd, text + at))
 		return -1;
 	return fcntl(fd, F_DUPFD_CLOEXEC, 3);
 }

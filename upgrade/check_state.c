@@ -47,6 +47,12 @@ static void say_why_not(int number)
 		(void)dprintf(STDERR_FILENO, "cannot execute /sbin/init: %s\n", strerror(number));
 }
 
+/* dup2(2) leaves one that has the number already as it is, close-on-exec and all. */
+static int place(int fd, int number)
+{
+	return fd == number ? fd_set_cloexec(fd, false) : dup2(fd, number);
+}
+
 static void __attribute__((noreturn)) run_init(int root, int state_fd, int output)
 {
 	char *argv[] = {"/sbin/init", "--check-state", "3", NULL};
@@ -55,7 +61,7 @@ static void __attribute__((noreturn)) run_init(int root, int state_fd, int outpu
 	take_environment(env);
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (fchdir(root) < 0 || chroot(".") < 0 || dup2(output, STDOUT_FILENO) < 0 ||
-		dup2(output, STDERR_FILENO) < 0 || dup2(state_fd, STATE_FD) < 0)
+		dup2(output, STDERR_FILENO) < 0 || place(state_fd, STATE_FD) < 0)
 		_exit(126);
 	(void)execve(argv[0], argv, env);
 	say_why_not(errno);

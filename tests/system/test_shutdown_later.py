@@ -51,20 +51,27 @@ with open("/run/share/unknown", "wb", buffering=0) as f:
         f.write(os.read(outer, 4096))
 """
 
-# The same at a terminal that takes nothing for the moment, as when somebody else is writing there.
+# The same at a terminal that takes nothing for the moment, as when somebody else is writing there: the line discipline
+# has all it can hold, and so have the buffers that it is fed from.
 BUSY = r"""
-import fcntl, os, pty, termios
+import fcntl, os, pty, struct, termios, time
 outer, inner = pty.openpty()
 if os.fork() == 0:
     os.setsid()
     fcntl.ioctl(inner, termios.TIOCSCTTY, 0)
     os.execvp("sleep", ["sleep", "1000"])
 os.set_blocking(inner, False)
-try:
-    while True:
-        os.write(inner, b"x" * 100)
-except BlockingIOError:
-    pass
+def fill():
+    n = 0
+    try:
+        while True:
+            n += os.write(inner, b"x" * 100)
+    except BlockingIOError:
+        return n
+def waiting():
+    return struct.unpack("i", fcntl.ioctl(outer, termios.FIONREAD, b"1234"))[0]
+while fill() > 0 or waiting() < 4095:
+    time.sleep(0.01)
 with open("/run/share/unknown", "wb", buffering=0) as f:
     f.write(b"listening\n")
     open("/run/share/go").read()
