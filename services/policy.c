@@ -220,8 +220,16 @@ void policy_resume(struct service *s)
 {
 	if (s->roll.state == ROLL_SETTLING || s->roll.state == ROLL_ASKED)
 		roll_poll_again(s);
-	if (s->draining)
-		timer_set(&s->drain_timer, deadline_in(s->unit->timeout_stop_usec));
+	roll_resume_drain(s);
+}
+
+void policy_take_incoming(struct service *s)
+{
+	s->roll.state = ROLL_ASKED;
+	s->roll.why[0] = '\0';
+	s->roll.ready_seen = s->roll.refused = s->roll.started = s->roll.drain_killed = false;
+	s->roll.poll_count = s->roll.n_short = 0;
+	s->roll.deadline_usec = deadline_in(s->unit->ready_timeout_usec);
 }
 
 static bool is_on_its_way_up(const struct service *s)

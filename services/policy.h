@@ -22,6 +22,9 @@ void policy_init(struct service *s); /* from service_new() */
 void policy_roll(struct service *s, uint64_t target);
 /* Goes on with a roll that a re-exec of PID 1 interrupted. */
 void policy_resume(struct service *s);
+/* After a crash: an instance was started beside the one that serves, in a roll of which the state
+ * knows only that it was to come. Whose target is told anew (rollout_resume()). */
+void policy_take_incoming(struct service *s);
 /* Undoes what is half done (an incoming instance, a new main process beside the old) and ends the
  * roll. */
 void policy_abort(struct service *s);

@@ -27,6 +27,8 @@ void roll_old_main_exited(struct process *p, const struct process_exit *ended);
 void roll_ask_handover(struct service *s);
 void roll_check_handover(struct service *s);
 void roll_drain_timer_expired(struct loop_timer *t);
+/* In the next life: goes on with what drains. */
+void roll_resume_drain(struct service *s);
 
 void roll_ask_restart(struct service *s);
 /* It was up when the upgrade began and did not survive it: the image it is rolled back to has the

@@ -11,6 +11,11 @@
 #include "services/successor.h"
 #include "services/watchdog.h"
 
+/* By then the state is written that has the new instance as the one that serves (init/keep.h: it is
+ * behind for 2 ms at most). A life after a crash would take the end of the old one for that of the
+ * service. */
+#define DRAIN_USEC (5 * USEC_PER_MSEC)
+
 void roll_ask_handover(struct service *s)
 {
 	struct error e;
@@ -39,12 +44,19 @@ void roll_ask_handover(struct service *s)
 static void drain(struct service *s, struct instance *old)
 {
 	s->draining = old;
+	s->drain_asked = false;
 	if (instance_is_empty(old)) {
 		policy_drained(s);
 		return;
 	}
-	instance_terminate(old);
-	timer_set(&s->drain_timer, deadline_in(s->unit->timeout_stop_usec));
+	timer_set(&s->drain_timer, deadline_in(DRAIN_USEC));
+}
+
+void roll_resume_drain(struct service *s)
+{
+	if (s->draining)
+		timer_set(&s->drain_timer,
+			s->drain_asked ? deadline_in(s->unit->timeout_stop_usec) : clock_usec());
 }
 
 void roll_check_handover(struct service *s)
@@ -90,6 +102,12 @@ void roll_drain_timer_expired(struct loop_timer *t)
 
 	if (!s->draining)
 		return;
+	if (!s->drain_asked) {
+		s->drain_asked = true;
+		instance_terminate(s->draining);
+		timer_set(&s->drain_timer, deadline_in(s->unit->timeout_stop_usec));
+		return;
+	}
 	log_warning("%s: the old instance did not drain within its TimeoutStopSec=: killing it",
 		s->unit->name);
 	instance_kill(s->draining);

@@ -196,6 +196,7 @@ struct service {
 	size_t command_index; /* which line of that Exec*= list */
 	struct loop_timer timer; /* of the state */
 	struct loop_timer drain_timer;
+	bool drain_asked; /* the draining instance has been told to end */
 	struct loop_timer pid_file_timer; /* looks again for a PID file that is not there yet */
 
 	struct listen_socket *listen;

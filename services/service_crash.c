@@ -11,6 +11,7 @@
 #include "services/instance.h"
 #include "services/life.h"
 #include "services/listen.h"
+#include "services/policy.h"
 #include "services/service.h"
 
 static const char *const ROLES[] = {
@@ -102,8 +103,7 @@ int service_load_fork(struct service *s, const struct record *r, struct error *e
 		return e->code;
 	log_info("%s: process %d was started just before the crash", s->unit->name, (int)n.pid);
 	if (n.role == FORK_INCOMING) {
-		s->roll.state = ROLL_ASKED;
-		s->roll.deadline_usec = deadline_in(s->unit->ready_timeout_usec);
+		policy_take_incoming(s);
 		return take_process(s, i, &n, e);
 	}
 	stopping = n.state == STATE_STOPPING || n.state == STATE_CLEANUP;

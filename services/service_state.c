@@ -93,6 +93,8 @@ void service_save(const struct service *s, struct record_writer *w)
 	save_instance(w, "current", s->current);
 	save_instance(w, "incoming", s->incoming);
 	save_instance(w, "draining", s->draining);
+	if (s->draining)
+		record_bool(w, "drain_asked", s->drain_asked);
 	save_handshake(w, "current_handshake", s->current);
 	save_handshake(w, "incoming_handshake", s->incoming);
 	save_handshake(w, "draining_handshake", s->draining);
@@ -384,6 +386,8 @@ int service_load(struct service *s, const struct record *r, struct error *e)
 		(result = load_instance(s, record_get(r, "incoming"), &s->incoming, e)) < 0 ||
 		(result = load_instance(s, record_get(r, "draining"), &s->draining, e)) < 0)
 		return result;
+	/* A version that did not write it told whoever was to drain at once. */
+	s->drain_asked = record_get_bool(r, "drain_asked", true);
 	if ((result = load_process(s, record_get(r, "old_main"), &s->old_main)) < 0 ||
 		(result = load_control(s, record_get(r, "control"))) < 0 ||
 		(result = load_all_listen(s, r)) < 0 || (result = load_handshakes(s, r)) < 0 ||

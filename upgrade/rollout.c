@@ -109,6 +109,9 @@ void rollout_begin(uint64_t target_mount, bool stop, const struct rollout_hooks 
 void rollout_resume(uint64_t target_mount, bool stop, const struct rollout_hooks *h)
 {
 	target = target_mount;
+	/* What was begun just before a crash was taken up from a note that does not have it. */
+	for (struct service *s = set_first(); s; s = s->next)
+		s->roll.target = target_mount;
 	start(stop, h);
 }
 

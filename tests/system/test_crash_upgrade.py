@@ -45,6 +45,41 @@ def test_any_call(tmp_path, part):
         wait_until(lambda: trial.descriptors(subject) <= before + 2, 30, "no descriptors left behind")
 
 
+# On the new image: the service dies, and the image is found bad.
+BAD = """#!/bin/sh
+[ -e /run/share/bad ] || exit 0
+kill -9 $(initctl status handed.service | sed -n 's/^ *main pid *//p')
+while initctl status handed.service | grep -q running; do :; done
+exit 1
+"""
+
+
+def test_as_an_instance_has_been_started_beside_the_old(tmp_path):
+    """Nothing of the roll before counts: in that the service was started, as it had died."""
+    subject = trial.Subject(tmp_path)
+    for image in subject.machine.images.values():
+        image.write("etc/molt/post-pivot.d/bad", BAD, 0o755)
+    no_loop(subject)
+    with subject:
+        calls_of_an_upgrade(subject)
+        calls = subject.seam.calls()
+        names = [call.name for call in calls]
+        life = len(names) - 1 - names[::-1].index("execve")
+        watched = names.index("epoll_ctl", names.index("pipe2", life))  # after the fork
+        nth = calls[:watched + 1].count(calls[watched])
+        seen = 0
+        for n in range(nth - 2, nth + 6):
+            (subject.machine.share / "bad").touch()
+            code, said = subject.upgrade(subject.other())
+            assert code == 4 and "bad" in said, said
+            (subject.machine.share / "bad").unlink()
+            before = len(subject.machine.log())
+            _, code, said = trial.run(subject, CRASH, n, signal.SIGSEGV, place=(calls[watched].name, calls[watched].site))
+            assert code == 0, f"{n}: {code} {said}\n{subject.machine.report()}"
+            seen += "was started just before the crash" in subject.machine.log()[before:]
+        assert seen, subject.machine.report()
+
+
 def make(tmp_path):
     subject = trial.Subject(tmp_path)
     no_loop(subject)
