@@ -78,11 +78,18 @@ class Modules:
             self.paths[normal(path)] = path
             self.needs[normal(path)] = [normal(n) for n in needs.split()]
         self.builtin = {normal(n) for n in self._lines("modules.builtin")}
+        # What a module asks for beside that: by a name, or an alias (btrfs: crypto-crc32c), which is another
+        # module's in each kernel; in one line or in several.
         self.soft: dict[str, list[str]] = {}
         for line in self._lines("modules.softdep"):
             words = line.split()
             if words[:1] == ["softdep"]:
-                self.soft[normal(words[1])] = [normal(w) for w in words[2:] if not w.endswith(":")]
+                self.soft.setdefault(normal(words[1]), []).extend(w for w in words[2:] if not w.endswith(":"))
+        self.aliased: dict[str, list[str]] = {}
+        for line in self._lines("modules.alias"):
+            words = line.split()
+            if words[:1] == ["alias"] and len(words) == 3:
+                self.aliased.setdefault(normal(words[1]), []).append(normal(words[2]))
 
     def _lines(self, name: str) -> list[str]:
         file = self.directory / name
@@ -112,7 +119,9 @@ class Modules:
             if name in done or name not in self.paths:
                 continue
             done.add(name)
-            todo += self.needs[name] + self.soft.get(name, [])
+            todo += self.needs[name]
+            for soft in map(normal, self.soft.get(name, [])):
+                todo += [soft] if soft in self.paths else self.aliased.get(soft, [])
         return done
 
     def plain(self, name: str) -> str:

@@ -45,12 +45,15 @@ def lab(tmp_path):
         "kernel/fs/ext4/ext4.ko": module("ext4", firmware=["vendor/a.bin", "vendor/b-*.bin", "vendor/none.bin"]),
         "kernel/lib/crc-t10.ko.zst": subprocess.run(["zstd", "-cq"], input=module("crc-t10"), stdout=subprocess.PIPE, check=True).stdout,
         "kernel/lib/soft.ko": module("soft"),
+        "kernel/lib/sum-v2.ko": module("sum-v2"),
         "kernel/net/card.ko": module("card"),
         "modules.dep": b"kernel/drivers/nvme/host/nvme.ko.xz: kernel/drivers/nvme/host/nvme-core.ko.gz kernel/lib/crc-t10.ko.zst\n"
                        b"kernel/drivers/nvme/host/nvme-core.ko.gz: kernel/lib/crc-t10.ko.zst\nkernel/lib/crc-t10.ko.zst:\n"
-                       b"kernel/fs/ext4/ext4.ko:\nkernel/lib/soft.ko:\nkernel/net/card.ko:\n",
-        "modules.alias": b"alias pci:v*bc01sc08i02* nvme\nalias fs-ext4 ext4\nalias pci:v0* card\n",
-        "modules.softdep": b"softdep ext4 pre: soft\n",
+                       b"kernel/fs/ext4/ext4.ko:\nkernel/lib/soft.ko:\nkernel/lib/sum-v2.ko:\nkernel/net/card.ko:\n",
+        "modules.alias": b"alias pci:v*bc01sc08i02* nvme\nalias fs-ext4 ext4\nalias pci:v0* card\n"
+                         b"alias crypto-sum sum_v2\n",
+        # By a name, by an alias, and by one that is nobody's here.
+        "modules.softdep": b"softdep ext4 pre: soft\nsoftdep ext4 pre: crypto-sum post: crypto-hash\n",
         "modules.builtin": b"kernel/drivers/block/loop.ko\n",
     }
     for name, data in files.items():
@@ -128,7 +131,7 @@ def test_molt_image_chooses_with_what_is_in_it(lab):
 def test_what_is_in_it(lab):
     done = run(lab, f"--add={lab}/modules/{VERSION}/modules.dep:etc/added", "--verbose", load="card")
     assert done.returncode == 0 and done.stderr == "", done.stderr
-    assert re.search(rf"initrd: \d+\.\d MiB \(.* unpacked\): 6 modules of Linux {VERSION}, 3 files of firmware, "
+    assert re.search(rf"initrd: \d+\.\d MiB \(.* unpacked\): 7 modules of Linux {VERSION}, 3 files of firmware, "
                      r"1 that modules name are not there", done.stdout), done.stdout
     assert "no firmware vendor/none.bin (for ext4)\n" in done.stdout
     files = unpack(lab / "initrd")
@@ -136,7 +139,8 @@ def test_what_is_in_it(lab):
     assert files[place + "kernel/drivers/nvme/host/nvme.ko"][1] == module("nvme")
     assert files[place + "kernel/drivers/nvme/host/nvme-core.ko"][1] == module("nvme-core")
     assert files[place + "kernel/lib/crc-t10.ko"][1] == module("crc-t10")
-    assert place + "kernel/lib/soft.ko" in files
+    assert place + "kernel/lib/soft.ko" in files and place + "kernel/lib/sum-v2.ko" in files
+    assert "alias crypto-sum sum_v2\n" in files[place + "modules.alias"][1].decode()
     assert ("kernel/drivers/nvme/host/nvme.ko: kernel/drivers/nvme/host/nvme-core.ko kernel/lib/crc-t10.ko\n"
             in files[place + "modules.dep"][1].decode())
     assert files[place + "modules.builtin"][1] == b"loop\n"
