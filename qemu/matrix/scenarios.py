@@ -193,7 +193,10 @@ def oom(stage: Stage) -> None:
         stage.down(vm, guest)
 
 
-FILL = "cat /dev/zero > {0}/filler 2>/dev/null; sync; ! echo more and more of it > {0}/more 2>/dev/null"
+# Until not one block more has a place in it. What ext4 has set aside for the metadata of what it has yet to
+# write it gives back when that is written, if it was too much: after a first round there may be some left.
+FILL = ("until cat /dev/zero >> {0}/filler 2>/dev/null; sync; "
+        "! dd if=/dev/zero bs=4096 count=1 >> {0}/more 2>/dev/null; do :; done")
 
 
 def full(stage: Stage) -> None:
