@@ -39,7 +39,7 @@ RebootWatchdogSec=120
 [Upgrade]
 FreezeTimeoutSec=20
 BlackoutTimeoutSec=60
-CheckTimeoutSec=120
+CheckTimeoutSec=600
 """,
     "etc/molt/system/agent.service": f"""[Service]
 ExecStart=/{LAB}/agent /dev/@agent@
