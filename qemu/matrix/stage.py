@@ -70,11 +70,12 @@ class Stage:
         self._state = {}
 
     @contextlib.contextmanager
-    def boot(self) -> Iterator[tuple[Machine, Guest]]:
-        """A machine that boots, and its guest once the services run. The first one of its base is saved."""
-        with self.machine() as vm:
+    def boot(self, append: str = "") -> Iterator[tuple[Machine, Guest]]:
+        """A machine that boots, and its guest once the services run. The first one of its base is saved, if
+        nothing is appended to its command line."""
+        with self.machine(append) as vm:
             guest = self.up(vm)
-            if SAVING and not self._base.saved and self.cell.root in SAVED_ROOTS:
+            if SAVING and not append and not self._base.saved and self.cell.root in SAVED_ROOTS:
                 self._base.save(vm, self._state)
             yield vm, guest
 

@@ -2,7 +2,7 @@
 /*
  * What `kexec --load --kexec-file-syscall` does, for guests that have no kexec(8): has the kernel
  * load another one, to be booted when it is told to. reboot(2): RB_KEXEC. A kernel for arm64 need
- * not know that call (Debian's 6.1 does not): then it is told by the older one, as kexec(8) does.
+ * not know that call (Debian's do not): then it is told by the older one, as kexec(8) does.
  *
  * usage: kexecload KERNEL INITRAMFS COMMAND-LINE
  */
@@ -233,21 +233,32 @@ static struct bytes make_tree(uint64_t initramfs, uint64_t size, const char *com
 	return new;
 }
 
-/* The first piece of memory there is. */
+/* Of the first piece of memory there is, what follows the kernel that runs: over its code
+ * Linux 6.18 cannot copy. */
 static void find_memory(uint64_t *ret_begin, uint64_t *ret_end)
 {
 	char line[256];
+	uint64_t begin = 0, end = 0;
 	FILE *file = fopen("/proc/iomem", "re");
 
+	*ret_end = 0;
 	if (!file)
 		err(1, "cannot open /proc/iomem");
-	while (fgets(line, sizeof(line), file))
-		if (line[0] != ' ' && strstr(line, " : System RAM") &&
-			sscanf(line, "%" SCNx64 "-%" SCNx64, ret_begin, ret_end) == 2 && *ret_end) {
-			(void)fclose(file);
-			return;
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%" SCNx64 "-%" SCNx64, &begin, &end) != 2)
+			continue;
+		if (line[0] != ' ' && *ret_end)
+			break;
+		if (line[0] != ' ' && strstr(line, " : System RAM")) {
+			*ret_begin = begin;
+			*ret_end = end;
+		} else if (*ret_end && strstr(line, " : Kernel ")) {
+			*ret_begin = end + 1;
 		}
-	errx(1, "/proc/iomem tells of no memory");
+	}
+	(void)fclose(file);
+	if (!*ret_end)
+		errx(1, "/proc/iomem tells of no memory");
 }
 
 /* What the kernel is entered with: the tree in x0, nothing in x1 to x3. */
