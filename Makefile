@@ -403,7 +403,8 @@ older: all tools
 # More of them than `make test` has time for: 1000 crashes of PID 1 in a row, a crash at each of 400
 # system calls of an upgrade, at 400 of a boot and of a shutdown, 1000 re-execs.
 crashes: all tools
-	MOLT_TEST_CRASHES=400 MOLT_BUILD=$(abspath $(BUILD)) $(PYTEST) tests/system/test_crash_upgrade.py
+	MOLT_TEST_CRASHES=2000 MOLT_BUILD=$(abspath $(BUILD)) $(PYTEST) tests/system/test_crash_upgrade.py
+	MOLT_TEST_CRASHES=400 MOLT_BUILD=$(abspath $(BUILD)) $(PYTEST) tests/system/test_crash_request.py
 	MOLT_TEST_CRASHES=4000 MOLT_BUILD=$(abspath $(BUILD)) $(PYTEST) tests/system/test_crash_boot.py
 	MOLT_TEST_CRASHES=1000 MOLT_TEST_MANY=1000 MOLT_BUILD=$(abspath $(BUILD)) $(PYTEST) \
 		tests/system/test_crash.py tests/system/test_reexec.py
