@@ -100,7 +100,7 @@ help:
 	@echo "test         unit tests, system tests in namespaces, boots in QEMU (root)"
 	@echo "unit system  the two halves of it alone"
 	@echo "faults       every system call of an upgrade fails, with each error it can have (root; half an hour on two cores)"
-	@echo "crashes      1000 crashes of PID 1 in a row, 400 in upgrades, 1000 re-execs (root)"
+	@echo "crashes      1000 crashes of PID 1 in a row, 2000 in upgrades, 1000 re-execs (root)"
 	@echo "older        an init of REVISION= takes up the state of this one, and back (root, git history)"
 	@echo "initramfs    molt as /init: KERNEL=VERSION-OR-IMAGE, MODULES=\"NAMES\", OUT=FILE"
 	@echo "initramfs-test  it finds and releases roots of every kind, in QEMU (root); ROOTS=\"NAMES\""
@@ -400,7 +400,7 @@ older: all tools
 	+$(MAKE) -C $(BUILD)/older BUILD=out CC="$(CC)" all
 	MOLT_OLDER=$(abspath $(BUILD))/older/out MOLT_BUILD=$(abspath $(BUILD)) $(PYTEST) -k older_init tests/system/test_golden.py
 
-# More of them than `make test` has time for: 1000 crashes of PID 1 in a row, a crash at each of 400
+# More of them than `make test` has time for: 1000 crashes of PID 1 in a row, a crash at each of 2000
 # system calls of an upgrade, at 400 of a boot and of a shutdown, 1000 re-execs.
 crashes: all tools
 	MOLT_TEST_CRASHES=2000 MOLT_BUILD=$(abspath $(BUILD)) $(PYTEST) tests/system/test_crash_upgrade.py
