@@ -74,8 +74,9 @@ class Trials:
 
     def check(self):
         assert not self.failures, f"{len(self.failures)} of {self.n} {self.label}:\n" + "\n".join(self.failures[:5])
-        # The calls of two upgrades are not quite the same, but mostly.
-        assert self.n_hit > self.n * 0.8, f"only {self.n_hit} of {self.n} came to the call that was meant"
+        # The calls of two upgrades are not quite the same, but mostly. Those of children vary by a third from one to
+        # the next, by what they find in /proc and how busy the machine is.
+        assert self.n_hit > self.n * 0.5, f"only {self.n_hit} of {self.n} came to the call that was meant"
 
 
 def fail_each(tmp_path, who, only=None):
