@@ -247,6 +247,7 @@ static void exec_again(void)
 	struct error e;
 
 	successor_fit = false;
+	set_settle();
 	keep_now();
 	if (reexec(sys.conf->exec_timeout_usec, log_unguarded, &e) < 0)
 		refuse_exec(e.text);
@@ -256,6 +257,7 @@ static void exec_again(void)
 static void exec_if_wanted(void)
 {
 	if (upgrade_exec_wanted()) {
+		set_settle();
 		keep_now();
 		exec_for_upgrade();
 		keep_now();
@@ -297,6 +299,7 @@ static void begin_keeping(const struct life *l)
 	struct error e;
 
 	service_forked = keep_note_fork;
+	service_keep = keep_now;
 	notify_heard = keep_note_message;
 	if (keep_open(&e) < 0)
 		log_error("%s: a crash would begin with nothing", e.text);

@@ -154,7 +154,8 @@ int instance_adopt_exec_pipe(struct instance *i, int pipe)
 static void note_fork(
 	const struct instance *i, enum fork_role role, enum service_state state, pid_t pid)
 {
-	struct fork_note n = {.instance = i->number,
+	struct fork_note n = {.number = ++i->service->n_forks,
+		.instance = i->number,
 		.outside = i->outside,
 		.role = role,
 		.state = state,

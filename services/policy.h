@@ -25,6 +25,9 @@ void policy_resume(struct service *s);
 /* After a crash: an instance was started beside the one that serves, in a roll of which the state
  * knows only that it was to come. Whose target is told anew (rollout_resume()). */
 void policy_take_incoming(struct service *s);
+/* The old instance of a handover is told to end at the loop's next turn; this is for whoever cannot
+ * wait for that: an exec, whose next init may be of a version that takes it for told. */
+void policy_ask_to_drain(struct service *s);
 /* Undoes what is half done (an incoming instance, a new main process beside the old) and ends the
  * roll. */
 void policy_abort(struct service *s);

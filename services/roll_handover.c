@@ -11,11 +11,6 @@
 #include "services/successor.h"
 #include "services/watchdog.h"
 
-/* By then the state is written that has the new instance as the one that serves (init/keep.h: it is
- * behind for 2 ms at most). A life after a crash would take the end of the old one for that of the
- * service. */
-#define DRAIN_USEC (5 * USEC_PER_MSEC)
-
 void roll_ask_handover(struct service *s)
 {
 	struct error e;
@@ -49,7 +44,25 @@ static void drain(struct service *s, struct instance *old)
 		policy_drained(s);
 		return;
 	}
-	timer_set(&s->drain_timer, deadline_in(DRAIN_USEC));
+	/* Not from within the check: it is not at its end, and the state is to be written first. */
+	timer_set(&s->drain_timer, clock_usec());
+}
+
+/* A life after a crash whose state does not have the new instance as the one that serves would take
+ * the end of the old one for that of the service. */
+static void ask_to_drain(struct service *s)
+{
+	if (service_keep)
+		service_keep();
+	s->drain_asked = true;
+	instance_terminate(s->draining);
+	timer_set(&s->drain_timer, deadline_in(s->unit->timeout_stop_usec));
+}
+
+void policy_ask_to_drain(struct service *s)
+{
+	if (s->draining && !s->drain_asked)
+		ask_to_drain(s);
 }
 
 void roll_resume_drain(struct service *s)
@@ -103,9 +116,7 @@ void roll_drain_timer_expired(struct loop_timer *t)
 	if (!s->draining)
 		return;
 	if (!s->drain_asked) {
-		s->drain_asked = true;
-		instance_terminate(s->draining);
-		timer_set(&s->drain_timer, deadline_in(s->unit->timeout_stop_usec));
+		ask_to_drain(s);
 		return;
 	}
 	log_warning("%s: the old instance did not drain within its TimeoutStopSec=: killing it",

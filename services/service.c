@@ -19,6 +19,7 @@
 struct service_world world;
 void (*service_changed)(struct service *s);
 void (*service_forked)(const struct service *s, const struct fork_note *n);
+void (*service_keep)(void);
 
 static const char *const STATE_NAMES[N_STATES] = {
 	[STATE_INACTIVE] = "inactive",

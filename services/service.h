@@ -189,6 +189,7 @@ struct service {
 	struct process
 		old_main; /* the old main process of a re-exec by fork: drains inside `current` */
 	unsigned last_instance;
+	uint64_t n_forks; /* processes that were started for it so far */
 
 	struct process control; /* an Exec*= command other than the main one */
 	int control_pipe; /* tells why its exec failed; -1: none */
@@ -265,6 +266,7 @@ void service_fail_dependency(struct service *s, const char *reason);
 
 /* A process that was started for a service: noted before the state that has it is written. */
 struct fork_note {
+	uint64_t number; /* of the service's: n_forks with it */
 	unsigned instance;
 	bool outside; /* of that instance */
 	enum fork_role { FORK_MAIN, FORK_CONTROL, FORK_INCOMING } role;
@@ -274,6 +276,9 @@ struct fork_note {
 };
 /* One hook; NULL: nobody takes notes. */
 extern void (*service_forked)(const struct service *s, const struct fork_note *n);
+/* Writes the state down that a crash begins with. One hook; NULL: there is none. Only from where a
+ * turn of the loop could end. */
+extern void (*service_keep)(void);
 void service_write_fork(struct record_writer *w, const struct fork_note *n);
 
 /* What waits on services hears of each change of state here. One hook, set by the set. */

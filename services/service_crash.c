@@ -21,6 +21,7 @@ void service_write_fork(struct record_writer *w, const struct fork_note *n)
 {
 	record_text(w, "role", ROLES[n->role]);
 	record_text(w, "state", service_state_name(n->state));
+	record_int(w, "number", (int64_t)n->number);
 	record_int(w, "instance", n->instance);
 	record_bool(w, "outside", n->outside);
 	record_int(w, "index", (int64_t)n->command_index);
@@ -32,6 +33,7 @@ static bool read_fork(const struct record *r, struct fork_note *n)
 	const char *role = record_get(r, "role"), *state = record_get(r, "state");
 	int found = 0;
 
+	n->number = (uint64_t)record_get_int(r, "number", 0);
 	n->instance = (unsigned)record_get_int(r, "instance", 0);
 	n->outside = record_get_bool(r, "outside", false);
 	n->command_index = (size_t)record_get_int(r, "index", 0);
@@ -49,11 +51,10 @@ static bool read_fork(const struct record *r, struct fork_note *n)
 	return found == 3 && n->instance > 0 && n->pid > 0;
 }
 
-static bool is_known(const struct service *s, const struct instance *i, const struct fork_note *n)
+/* Notes outlive the state that has them for a moment: it knows what has become of that process. */
+static bool is_known(const struct service *s, const struct fork_note *n)
 {
-	const struct process *p = !i ? NULL : n->role == FORK_CONTROL ? &s->control : &i->main;
-
-	return p && i->number == n->instance && p->pid == n->pid;
+	return n->number <= s->n_forks;
 }
 
 static struct instance *instance_of(struct service *s, const struct fork_note *n, struct error *e)
@@ -96,8 +97,9 @@ int service_load_fork(struct service *s, const struct record *r, struct error *e
 
 	if (!read_fork(r, &n))
 		return 0;
-	if (is_known(s, n.role == FORK_INCOMING ? s->incoming : s->current, &n))
+	if (is_known(s, &n))
 		return 0;
+	s->n_forks = n.number;
 	struct instance *i = instance_of(s, &n, e);
 	if (!i)
 		return e->code;

@@ -90,6 +90,7 @@ void service_save(const struct service *s, struct record_writer *w)
 	save_first(w, &s->first);
 	record_int(w, "timer_usec", (int64_t)s->timer.deadline_usec);
 	record_int(w, "last_instance", s->last_instance);
+	record_int(w, "forks", (int64_t)s->n_forks);
 	save_instance(w, "current", s->current);
 	save_instance(w, "incoming", s->incoming);
 	save_instance(w, "draining", s->draining);
@@ -344,6 +345,7 @@ static void load_numbers(struct service *s, const struct record *r)
 	s->since_usec = (uint64_t)record_get_int(r, "since_usec", (int64_t)clock_usec());
 	s->first = load_first(record_get(r, "first_start"));
 	s->last_instance = (unsigned)record_get_int(r, "last_instance", 0);
+	s->n_forks = (uint64_t)record_get_int(r, "forks", 0);
 	s->command_index = (size_t)record_get_int(r, "command_index", 0);
 	s->main_exit = load_main_exit(record_get(r, "main_exit"));
 	s->restart_wanted = record_get_bool(r, "restart_wanted", false);

@@ -395,6 +395,12 @@ struct service *set_of_sender(pid_t pid, int pidfd, unsigned *ret_instance)
 
 /* State */
 
+void set_settle(void)
+{
+	for (struct service *s = catalog_first(); s; s = s->next)
+		policy_ask_to_drain(s);
+}
+
 void set_save(struct record_writer *w)
 {
 	for (struct service *s = catalog_first(); s; s = s->next) {

@@ -43,6 +43,8 @@ void set_kill_all(void); /* SIGKILL to whatever is left in the tree */
  */
 struct service *set_of_sender(pid_t pid, int pidfd, unsigned *ret_instance);
 
+/* Before the state is handed to another init: what was only to be done at the next turn. */
+void set_settle(void);
 void set_save(struct record_writer *w);
 /* From now on a service that is up and whose file cannot be read is not taken up: for a life that
  * can still be given back to the init before it. */

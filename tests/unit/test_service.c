@@ -17,8 +17,11 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
+#include "kernel/proc.h"
 #include "services/instance.h"
 #include "services/message.h"
+#include "services/policy.h"
+#include "services/roll.h"
 #include "services/service.h"
 #include "tests/unit/own_cgroup.h"
 
@@ -364,6 +367,123 @@ static void test_looking_does_not_take_the_event(void **state)
 	service_free(s);
 }
 
+static struct {
+	struct service *service;
+	unsigned times;
+	bool told_before;
+} keeping;
+
+static void keep(void)
+{
+	struct service *s = keeping.service;
+
+	keeping.times++;
+	keeping.told_before = !s->draining || s->drain_asked || !s->current ||
+			      s->current->number <= s->draining->number;
+}
+
+static struct fork_note noted;
+
+static void note(const struct service *s, const struct fork_note *n)
+{
+	(void)s;
+	noted = *n;
+}
+
+static bool is_handed_over(void *userdata)
+{
+	const struct service *s = userdata;
+
+	return s->roll.state == ROLL_DONE && !s->draining;
+}
+
+static struct service *hand_over(void)
+{
+	struct service *s = service(
+		"ExecStart=/bin/sleep 1000\n[Upgrade]\nPolicy=handover\n[Socket]\nListenStream=@molt-test");
+	uint64_t image;
+
+	service_event(s, EVENT_START);
+	expect(s, STATE_RUNNING);
+	assert_int_equal(proc_link_mount(service_main_pid(s), "exe", &image), 0);
+	s->roll.target = image;
+	s->roll.deadline_usec = deadline_in(10 * USEC_PER_SEC);
+	s->roll.state = ROLL_ASKED;
+	service_keep = keep;
+	service_forked = note;
+	keeping.service = s;
+	keeping.times = 0;
+	roll_ask_handover(s);
+	return s;
+}
+
+static void end_handed_over(struct service *s)
+{
+	service_keep = NULL;
+	service_forked = NULL;
+	end(s);
+}
+
+/* A life after a crash has to know that the old instance may end. */
+static void test_told_to_drain_when_that_is_kept(void **state)
+{
+	(void)state;
+	struct service *s = hand_over();
+	unsigned number = s->current->number;
+	assert_true(run_until(is_handed_over, s));
+	assert_int_equal(keeping.times, 1);
+	assert_false(keeping.told_before);
+	assert_true(s->current->number > number);
+	end_handed_over(s);
+}
+
+/* Nor does an init have to that knows nothing of it. */
+static void test_told_to_drain_before_an_exec(void **state)
+{
+	(void)state;
+	struct service *s = hand_over();
+	uint64_t deadline = deadline_in(10 * USEC_PER_SEC);
+	while (!s->draining && clock_usec() < deadline)
+		assert_int_equal(loop_run_once(), 0);
+	assert_non_null(s->draining);
+	assert_false(s->drain_asked);
+	policy_ask_to_drain(s);
+	assert_true(s->drain_asked);
+	policy_ask_to_drain(s);
+	assert_int_equal(keeping.times, 1);
+	assert_false(keeping.told_before);
+	assert_true(run_until(is_handed_over, s));
+	end_handed_over(s);
+}
+
+/* A note that is older than the state says nothing new, whatever has become of that process. */
+static void test_old_note_is_no_news(void **state)
+{
+	struct record_writer w = {0};
+	struct record_reader *reader;
+	struct record r;
+	struct error e;
+
+	(void)state;
+	struct service *s = hand_over();
+	assert_true(run_until(is_handed_over, s));
+	record_begin(&w, "fork", "t.service");
+	service_write_fork(&w, &noted);
+	record_end(&w);
+	assert_int_equal(record_reader_new(&reader, w.text, w.length), 0);
+	assert_int_equal(record_next(reader, &r), 1);
+	struct instance *current = s->current;
+	assert_int_equal(noted.role, FORK_INCOMING);
+	assert_int_equal(current->number, noted.instance);
+	assert_int_equal(service_load_fork(s, &r, &e), 0);
+	assert_null(s->incoming);
+	assert_ptr_equal(s->current, current);
+	assert_int_equal(s->roll.state, ROLL_DONE);
+	record_reader_free(reader);
+	record_writer_done(&w);
+	end_handed_over(s);
+}
+
 /* In a /tmp of our own, where that can be had: whatever ends us, nothing is left behind. */
 static int make_directory(void **state)
 {
@@ -401,6 +521,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_pid_file_is_no_file, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 			test_looking_does_not_take_the_event, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			test_told_to_drain_when_that_is_kept, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			test_told_to_drain_before_an_exec, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_old_note_is_no_news, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_events_at_random, set_up, tear_down),
 	};
 
