@@ -169,6 +169,17 @@ int control_load_client(const struct record *r, struct error *e)
 	return 0;
 }
 
+/* It has been moved aside by a life that crashed before it could close what it was moved from. */
+static bool is_client(int fd)
+{
+	const char *word = identity_of(fd);
+
+	for (struct client *c = NULL; word && (c = client_next(c));)
+		if (identity_is(c->fd, word))
+			return true;
+	return false;
+}
+
 bool control_adopt_stray(int fd)
 {
 	struct sockaddr_un address = {0};
@@ -182,6 +193,8 @@ bool control_adopt_stray(int fd)
 		getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &int_length) < 0 ||
 		listening || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &cred_length) < 0)
 		return false;
+	if (is_client(fd))
+		return false;
 	struct client *c = client_add(fd, cred.uid);
 	if (!c)
 		return false;
@@ -192,10 +205,11 @@ bool control_adopt_stray(int fd)
 
 void control_load_request(const struct record *r)
 {
-	int fd = identity_find((int)record_get_int(r, "fd", -1));
+	const char *word = record_get(r, "identity");
 
+	/* Not by its number: that may be another's by now, whose request is still to be read. */
 	for (struct client *c = NULL; (c = client_next(c));) {
-		if (c->fd != fd || c->asked)
+		if (c->asked || !word || !identity_is(c->fd, word))
 			continue;
 		c->asked = true;
 		control_finish(c, RESULT_FAILED,

@@ -9,6 +9,7 @@
 #include "conf/record.h"
 #include "init/state.h"
 #include "kernel/crash.h"
+#include "kernel/identity.h"
 #include "kernel/log.h"
 #include "kernel/loop.h"
 #include "kernel/process.h"
@@ -164,6 +165,6 @@ void keep_note_request(int client_fd)
 	struct record_writer w = {0};
 
 	record_begin(&w, "request", "");
-	record_int(&w, "fd", client_fd);
+	record_text(&w, "identity", identity_of(client_fd));
 	note(&w);
 }

@@ -38,6 +38,7 @@
 #include "kernel/environment.h"
 #include "kernel/features.h"
 #include "kernel/guard.h"
+#include "kernel/identity.h"
 #include "kernel/log.h"
 #include "kernel/loop.h"
 #include "kernel/process.h"
@@ -307,6 +308,7 @@ static void begin_keeping(const struct life *l)
 		log_warning("cannot watch for signals that mean a crash");
 	(void)fd_close(l->state_fd);
 	(void)fd_close(l->notes_fd);
+	identity_close_left();
 }
 
 /* Nobody else's business: no service gets it. */
@@ -441,16 +443,17 @@ int main(int argc, char **argv)
 		initramfs_shutdown(argc > 1 ? argv[1] : "");
 	}
 	environment_take();
-	crash_open(give_up);
 	life_parse(&life, argc, argv);
 	crash_set_arguments(life.argc, life.argv);
-	if (life.state_fd < 0 && !life.end && !life.minimal && initramfs_is_here())
-		initramfs_run(life.argv);
-	guard_say_loaded(life.guard);
 	crash_set_history(life.crashes);
 	crash_set_cause(life.crashed);
 	crash_set_state(life.state_fd, life.notes_fd);
 	crash_give_back_to(life.fallback_root);
+	/* Not before: a life that crashed and had no state would boot, over all that runs. */
+	crash_open(give_up);
+	if (life.state_fd < 0 && !life.end && !life.minimal && initramfs_is_here())
+		initramfs_run(life.argv);
+	guard_say_loaded(life.guard);
 	(void)prctl(PR_SET_NAME, "molt"); /* whatever the link was called that it was started by */
 	raise_descriptor_limit();
 	system_find_kind();

@@ -310,7 +310,7 @@ void state_load_notes(int fd)
 static void sweep(int fd)
 {
 	if (!control_adopt_stray(fd))
-		(void)fd_close(fd);
+		identity_leave(fd);
 }
 
 void state_sweep_descriptors(void)

@@ -187,6 +187,10 @@ static void add_history(void)
 
 	/* The last ones are enough to tell the next loop from a crash now and then. */
 	unsigned first = n_history > CRASH_LOOP_TIMES ? n_history - CRASH_LOOP_TIMES : 0;
+
+	/* A life that crashes before it has read that none of them counts would count them. */
+	if (!interval_usec)
+		return;
 	for (unsigned i = first; i < n_history; i++) {
 		if (i > first)
 			*at++ = ',';

@@ -6,15 +6,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "kernel/util.h"
 
+/* Numbers of one another that were moved, one to the other, in as many lives. */
+#define HOPS_MAX 16
+#define MARK_NAME "molt-moved"
+
 struct known {
 	bool lost;
-	bool aside; /* moved here from another number */
+	bool noted; /* identity_find() has found it */
+	bool left; /* to be closed by identity_close_left() */
 	int moved_to; /* 0: nowhere */
 	char word[47]; /* "" : not asked for yet */
 };
@@ -64,8 +69,7 @@ static bool is_own(int fd)
 {
 	int flags = fcntl(fd, F_GETFD);
 
-	return (flags >= 0 && (flags & FD_CLOEXEC)) ||
-	       (fd >= 0 && (size_t)fd < size && table[fd].aside);
+	return flags >= 0 && (flags & FD_CLOEXEC);
 }
 
 /* What has the number may have been opened since the state was written, and noted. Without
@@ -73,36 +77,54 @@ static bool is_own(int fd)
 static int move_aside(int fd)
 {
 	int to = fcntl(fd, F_DUPFD, 3);
-	struct known *k = entry(to);
 
-	if (k)
-		*k = (struct known){.aside = true};
 	return to < 0 ? 0 : to;
 }
 
-static void replace(int fd)
+/* What holds the number says where to its owner went: for a life after one that crashes before it
+ * has written down what it found. */
+static void leave_mark(int fd, int moved_to)
 {
-	int inert = eventfd(0, EFD_CLOEXEC);
+	int mark = memfd_create(MARK_NAME, MFD_CLOEXEC);
 
-	if (inert >= 0 && inert != fd && dup2(inert, fd) < 0)
-		(void)fd_close(fd);
-	if (inert != fd)
-		(void)fd_close(inert);
-	else
+	if (mark < 0)
+		return;
+	(void)!pwrite(mark, &moved_to, sizeof(moved_to), 0);
+	if (mark == fd) {
 		(void)fd_set_cloexec(fd, false);
+		return;
+	}
+	if (dup2(mark, fd) < 0)
+		(void)fd_close(fd);
+	(void)fd_close(mark);
+}
+
+/* A service can send one that looks the same. So whoever follows it has to know what it looks for
+ * (identity_find()), and only what is memory is read, which keeps nobody waiting. */
+static bool is_mark(int fd, int *ret_moved_to)
+{
+	static const char NAME[] = "/memfd:" MARK_NAME;
+	char path[32], name[64] = "";
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return readlink(path, name, sizeof(name) - 1) > 0 &&
+	       strncmp(name, NAME, strlen(NAME)) == 0 && fcntl(fd, F_GET_SEALS) >= 0 &&
+	       pread(fd, ret_moved_to, sizeof(*ret_moved_to), 0) == sizeof(*ret_moved_to);
 }
 
 static void mark_lost(int fd)
 {
+	struct known *k = entry(fd);
 	int moved_to = 0;
 
-	if (!is_own(fd)) {
+	if (k && k->lost)
+		return;
+	if (!is_own(fd) && !is_mark(fd, &moved_to)) {
 		moved_to = move_aside(fd);
-		replace(fd);
+		leave_mark(fd, moved_to);
 	}
-	struct known *k = entry(fd);
 	if (k)
-		*k = (struct known){.lost = true, .aside = k->aside, .moved_to = moved_to};
+		*k = (struct known){.lost = true, .moved_to = moved_to};
 }
 
 bool identity_is(int fd, const char *word)
@@ -127,13 +149,19 @@ int identity_take(int fd)
 	return fd < 0 || ((size_t)fd < size && table[fd].lost) ? -1 : fd;
 }
 
-int identity_find(int fd)
+int identity_find(int fd, const char *word)
 {
-	if (fd < 0 || (size_t)fd >= size)
-		return fd;
-	if (table[fd].moved_to > 0)
-		return table[fd].moved_to;
-	return table[fd].aside ? -1 : fd;
+	for (unsigned hops = 0; hops < HOPS_MAX && fd > 2; hops++) {
+		struct known *k = entry(fd);
+		if (!k)
+			return -1;
+		if (identity_is(fd, word)) {
+			k->noted = true;
+			return fd;
+		}
+		fd = k->moved_to;
+	}
+	return -1;
 }
 
 void identity_forget(int fd)
@@ -160,4 +188,23 @@ void identity_each_inherited(void (*visit)(int fd))
 			visit((int)number);
 	}
 	(void)closedir(dir);
+}
+
+void identity_leave(int fd)
+{
+	struct known *k = entry(fd);
+
+	if (!k || (!k->noted && !k->lost)) {
+		(void)fd_close(fd);
+		return;
+	}
+	(void)fd_set_cloexec(fd, true);
+	k->left = true;
+}
+
+void identity_close_left(void)
+{
+	for (size_t fd = 0; fd < size; fd++)
+		if (table[fd].left)
+			(void)fd_close((int)fd);
 }

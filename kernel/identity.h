@@ -30,9 +30,10 @@ bool identity_check(int fd, const char *word);
 int identity_take(int fd);
 
 /* For whoever reads numbers in a note, which is younger than the state: where it is that the life
- * before had under this one at its end, or -1. The number itself, unless identity_check() has moved
- * it. */
-int identity_find(int fd);
+ * before had under this one and that the word says, or -1. The number itself, unless
+ * identity_check() has moved it, in this life or in one that crashed before it had a state of its
+ * own. */
+int identity_find(int fd, const char *word);
 
 /* fd_close() says so. */
 void identity_forget(int fd);
@@ -42,5 +43,10 @@ void identity_forget(int fd);
  * opens is closed on exec, so these are what an earlier life left behind.
  */
 void identity_each_inherited(void (*visit)(int fd));
+/* Closes one of those. What a note has named (identity_find()), and what holds a number, stays
+ * until identity_close_left(), which is for when a state is written: if this life crashes before
+ * that, the next one reads the same notes. No program that is started gets it. */
+void identity_leave(int fd);
+void identity_close_left(void);
 
 #endif

@@ -71,10 +71,7 @@ static int duplicate(const char *text)
 
 	if (sscanf(text, "%d %n", &fd, &at) != 1)
 		return -1;
-	fd = identity_find(fd);
-	if (!identity_is(fd, text + at))
-		return -1;
-	return fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	return fcntl(identity_find(fd, text + at), F_DUPFD_CLOEXEC, 3);
 }
 
 static int load_fds(struct waiting *m, const struct record *r)

@@ -58,6 +58,10 @@ static void __attribute__((constructor)) begin(void)
 		(void)snprintf(map->names[i], sizeof(map->names[i]), "%s", CALL_NAMES[i]);
 	map->n_names = N_CALLS;
 	__atomic_add_fetch(&map->lives, 1, __ATOMIC_SEQ_CST);
+	if (map->armed && map->hit && map->again) {
+		map->nth = map->n_meant + map->again;
+		map->again = 0;
+	}
 	seam = map;
 }
 

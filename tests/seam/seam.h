@@ -25,7 +25,9 @@ enum seam_who { SEAM_INIT = 1, SEAM_CHILDREN = 2 };
 enum seam_mode {
 	SEAM_COUNT, /* nothing happens */
 	SEAM_FAIL, /* the call is not made and fails with `argument` */
-	SEAM_CRASH, /* the program crashes with the signal `argument` before the call */
+	/* The program crashes with the signal `argument` before the call, and once more at call
+	 * `again` of the life after that. */
+	SEAM_CRASH,
 	SEAM_HOLD, /* before the call the process waits until `released` is set, 5 s at most */
 	SEAM_EXIT, /* the process ends before the call */
 	SEAM_EXIT_AFTER, /* the process ends after the call, before it knows how it ended */
@@ -58,6 +60,7 @@ struct seam {
 	int32_t site; /* SEAM_ANY: from within a library; SEAM_EVERYWHERE: from any */
 	uint64_t count; /* so far, of all */
 	uint64_t n_meant;
+	uint64_t again; /* 0: no more */
 	uint32_t lives; /* how many programs have mapped it as PID 1 */
 	uint32_t n_names;
 	char names[128][24];

@@ -27,7 +27,7 @@ class _Seam(ctypes.Structure):
                 ("mode", ctypes.c_uint32), ("argument", ctypes.c_int32), ("hit", ctypes.c_uint32),
                 ("held", ctypes.c_uint32), ("released", ctypes.c_uint32), ("nth", ctypes.c_uint64),
                 ("name", ctypes.c_int32), ("site", ctypes.c_int32), ("count", ctypes.c_uint64),
-                ("n_meant", ctypes.c_uint64), ("lives", ctypes.c_uint32), ("n_names", ctypes.c_uint32),
+                ("n_meant", ctypes.c_uint64), ("again", ctypes.c_uint64), ("lives", ctypes.c_uint32), ("n_names", ctypes.c_uint32),
                 ("names", ctypes.c_char * 24 * NAMES_MAX), ("log", _Logged * LOG_MAX)]
 
 
@@ -44,11 +44,12 @@ class Seam:
         self.page.magic = MAGIC
         machine.environment |= {"LD_PRELOAD": "/run/share/seam.so", "MOLT_SEAM": "/run/share/seam"}
 
-    def arm(self, mode=COUNT, nth=0, argument=0, who=INIT, place=None):
-        """`place`: (name, site) of a Call; then only calls from there count for `nth`."""
+    def arm(self, mode=COUNT, nth=0, argument=0, who=INIT, place=None, again=0):
+        """`place`: (name, site) of a Call; then only calls from there count for `nth`. `again`: at that call of
+        the life after a crash comes another."""
         page = self.page
         page.armed = 0
-        page.mode, page.nth, page.argument, page.who = mode, nth, argument, who
+        page.mode, page.nth, page.argument, page.who, page.again = mode, nth, argument, who, again
         page.name, page.site = (self.names().index(place[0]), place[1]) if place else (ANY, ANY)
         page.count = page.n_meant = page.hit = page.held = page.released = 0
         page.armed = 1

@@ -13,6 +13,9 @@ from test_notify import SEND
 
 pytestmark = pytest.mark.timeout(120)
 
+# PID 1's calls from the exec after a crash on until it has a state of its own, and some more.
+LIFE = 500
+
 # Each line that it is told is a number, for a message with a descriptor and what a service asks so that it knows it heard.
 SPEAKER = SEND + """
 import select
@@ -51,7 +54,8 @@ def say(machine, number):
     wait_until(lambda: f"{number}\n" in (machine.share / "heard").read_text(), 20, f"an answer to {number}")
 
 
-def test_a_message_and_its_descriptor(watched):
+@pytest.mark.parametrize("twice", (False, True), ids=("once", "twice"))
+def test_a_message_and_its_descriptor(watched, twice):
     service(watched, "s", "Type=notify", "FileDescriptorStoreMax=4096",
             start=script(watched, "speaker", SPEAKER, "/usr/bin/python3"))
     start(watched, "s")
@@ -61,7 +65,7 @@ def test_a_message_and_its_descriptor(watched):
     assert total > 20
     hits = 0
     for n in range(1, total + 1):
-        watched.seam.arm(CRASH, n, signal.SIGSEGV)
+        watched.seam.arm(CRASH, n, signal.SIGSEGV, again=twice and 1 + n * 61 % LIFE)
         say(watched, n)
         hits += watched.seam.hit
         watched.seam.disarm()

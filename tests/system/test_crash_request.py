@@ -5,7 +5,7 @@ import pathlib
 import signal
 
 import pytest
-from helpers import answer, connect, request, start
+from helpers import answer, answer_after_crash, connect, request, start
 from machine import Machine, wait_until
 from seam import COUNT, CRASH, Seam
 from test_crash import crash, no_loop
@@ -44,9 +44,7 @@ def ask(machine, verb, mode, nth=0):
     client = request(machine, verb, **REQUESTS[verb])
     client.settimeout(8)  # less than PID 1 waits for a request that does not come
     try:
-        return answer(client)[0]
-    except ConnectionResetError:
-        return answer(client)[0]  # told once, before what waits to be read
+        return answer_after_crash(client)[0]
     finally:
         machine.seam.disarm()
 
@@ -65,6 +63,42 @@ def test_gets_an_answer(watched, verb):
     assert set(answers) <= {"ok", "failed", "refused", "busy"} and "ok" in answers, answers
     assert hits > len(answers) // 2, (hits, len(answers))
     assert ask(watched, verb, COUNT) == "ok", watched.report()
+
+
+def ask_in_the_place_of_another(machine, nth=0, again=0):
+    """Of a client that has gone and that the state still has: both happen in one turn of PID 1's loop."""
+    with connect(machine) as first:
+        start(machine, "s")
+        machine.seam.arm(CRASH if nth else COUNT, nth, signal.SIGSEGV, again=again)
+        os.kill(machine.pid, signal.SIGSTOP)
+    client = request(machine, "restart", unit="s.service")
+    client.settimeout(8)
+    os.kill(machine.pid, signal.SIGCONT)
+    try:
+        return answer_after_crash(client)[0]
+    finally:
+        machine.seam.disarm()
+
+
+def test_two_crashes(watched):
+    """The second at any call of the life after the first: what that one found is not lost with it."""
+    assert ask_in_the_place_of_another(watched) == "ok"
+    total = watched.seam.page.count
+    answers, twice = [], 0
+    for nth in range(2, total + 1, max(1, total // 10)):
+        ask_in_the_place_of_another(watched, nth)
+        life = watched.seam.page.count - nth
+        if not watched.seam.hit:
+            continue
+        for again in range(1, life, max(1, life * 10 // TIMES)):
+            lives = watched.seam.lives
+            try:
+                answers.append(ask_in_the_place_of_another(watched, nth, again))
+            except (AssertionError, TimeoutError, OSError) as error:
+                raise AssertionError(f"call {nth} of {total}, and {again} of {life}: {error!r}\n{watched.report()}") from error
+            twice += watched.seam.lives >= lives + 2
+    assert set(answers) <= {"ok", "failed"}, answers
+    assert twice > len(answers) // 2, (twice, len(answers))
 
 
 def test_what_a_crash_frees_is_a_number_like_any_other(watched):

@@ -11,6 +11,8 @@ from seam import COUNT, CRASH
 
 # How many moments of an upgrade: evenly, over all that there are.
 TIMES = int(os.environ.get("MOLT_TEST_CRASHES", "40"))
+# PID 1's calls from the exec after a crash on until it has a state of its own, and some more.
+LIFE = 1500
 pytestmark = pytest.mark.timeout(300 + 5 * TIMES)
 
 
@@ -27,19 +29,28 @@ def no_loop(subject):
 
 @pytest.mark.parametrize("part", range(2))
 def test_any_call(tmp_path, part):
+    crash_at_each(tmp_path, range(part, TIMES, 2))
+
+
+def test_any_call_and_any_of_the_life_after_it(tmp_path):
+    crash_at_each(tmp_path, range(0, TIMES, 2), twice=True)
+
+
+def crash_at_each(tmp_path, moments, twice=False):
     with (subject := make(tmp_path)):
         total = calls_of_an_upgrade(subject)
         before = trial.descriptors(subject)
         codes, told = [], 0
-        for n in range(part, TIMES, 2):
+        for n in moments:
             nth = 1 + n * total // TIMES
+            again = twice and 1 + n * 61 % LIFE
             try:
-                _, code, said = trial.run(subject, CRASH, nth, signal.SIGSEGV)
+                _, code, said = trial.run(subject, CRASH, nth, signal.SIGSEGV, again=again)
             except AssertionError as error:
-                raise AssertionError(f"call {nth} of {total}: {error} {stragglers(subject.machine, fds=True)}\n"
+                raise AssertionError(f"call {nth} of {total}, and {again}: {error} {stragglers(subject.machine, fds=True)}\n"
                                      f"{subject.machine.report()}") from error
             codes.append(code)
-            assert code in (0, 1, 3, 4), f"call {nth} of {total}: {code} {said}"
+            assert code in (0, 1, 3, 4), f"call {nth} of {total}, and {again}: {code} {said}"
             told += "crashed" in said
         assert 0 in codes and 3 in codes and told, codes
         wait_until(lambda: trial.descriptors(subject) <= before + 2, 30, "no descriptors left behind")
