@@ -9,6 +9,7 @@ standard input and never returns before the PID 1 it started has ended. Its exit
 import ctypes
 import json
 import os
+import select
 import shutil
 import signal
 import sys
@@ -113,10 +114,38 @@ def open_procs(cgroup: str) -> int:
         raise OSError(error.errno, f"cannot open the cgroup {cgroup}: {error.strerror}") from error
 
 
+def wait(child: int, parent: int, name: str) -> None:
+    """Until it ends, or the test does that has begun it (its end of our standard output is closed then): it leaves
+    nothing behind. `parent`: of its cgroup `name`."""
+    pidfd = os.pidfd_open(child)
+    waiter = select.poll()
+    waiter.register(pidfd, select.POLLIN)
+    waiter.register(1, 0)
+    if pidfd in dict(waiter.poll()):
+        return
+
+    def opener(path: str, flags: int) -> int:
+        return os.open(f"{name}/{path}", flags, dir_fd=parent)
+
+    with open("cgroup.kill", "w", opener=opener) as file:
+        file.write("1")
+    with open("cgroup.events", opener=opener) as events:
+        waiter = select.poll()
+        waiter.register(events, select.POLLPRI)
+        while "populated 0" not in events.read():
+            waiter.poll(1000)
+            events.seek(0)
+    for _, directories, _, above in os.fwalk(name, topdown=False, dir_fd=parent):
+        for directory in directories:
+            os.rmdir(directory, dir_fd=above)
+    os.rmdir(name, dir_fd=parent)
+
+
 def main() -> int:
     spec = json.load(sys.stdin)
     # Both now: pivot_root(2) in the child takes us along to the new root, whenever that is.
     inside, outside = open_procs(spec["cgroup"]), open_procs(os.path.dirname(spec["cgroup"]))
+    parent = os.open(os.path.dirname(spec["cgroup"]), os.O_RDONLY | os.O_DIRECTORY)
     os.write(inside, b"0")
     check(libc.unshare(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID
                        | CLONE_NEWNET), "unshare")
@@ -133,6 +162,7 @@ def main() -> int:
     # Our own place in the cgroup would keep it populated.
     os.write(outside, b"0")
     print(child, flush=True)
+    wait(child, parent, os.path.basename(spec["cgroup"]))
     _, status = os.waitpid(child, 0)
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
