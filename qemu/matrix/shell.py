@@ -14,7 +14,7 @@ from pathlib import Path
 from qemu.machine import Machine
 from qemu.matrix.cell import set_up
 from qemu.matrix import stock
-from qemu.matrix.cells import STOCK, Cell
+from qemu.matrix.cells import STOCK, WORDS, Cell
 from qemu.matrix.materials import Materials
 from qemu.progress import say
 
@@ -39,8 +39,11 @@ def sit(chosen: list[Cell], found: Materials, out: Path) -> int:
                 _relay(vm)
             return 0
         stage = set_up(cell, found, Path(work), log)
-        words = [cell.scenario] if cell.scenario in ("single", "emergency") else []
+        words = [cell.scenario] if cell.scenario in WORDS else []
         with stage.machine(" ".join(["molt.debug", *words])) as vm:
+            if not words:
+                say(f"{cell.name}: boots")
+                stage.check(stage.up(vm), "initctl start console.service")
             say(f"{cell.name}: Ctrl-] pulls the plug. The second image:\n{stage.disks.new}\n"
                 f"initctl upgrade {stage.disks.image}")
             _relay(vm)

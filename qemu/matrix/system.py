@@ -79,6 +79,14 @@ ExecStart=/{LAB}/stream 9000 40
 [Upgrade]
 Policy=keep
 """,
+    # For a person; there is no getty, since nobody logs in but the agent.
+    "etc/molt/system/console.service": """[Service]
+ExecStart=/bin/sh -c 'exec setsid -c sh -i <>/dev/$(cat /sys/class/tty/console/active) >&0 2>&1'
+Restart=always
+IgnoreSIGPIPE=no
+[Upgrade]
+Policy=keep
+""",
     "etc/molt/system/hog.service": """[Service]
 ExecStart=/bin/tail /dev/zero
 OOMScoreAdjust=1000
