@@ -86,7 +86,7 @@ void keep_now(void)
 {
 	int r;
 
-	if (notes < 0) {
+	if (memfd[latest] < 0) {
 		notify_close_spent();
 		return;
 	}
@@ -115,12 +115,33 @@ int keep_open(struct error *e)
 		if (memfd[i] < 0)
 			return error_set(e, errno, "cannot keep the state in memory");
 	}
-	notes = memfd_create("molt-notes", MFD_CLOEXEC);
-	if (notes < 0)
+	int own = memfd_create("molt-notes", MFD_CLOEXEC);
+	if (own < 0)
 		return error_set(e, errno, "cannot keep notes in memory");
+	int before = notes;
+	off_t before_end = notes_end;
+	notes = own;
+	notes_end = 0;
 	process_keep_dead();
+	int r = write_down();
+	if (r < 0) {
+		notes = before;
+		notes_end = before_end;
+		(void)fd_close(own);
+		return error_set(e, r, "cannot keep the state in memory");
+	}
+	(void)fd_close(before);
 	keep_now();
 	return 0;
+}
+
+void keep_notes_from(int state_fd, int notes_fd)
+{
+	off_t end = notes_fd < 0 ? 0 : lseek(notes_fd, 0, SEEK_END);
+
+	notes = notes_fd < 0 ? memfd_create("molt-notes", MFD_CLOEXEC) : notes_fd;
+	notes_end = end < 0 ? 0 : end;
+	crash_set_state(state_fd, notes);
 }
 
 static void note(struct record_writer *w)

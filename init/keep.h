@@ -20,6 +20,9 @@
 #include "services/inbox.h"
 #include "services/service.h"
 
+/* Until keep_open(), of a life that has the one before's state and notes (-1: none yet): the next
+ * would have both. `notes_fd` is taken over. */
+void keep_notes_from(int state_fd, int notes_fd);
 /* Makes the descriptors and writes the first one. Without them a crash begins with an old state or
  * none; negative errno with text then. */
 int keep_open(struct error *e);

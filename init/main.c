@@ -170,6 +170,9 @@ static int take_up(const struct life *l, struct error *e)
 	if (l->why)
 		log_error("the new init %s: this one was brought back", l->why);
 	crash_give_back_to(-1);
+	/* What is started from here on is noted, though there is no state of this life yet. */
+	keep_notes_from(l->state_fd, l->notes_fd);
+	service_forked = keep_note_fork;
 	set_resume(l->crashed);
 	if (l->crashed)
 		control_crashed();
@@ -299,15 +302,15 @@ static void begin_keeping(const struct life *l)
 	static struct loop_source waker = {.fd = -1, .ready = crash_wakes};
 	struct error e;
 
-	service_forked = keep_note_fork;
 	service_keep = keep_now;
 	notify_heard = keep_note_message;
+	service_forked = keep_note_fork;
 	if (keep_open(&e) < 0)
-		log_error("%s: a crash would begin with nothing", e.text);
+		log_error("%s: a crash would begin with what there is now", e.text);
+	else
+		(void)fd_close(l->state_fd);
 	if (crash_wake_fd() >= 0 && loop_add(&waker, crash_wake_fd(), EPOLLIN) < 0)
 		log_warning("cannot watch for signals that mean a crash");
-	(void)fd_close(l->state_fd);
-	(void)fd_close(l->notes_fd);
 	identity_close_left();
 }
 
@@ -449,6 +452,9 @@ int main(int argc, char **argv)
 	crash_set_cause(life.crashed);
 	crash_set_state(life.state_fd, life.notes_fd);
 	crash_give_back_to(life.fallback_root);
+	crash_is_away_from(life.real_root);
+	if (life.end)
+		crash_set_end(life.end);
 	/* Not before: a life that crashed and had no state would boot, over all that runs. */
 	crash_open(give_up);
 	if (life.state_fd < 0 && !life.end && !life.minimal && initramfs_is_here())
@@ -458,7 +464,6 @@ int main(int argc, char **argv)
 	raise_descriptor_limit();
 	system_find_kind();
 	if (life.end) {
-		crash_set_end(life.end);
 		log_open_kmsg();
 		if (life.crashed)
 			minimal_end_processes();

@@ -9,6 +9,7 @@
 
 #include "init/state.h"
 #include "init/system.h"
+#include "kernel/crash.h"
 #include "kernel/environment.h"
 #include "kernel/guard.h"
 #include "kernel/log.h"
@@ -169,6 +170,7 @@ int reexec_come_back(const struct life *l, struct error *e)
 {
 	if (fchdir(l->real_root) < 0 || chroot(".") < 0)
 		return error_set(e, errno, "cannot get back to the root of the system");
+	crash_is_away_from(-1);
 	(void)fd_close(l->real_root);
 	return 0;
 }

@@ -31,7 +31,7 @@ static const int SIGNALS[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGTRAP,
 static char stack[STACK_BYTES] __attribute__((aligned(16)));
 
 static int program = -1, own_root = -1, wake = -1;
-static int state = -1, notes = -1, back_root = -1;
+static int state = -1, notes = -1, back_root = -1, away_from = -1;
 static char console[256], shell[256], cause[128] = "0", ending[16];
 static char arguments[ARGUMENTS_MAX][ARGUMENT_BYTES];
 static unsigned n_arguments;
@@ -188,7 +188,7 @@ static void add_history(void)
 	/* The last ones are enough to tell the next loop from a crash now and then. */
 	unsigned first = n_history > CRASH_LOOP_TIMES ? n_history - CRASH_LOOP_TIMES : 0;
 
-	/* A life that crashes before it has read that none of them counts would count them. */
+	/* A life that crashes before it has read that none of them counts begins to count anew. */
 	if (!interval_usec)
 		return;
 	for (unsigned i = first; i < n_history; i++) {
@@ -219,7 +219,7 @@ static void execute(int root, char *const *environment)
 {
 	int real = stand_on(root);
 
-	add_fd("--molt-returned", real, words.text[4]);
+	add_fd("--molt-returned", real < 0 ? away_from : real, words.text[4]);
 	add_arguments();
 	keep_all();
 	if (program >= 0)
@@ -341,6 +341,12 @@ static void caught(int signal, siginfo_t *info, void *context)
 	die(signal);
 }
 
+void crash_find_program(void)
+{
+	if (program < 0)
+		program = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+}
+
 void crash_open(void (*give_up)(void))
 {
 	stack_t s = {.ss_sp = stack, .ss_size = sizeof(stack)};
@@ -358,14 +364,9 @@ void crash_open(void (*give_up)(void))
 		(void)sigaddset(&unblocked, SIGNALS[i]);
 	}
 	(void)sigprocmask(SIG_UNBLOCK, &unblocked, NULL);
+	crash_find_program();
 	own_root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-}
-
-void crash_find_program(void)
-{
-	if (program < 0)
-		program = open("/proc/self/exe", O_PATH | O_CLOEXEC);
 }
 
 void crash_set_state(int state_fd, int notes_fd)
@@ -377,6 +378,11 @@ void crash_set_state(int state_fd, int notes_fd)
 void crash_give_back_to(int root)
 {
 	back_root = root;
+}
+
+void crash_is_away_from(int root)
+{
+	away_from = root;
 }
 
 static void copy(char *buf, size_t size, const char *text)

@@ -29,8 +29,8 @@
  * program runs with. `give_up` is where it ends if nothing can be executed: it must not return.
  */
 void crash_open(void (*give_up)(void));
-/* Opens the running program, to be executed even when its file has gone; as soon as /proc is there.
- */
+/* Opens the running program, to be executed even when its file has gone or is another by now.
+ * crash_open() does, and whoever mounts /proc. */
 void crash_find_program(void);
 
 /* What the next life begins with: descriptors of the state and of the notes written since; -1. */
@@ -38,6 +38,9 @@ void crash_set_state(int state_fd, int notes_fd);
 /* Until further notice a crash gives PID 1 back to /sbin/init below `root`, with --molt-returned: a
  * new init that has not taken up its state yet. -1: no more. */
 void crash_give_back_to(int root);
+/* The program stands on another root than the system, to which this one is open: --molt-returned.
+ * So does the next life, if this one crashes before it has gone back. -1: no more. */
+void crash_is_away_from(int root);
 /* For the shell of a minimal life. */
 void crash_set_rescue(const char *console, const char *shell);
 /* The system is going down, "poweroff", "reboot" or "halt": a life that begins without a state, or

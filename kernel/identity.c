@@ -152,14 +152,13 @@ int identity_take(int fd)
 int identity_find(int fd, const char *word)
 {
 	for (unsigned hops = 0; hops < HOPS_MAX && fd > 2; hops++) {
-		struct known *k = entry(fd);
-		if (!k)
-			return -1;
-		if (identity_is(fd, word)) {
+		struct known *k = identity_is(fd, word) ? entry(fd) : NULL;
+		if (k) {
 			k->noted = true;
 			return fd;
 		}
-		fd = k->moved_to;
+		/* Not entry(): a mark may say any number. */
+		fd = (size_t)fd < size ? table[fd].moved_to : 0;
 	}
 	return -1;
 }

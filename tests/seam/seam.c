@@ -59,6 +59,7 @@ static void __attribute__((constructor)) begin(void)
 	map->n_names = N_CALLS;
 	__atomic_add_fetch(&map->lives, 1, __ATOMIC_SEQ_CST);
 	if (map->armed && map->hit && map->again) {
+		map->name = SEAM_ANY;
 		map->nth = map->n_meant + map->again;
 		map->again = 0;
 	}
