@@ -81,7 +81,7 @@ Policy=keep
 """,
     # For a person; there is no getty, since nobody logs in but the agent.
     "etc/molt/system/console.service": """[Service]
-ExecStart=/bin/sh -c 'exec setsid -c sh -i <>/dev/$(cat /sys/class/tty/console/active) >&0 2>&1'
+ExecStart=/bin/sh -c 'exec sh -i <>/dev/$(cat /sys/class/tty/console/active) >&0 2>&1'
 Restart=always
 IgnoreSIGPIPE=no
 [Upgrade]
