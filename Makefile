@@ -151,7 +151,7 @@ $(BUILD)/examples/%: services/client/examples/%.c $(BUILD)/client/libmolt-client
 # What holds nothing of an image once it runs from elsewhere: not even libraries.
 STATIC_TOOLS := $(BUILD)/tools/stream-static $(BUILD)/tools/holder-static
 
-tools: $(EXAMPLES) $(TOOLS) $(STATIC_TOOLS) $(BUILD)/tools/seam.so
+tools: $(EXAMPLES) $(TOOLS) $(STATIC_TOOLS) $(BUILD)/tools/seam.so $(BUILD)/tools/seam-away.so
 $(BUILD)/tools/%: tests/tools/%.c Makefile
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(WARNINGS) -O2 -g -pthread -o $@ $<
@@ -168,9 +168,9 @@ $(BUILD)/tools/holder-static: $(HOLDER_SRC) tests/tools/holder/holder.h Makefile
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(WARNINGS) -O2 -g -pthread -static -o $@ $(HOLDER_SRC)
 
-$(BUILD)/tools/seam.so: tests/seam/seam.c tests/seam/seam.h tests/seam/calls.h Makefile
+$(BUILD)/tools/seam.so $(BUILD)/tools/seam-away.so: tests/seam/seam.c tests/seam/seam.h tests/seam/calls.h Makefile
 	@mkdir -p $(@D)
-	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(WARNINGS) -O2 -g -shared -fPIC -o $@ $<
+	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(WARNINGS) -O2 -g -shared -fPIC -DSEAM_AWAY=$(if $(findstring away,$@),1,0) -o $@ $<
 
 $(BUILD)/unit/%: tests/unit/%.c $(call obj,$(LIB_SRC))
 	@mkdir -p $(@D)

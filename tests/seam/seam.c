@@ -40,14 +40,32 @@ static long raw(long number, long a, long b, long c, long d, long e, long f)
 	return real(number, a, b, c, d, e, f);
 }
 
-static void __attribute__((constructor)) begin(void)
+/* The file, or -1: this library is not the one for this life (see seam.h). */
+static int open_page(int argc, char **argv, const char *path)
+{
+	int from = SEAM_AWAY ? -1 : AT_FDCWD;
+	bool crashed = !SEAM_AWAY;
+
+	for (int i = 1; SEAM_AWAY && i + 1 < argc; i++) {
+		crashed |= strcmp(argv[i], "--molt-crashed") == 0;
+		if (strcmp(argv[i], "--molt-returned") == 0) {
+			from = atoi(argv[i + 1]);
+			path += strspn(path, "/");
+		}
+	}
+	return from == -1 || !crashed
+		       ? -1
+		       : (int)raw(SYS_openat, from, (long)path, O_RDWR | O_CLOEXEC, 0, 0, 0);
+}
+
+static void __attribute__((constructor)) begin(int argc, char **argv)
 {
 	const char *path = getenv("MOLT_SEAM");
 
 	if (!path || getpid() != 1)
 		return;
 	entry = getauxval(AT_ENTRY);
-	int fd = (int)raw(SYS_openat, AT_FDCWD, (long)path, O_RDWR | O_CLOEXEC, 0, 0, 0);
+	int fd = open_page(argc, argv, path);
 	if (fd < 0)
 		return;
 	struct seam *map = mmap(NULL, sizeof(*map), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

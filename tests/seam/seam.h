@@ -7,6 +7,10 @@
  *
  * The test and every life of PID 1 share one file, mapped: struct seam. tests/system/seam.py has
  * the same layout.
+ *
+ * A life that begins on the root it came from, with --molt-returned, has neither that file nor this
+ * library there, in /run: it has the same one from its image, built with SEAM_AWAY, which looks for
+ * the file on the root of the system, and is for such a life after a crash alone.
  */
 #ifndef MOLT_TESTS_SEAM_H
 #define MOLT_TESTS_SEAM_H

@@ -13,6 +13,7 @@ COUNT, FAIL, CRASH, HOLD, EXIT, EXIT_AFTER, MUTE, STUCK = range(8)
 ERRORS = {1: errno.ENOMEM, 2: errno.EIO, 4: errno.EPERM, 8: errno.EBUSY}
 ANY = -1  # as a site: within a library, which is elsewhere in each life
 EVERYWHERE = -2  # as a site: whoever makes that call
+AWAY = "usr/lib/molt-seam-away.so"
 MAGIC, LOG_MAX, NAMES_MAX = 0x6d6f6c74, 65536, 128
 
 Call = namedtuple("Call", "name errors site")
@@ -36,13 +37,15 @@ class Seam:
 
     def __init__(self, machine):
         shutil.copy2(BUILD / "tools/seam.so", machine.share / "seam.so")
+        for image in machine.images.values():
+            image.copy(BUILD / "tools/seam-away.so", AWAY)
         path = machine.share / "seam"
         path.write_bytes(b"\0" * ctypes.sizeof(_Seam))
         with open(path, "r+b") as file:
             self.map = mmap.mmap(file.fileno(), ctypes.sizeof(_Seam))
         self.page = _Seam.from_buffer(self.map)
         self.page.magic = MAGIC
-        machine.environment |= {"LD_PRELOAD": "/run/share/seam.so", "MOLT_SEAM": "/run/share/seam"}
+        machine.environment |= {"LD_PRELOAD": f"/run/share/seam.so /{AWAY}", "MOLT_SEAM": "/run/share/seam"}
 
     def arm(self, mode=COUNT, nth=0, argument=0, who=INIT, place=None, again=0):
         """`place`: (name, site) of a Call; then only calls from there count for `nth`. `again`: at that call of
