@@ -53,14 +53,26 @@ def upgrade(stage: Stage) -> bool:
         if stage.cell.refusal:
             _refused(stage, guest, stage.cell.refusal)
         else:
+            resident = _resident(stage, guest)
             done = stage.commit(guest)
             assert done.blackout_ms, "nothing was said of the blackout"
             stage.is_on(guest, "two")
+            _lives_in(stage, guest, resident, "two")
             root = stage.check(guest, "awk '$2 == \"/\" { print $3 }' /proc/mounts").splitlines()[-1]
             wanted = {"nvme": "ext4", "verity": "squashfs", "squashfs": "overlay"}
             assert root == wanted.get(stage.cell.root, stage.cell.root), f"the root is a {root}"
         stage.down(vm, guest)
     return bool(stage.cell.refusal)
+
+
+def _resident(stage: Stage, guest: Guest) -> str:
+    """A process with its working directory and a descriptor in the image, which no pivot moves."""
+    return stage.check(guest, f"cd {PLACE}; sleep 100000 3<. </dev/null >/dev/null 2>&1 & echo $!").strip()
+
+
+def _lives_in(stage: Stage, guest: Guest, pid: str, version: str) -> None:
+    seen = stage.check(guest, f"cat /proc/{pid}/cwd/file-0 /proc/{pid}/fd/3/file-0").split()
+    assert seen == [version] * 2, f"working directory and descriptor of a process: {seen}"
 
 
 def _refused(stage: Stage, guest: Guest, word: str) -> None:
@@ -73,14 +85,18 @@ def _refused(stage: Stage, guest: Guest, word: str) -> None:
 def rollback(stage: Stage) -> None:
     """By what fails on the new image, and by who does not like it."""
     with stage.booted() as (vm, guest):
+        resident = _resident(stage, guest)
         _spoilt(stage, guest, f"printf '#!/bin/sh\\nexit 1\\n' > /new/{LAB}/probe", "probe.service")
+        _lives_in(stage, guest, resident, "one")
         stage.new(guest)
         stage.commit(guest)
         stage.is_on(guest, "two")
+        _lives_in(stage, guest, resident, "two")
         back = guest.run("initctl rollback", COMMAND * 4 * stage.slowness)
         assert back.code == ROLLED_BACK and "\nrolled back: asked for" in back.output, \
             f"initctl rollback: exit {back.code}: {back.output}"
         stage.is_on(guest, "one")
+        _lives_in(stage, guest, resident, "one")
         stage.down(vm, guest)
 
 
