@@ -83,7 +83,7 @@ setsid sleep 100000 > {0}.in < /dev/null 2>&1 &
 echo $! > {0}.keeper
 setsid ./holder {0} """ + PLACE + """ < {0}.in > {0}.out 2>&1 &
 echo $! > {0}.pid
-until grep -q . {0}.out; do sleep 0.1; done
+until grep -qs . {0}.out; do sleep 0.1; done
 cat {0}.out
 """
 
